@@ -77,7 +77,7 @@ def add_components(app: Flask, settings: Settings) -> None:
     """
     app.config["SECRET_KEY"] = settings.secret_key
     app.extensions["beacon_settings"] = settings
-    app.extensions["beacon_publish_rate"] = rate_limits.publishing_rate(settings)
+    app.extensions["beacon_publish_rate"] = rate_limits.build_publish_limit(settings)
     app.extensions["beacon_bodies"] = request_body.Bodies()
     app.extensions["beacon_attempts"] = attempt_log.Attempts()
     app.extensions["beacon_audit_totals"] = Totals()

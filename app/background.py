@@ -18,8 +18,8 @@ from app.eventlog.log_size import LogSizeMeter
 from app.eventlog.reader import EventPage
 from app.eventlog.tail import Tail
 from app.infra import schema_version
-from app.infra.logs import Lasting
-from app.infra.sqlite_wal import Wal
+from app.infra.logs import FailureLog
+from app.infra.sqlite_wal import WalMonitor
 from app.stream.admission import Admission
 from app.stream.build_stream import StreamEngine
 from app.stream.hub import Hub
@@ -83,9 +83,9 @@ class Live:
             settings.event_max_rows, settings.event_max_mib * 1024 * 1024, self.log_measure
         )
         self._parts.append(Every(LIMIT_EVERY_S, self._within("the log's limit", limit.keep)))
-        self.wal: Wal | None = None
+        self.wal: WalMonitor | None = None
         if settings.is_sqlite:
-            self.wal = Wal(settings.database_url.removeprefix("sqlite:///"))
+            self.wal = WalMonitor(settings.database_url.removeprefix("sqlite:///"))
             self._parts.append(Every(CHECKPOINT_EVERY_S, self.wal.checkpoint))
         self._drains: list[Drains] = []
         self._drain_s = settings.drain_s
@@ -157,7 +157,7 @@ class Live:
         """Why this worker cannot serve yet, and what to do about it."""
         try:
             with self._app.app_context(), read() as session:
-                lack = schema_version.lack(session)
+                lack = schema_version.find_schema_problem(session)
         except (SQLAlchemyError, DatabaseUnavailable) as error:
             told = str(getattr(error, "orig", None) or error).strip().splitlines()
             where = "BEACON_DATABASE_URL" if not self.settings.is_sqlite else "BEACON_INSTANCE_DIR"
@@ -225,7 +225,7 @@ class Every:
 
     def __init__(self, interval_s: float, call: Callable[[], None]) -> None:
         self._interval_s, self._call = interval_s, call
-        self._lasting = Lasting(log, getattr(call, "__qualname__", "a periodic task"))
+        self._lasting = FailureLog(log, getattr(call, "__qualname__", "a periodic task"))
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 

@@ -110,15 +110,15 @@ def configure_engine(engine: Engine) -> None:
 
         event.listen(engine, "do_connect", lambda _dialect, _record, args, named: postgres.connect(*args, **named))
         event.listen(engine, "connect", lambda connection, _record: postgres.prepare_session(connection))
-        event.listen(engine, "checkin", lambda connection, _record: postgres.restore(connection))
+        event.listen(engine, "checkin", lambda connection, _record: postgres.reset_timeout(connection))
 
 
-def allow(connection: Connection, seconds: float | None) -> None:
+def set_statement_timeout(connection: Connection, seconds: float | None) -> None:
     """Let the statements of this transaction take so long, or with None as long as they want."""
     if connection.dialect.name == "postgresql":
         from app.infra import postgres  # see above
 
-        postgres.allow(cast(postgres.Connection, connection.connection.dbapi_connection), seconds)
+        postgres.set_statement_timeout(cast(postgres.Connection, connection.connection.dbapi_connection), seconds)
 
 
 def _sqlite_connect(connection: Any, _record: ConnectionPoolEntry) -> None:

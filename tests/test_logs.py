@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from app.background import Every
-from app.infra.logs import BETWEEN_S, REPEAT_S, Lasting
+from app.infra.logs import MIN_LOG_INTERVAL_S, REPEAT_INTERVAL_S, FailureLog
 from tests.support.machine import scaled
 
 
@@ -15,7 +15,7 @@ class Told:
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self._caplog, self.now = caplog, 0.0
-        self.lasting = Lasting(logging.getLogger("told"), "the task", lambda: self.now)
+        self.lasting = FailureLog(logging.getLogger("told"), "the task", lambda: self.now)
 
     def lines(self) -> list[tuple[str, bool]]:
         """Each since the last time, and whether a traceback was with it."""
@@ -36,11 +36,11 @@ AGAIN = ("the task works again", False)
 def test_a_failure_that_lasts_has_one_traceback_then_a_line_every_ten_minutes_and_one_at_its_end(told: Told) -> None:
     told.lasting.worked()
     assert told.lines() == [], "that all is well is no news"
-    for _ in range(int(REPEAT_S)):
+    for _ in range(int(REPEAT_INTERVAL_S)):
         told.lasting.failed(KeyError("away"))
         told.now += 1
     assert told.lines() == [FAILED]
-    for _ in range(int(2 * REPEAT_S)):
+    for _ in range(int(2 * REPEAT_INTERVAL_S)):
         told.lasting.failed(KeyError("away"))
         told.now += 1
     assert told.lines() == [STILL, STILL]
@@ -54,7 +54,7 @@ def test_a_failure_that_lasts_has_one_traceback_then_a_line_every_ten_minutes_an
 
 def test_another_failure_is_told_with_its_traceback(told: Told) -> None:
     told.lasting.failed(KeyError("away"))
-    told.now += BETWEEN_S
+    told.now += MIN_LOG_INTERVAL_S
     told.lasting.failed(OSError("full"))
     assert told.lines() == [FAILED, FAILED]
 

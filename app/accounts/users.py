@@ -150,14 +150,16 @@ def verify_password(user: User | None, password: str) -> bool:
     """
     with _turn():
         # On the event loop it would hold up every stream of the worker.
-        matches = bool(concurrency.call(check_password_hash, user.password_hash if user else _nobody(), password))
+        matches = bool(
+            concurrency.run_in_thread(check_password_hash, user.password_hash if user else _nobody(), password)
+        )
     return matches and user is not None and user.disabled_at is None
 
 
 def hash_password(password: str) -> str:
     """What is kept of a new password. It may wait like `verify_password`, and raises `TooBusy` too."""
     with _turn():
-        return str(concurrency.call(generate_password_hash, password))
+        return str(concurrency.run_in_thread(generate_password_hash, password))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from app.audit import reader_pool, search
 from app.audit.query_params import AuditQuery, Place
 from app.db import db
 from app.infra import streaming_export
-from app.infra.concurrency import breathe, paced
+from app.infra.concurrency import iterate_in_slices, yield_to_loop
 
 AT_ONCE = 500
 # Of one piece: an entry of a command on thousands of jobs is long.
@@ -55,19 +55,21 @@ def as_entries(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [as_json(row) for row in rows]
 
 
-def answer(app: Flask, asked: AuditQuery, form: streaming_export.Format) -> Response:
+def answer(app: Flask, asked: AuditQuery, form: streaming_export.ExportFormat) -> Response:
     span, head = reader_pool.look(lambda fetch: search.span_of(fetch, asked))
     lines = {"csv": _csv, "ndjson": _ndjson}[form](_entries(app, asked, span), head)
-    response = streaming_export.answer(lines, form, "audit", AT_ONCE)
+    response = streaming_export.export_response(lines, form, "audit", AT_ONCE)
     response.headers["Audit-Head"] = f"seq={head[0]} hash={head[1]}"
     return response
 
 
-def lines_of(app: Flask, asked: AuditQuery, form: streaming_export.Format) -> Iterator[bytes]:
+def lines_of(app: Flask, asked: AuditQuery, form: streaming_export.ExportFormat) -> Iterator[bytes]:
     """The same for the command line."""
     with app.app_context():
         span, head = reader_pool.look(lambda fetch: search.span_of(fetch, asked))
-    return streaming_export.in_pieces({"csv": _csv, "ndjson": _ndjson}[form](_entries(app, asked, span), head), AT_ONCE)
+    return streaming_export.encode_in_chunks(
+        {"csv": _csv, "ndjson": _ndjson}[form](_entries(app, asked, span), head), AT_ONCE
+    )
 
 
 def _entries(app: Flask, asked: AuditQuery, span: search.Span) -> Iterator[dict[str, Any]]:
@@ -76,10 +78,10 @@ def _entries(app: Flask, asked: AuditQuery, span: search.Span) -> Iterator[dict[
         with app.app_context():
             rows, place = _piece(asked, span, place)
             db.session.remove()
-        yield from paced(reader_pool.beside(as_entries, rows))
+        yield from iterate_in_slices(reader_pool.beside(as_entries, rows))
         if place is None:
             return
-        breathe()
+        yield_to_loop()
 
 
 def _piece(asked: AuditQuery, span: search.Span, place: Place | None) -> tuple[list[dict[str, Any]], Place | None]:

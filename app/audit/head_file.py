@@ -144,7 +144,7 @@ class HeadKeeper:
 
     def kept(self) -> KeptHead | None:
         """Raises `Unreadable`."""
-        found: KeptHead | None = concurrency.call(self.file.read)
+        found: KeptHead | None = concurrency.run_in_thread(self.file.read)
         return found
 
     def keep(self) -> None:
@@ -162,7 +162,7 @@ class HeadKeeper:
         with read() as session:
             now = self._of(chain.head(session))
         before = self.kept()
-        if not concurrency.call(self.file.replace, before, now, why):
+        if not concurrency.run_in_thread(self.file.replace, before, now, why):
             raise Unreadable(f"{self.file.path} was changed just now; try again")
         return now
 
@@ -179,7 +179,7 @@ class HeadKeeper:
                 self._complain(f"the audit does not hold {before.words}: {wrong}; {ADVICE}")
                 return
         if (0 if before is None else before.seq) < head.seq:
-            concurrency.call(self.file.replace, before, self._of(head))
+            concurrency.run_in_thread(self.file.replace, before, self._of(head))
         self._seen = head
 
     def _of(self, head: chain.Head) -> KeptHead:

@@ -14,9 +14,9 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from app.db import allow, db
+from app.db import db, set_statement_timeout
 from app.infra import concurrency
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -33,7 +33,7 @@ AT_ONCE = 3
 MOST = 15
 # Rows that are taken before their bytes are added up.
 _PORTION = 50
-_threads = concurrency.Threads(AT_ONCE)
+_threads = concurrency.NativeThreads(AT_ONCE)
 _turns = threading.BoundedSemaphore(MOST)
 _running = threading.BoundedSemaphore(AT_ONCE)
 
@@ -70,7 +70,7 @@ def look(reading: Callable[[Fetch], T], *, waits: bool = False) -> T:
     """
     if not _turns.acquire(blocking=waits):
         detail = "Too many people search the audit just now. Try again in a moment."
-        raise Problem(503, "Busy", detail, headers=retry_after(2, 5))
+        raise Problem(503, "Busy", detail, headers=build_retry_after(2, 5))
     try:
         with _running:
             return _read(reading)
@@ -82,7 +82,7 @@ def _read(reading: Callable[[Fetch], T]) -> T:
     engine = db.engine
     if engine.dialect.name != "sqlite":
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-            allow(connection, _READING_S)
+            set_statement_timeout(connection, _READING_S)
             return reading(_of_postgres(connection))
     result: T = _threads.call(_on_sqlite, engine.url.database or "", engine.dialect, reading)
     return result

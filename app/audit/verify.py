@@ -16,7 +16,7 @@ from app.audit import canonical_sql, head_file, reader_pool, verification_start
 from app.audit.chain import FIRST
 from app.audit.models import AuditRow
 from app.db import db
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 
 PAGE = 5_000
 PAGE_BYTES = 8_388_608
@@ -104,7 +104,7 @@ def steps(*expected: Expected) -> Generator[tuple[int, int], None, Verified]:
         if broken or not found:
             return reading.outcome(broken)
         yield reading.count, max(reading.last - reading.since, reading.count)
-        breathe()
+        yield_to_loop()
 
 
 class _Reading:

@@ -27,11 +27,11 @@ def made(settings: Settings) -> Iterator[Flask]:
 @contextmanager
 def application() -> Iterator[Flask]:
     """The application on an up-to-date database, for a command that reads or writes it."""
-    logs.configure()
+    logs.configure_logging()
     settings = load_settings()
     with made(settings) as app:
         if settings.is_sqlite:
-            database_upgrade.migrate(app, settings)
+            database_upgrade.migrate_database(app, settings)
         with app.app_context():
             yield app
 

@@ -48,7 +48,7 @@ def run(settings: Settings) -> int:
     """Start everything, wait for the first that ends (or Ctrl-C), stop the rest; the exit status."""
     _check_reach(settings)
     with made(settings) as app:
-        database_upgrade.migrate(app, settings)
+        database_upgrade.migrate_database(app, settings)
         return _run(app, settings)
 
 

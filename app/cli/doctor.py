@@ -93,11 +93,11 @@ def _migrations() -> Finding:
 
 def _locks() -> Finding:
     """What every writer would wait for."""
-    holders = [one for one in lock_holders.writers() if one.age_s is None or one.age_s >= LONG_TRANSACTION_S]
+    holders = [one for one in lock_holders.find_writers() if one.age_s is None or one.age_s >= LONG_TRANSACTION_S]
     if not holders:
         return Finding("locks", True, "no program holds up the writers")
     advice = "let it commit, or end it"
-    return Finding("locks", False, f"writers wait for {lock_holders.in_words(holders)}: {advice}")
+    return Finding("locks", False, f"writers wait for {lock_holders.describe_holders(holders)}: {advice}")
 
 
 def _wal(settings: Settings) -> Finding:
@@ -106,13 +106,13 @@ def _wal(settings: Settings) -> Finding:
         return Finding("wal", True, "kept by PostgreSQL itself")
     path = settings.database_url.removeprefix("sqlite:///")
     try:
-        pending = sqlite_wal.checkpoint(path)
+        pending = sqlite_wal.run_checkpoint(path)
     except sqlite3.Error as error:
         return Finding("wal", False, f"no checkpoint is possible: {error}")
-    held = sqlite_wal.size(path)
-    if pending == 0 or held < sqlite_wal.LARGE_BYTES:
+    held = sqlite_wal.wal_size(path)
+    if pending == 0 or held < sqlite_wal.STUCK_ABOVE_BYTES:
         return Finding("wal", True, f"the write-ahead log has {held} bytes")
-    who = lock_holders.in_words(lock_holders.readers(path))
+    who = lock_holders.describe_holders(lock_holders.find_readers(path))
     words = f"the write-ahead log has {held} bytes and grows until a reader ends its transaction: {who}; let it end"
     return Finding("wal", False, words)
 
@@ -140,13 +140,13 @@ def _clock() -> Finding:
 
 def _descriptors(settings: Settings) -> Finding:
     """The hard limit, because every worker raises its own to that."""
-    limit, wanted = file_descriptors.hard_limit(), file_descriptors.needed(settings.max_streams)
+    limit, wanted = file_descriptors.hard_limit(), file_descriptors.count_needed(settings.max_streams)
     held = (
         f"MAX_STREAMS {settings.max_streams} needs about {wanted} descriptors in each worker, the hard limit is {limit}"
     )
     if limit >= wanted:
         return Finding("descriptors", True, held)
-    least = file_descriptors.capacity(limit)
+    least = file_descriptors.stream_capacity(limit)
     advice = f"raise it (ulimit -Hn, systemd's LimitNOFILE=) or set BEACON_MAX_STREAMS to at most {least}"
     return Finding("descriptors", False, f"{held}: {advice}; until then streams above {least} get 503")
 

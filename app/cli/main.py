@@ -71,7 +71,7 @@ def serve() -> None:
     settings = load_settings()
     with made(settings) as app:
         if settings.is_sqlite:
-            database_upgrade.migrate(app, settings)
+            database_upgrade.migrate_database(app, settings)
     check_port(settings)
     gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(demo.GUNICORN_CONF)]
     os.execv(gunicorn[0], gunicorn)  # noqa: S606 -- becomes the server: signals reach it directly
@@ -90,7 +90,7 @@ def migrate() -> None:
     """Create the database or bring it up to date."""
     settings = load_settings()
     with made(settings) as app:
-        database_upgrade.migrate(app, settings)
+        database_upgrade.migrate_database(app, settings)
         with app.app_context():
             click.echo(f"the database is at revision {database_upgrade.current_revision()}")
 

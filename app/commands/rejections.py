@@ -6,7 +6,7 @@ from urllib.parse import quote
 from app.audit import attempt_log, chain
 from app.commands.request import Asked
 from app.db import write
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 
 
 class Refused(Problem):
@@ -53,7 +53,7 @@ def too_many_jobs(total: int, most: int) -> Refused:
 
 def too_many_commands(whose: str, most: int) -> Refused:
     detail = f"{whose} at most {most} commands that have not ended. Wait for one of them, and send this again."
-    return Refused(429, "Too many commands", detail, "limit", headers=retry_after(2, 5))
+    return Refused(429, "Too many commands", detail, "limit", headers=build_retry_after(2, 5))
 
 
 def record(problem: Problem, asked: Asked, actor: str, address: str | None) -> None:

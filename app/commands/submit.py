@@ -15,7 +15,7 @@ from app.commands.targets import Scope, resolve
 from app.db import read, write
 from app.eventlog.append import append
 from app.infra.clock import utc_text
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.infra.problems import Problem
 from app.reconciliation.loader import database_now
 from app.reconciliation.models import Service
@@ -147,7 +147,7 @@ def _hold(session: Session, asked: Asked, scope: Scope) -> None:
     statement = _unless_there(session, ItemRow)
     for start in range(0, len(rows), ROWS):
         session.connection().execute(statement, rows[start : start + ROWS])
-        breathe()
+        yield_to_loop()
     mine = sa.select(sa.func.count()).select_from(ItemRow).where(ItemRow.command_id == asked.command_id)
     if session.scalar(mine) == len(rows):
         return

@@ -11,7 +11,7 @@ from app.commands import rejections
 from app.commands.request import Asked
 from app.config import current_settings
 from app.db import read
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
 from app.sources.on_demand import TooMany, TooSlow, ask
@@ -124,7 +124,7 @@ def asked_of(make: Callable[[], Source], question: Callable[[Source], T], *, for
     except TooMany:
         nothing = "Nothing was done; try" if for_command else "Try"
         detail = f"Too many questions wait for their services just now. {nothing} again in a moment."
-        raise Problem(503, "Too busy", detail, headers=retry_after(1, 3)) from None
+        raise Problem(503, "Too busy", detail, headers=build_retry_after(1, 3)) from None
     except SourceError as error:
         status = 504 if isinstance(error, TooSlow) else 502
         nothing = ", so nobody can tell what the command would touch. Nothing was done" if for_command else ""

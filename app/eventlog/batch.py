@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from app.eventlog.event_types import MAX_PAYLOAD_BYTES
-from app.infra.strict_json import unique
+from app.infra.strict_json import reject_duplicate_keys
 
 # An event is parsed in one go, so its text has a bound: the largest payload with every byte escaped, and its envelope.
 MAX_EVENT_CHARS = 6 * MAX_PAYLOAD_BYTES + 4_096
@@ -15,7 +15,7 @@ _WINDOW_CHARS = 2 * MAX_EVENT_CHARS
 # The longest that the parser looks at before it finds a value cut off: `-Infinity`, or an escaped surrogate pair.
 _PARSER_LOOKAHEAD_CHARS = 16
 _BLANKS = re.compile(r"[ \t\n\r]*")
-_DECODER = json.JSONDecoder(object_pairs_hook=unique)
+_DECODER = json.JSONDecoder(object_pairs_hook=reject_duplicate_keys)
 
 
 class EventTooLarge(Exception):

@@ -90,7 +90,7 @@ class Continuity:
             with write() as session:
                 self._begin(session, cursor)
         except (DBAPIError, DatabaseUnavailable) as error:
-            if database_errors.of(error).state != "read-only":
+            if database_errors.classify_error(error).state != "read-only":
                 raise
             log.warning("the log may be an older one, and takes no new generation: the database is read-only")
 

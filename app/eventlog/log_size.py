@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.eventlog import generation
 from app.eventlog import reader as log
 from app.eventlog.models import EventRow
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 
 # Rows whose payloads are added up at a time: SQLite holds the event loop meanwhile.
 CHUNK_IDS = 200
@@ -40,7 +40,7 @@ class LogSizeMeter:
             if start not in self._sums or start <= floor or start + CHUNK_IDS > head:  # at the ends rows come and go
                 self._sums[start] = _sum_chunk(session, start)
                 session.rollback()  # whoever gets the turn may want the connection, and a checkpoint the end of it
-                breathe()
+                yield_to_loop()
             held += self._sums[start]
         self.last = LogSize(sum(last - first + 1 for first, last in spans), held)
         return self.last

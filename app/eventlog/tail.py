@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from app.eventlog import wakeup
 from app.eventlog.continuity import TailPosition
 from app.eventlog.reader import Event, EventPage
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Tail:
             self._tell(page)
             full = page.full
             self._look_began = time.monotonic()
-            breathe()
+            yield_to_loop()
         self._look_began = None
         if self.degraded:
             log.warning("database is back, reading on after id %s", self.cursor)

@@ -85,7 +85,7 @@ def cut(text: str) -> str:
             deciding = _deciding(found)
             kept = {name: found[name] for name in ("version", "meta") if name in found} | {"features": deciding}
             made = json.dumps(kept | ({"segments": _segments(found, deciding)} if "segments" in found else {}))
-            json_limits.check(made.encode())  # what is kept is read again at every turn
+            json_limits.measure_json(made.encode())  # what is kept is read again at every turn
             return made
     except JsonTooLarge as error:
         raise Unreadable(f"the answer is a list of flags with {error}") from None

@@ -16,7 +16,7 @@ from app.db import db
 MIGRATIONS = str(ROOT / "migrations")
 
 
-def migrate(app: Flask, settings: Settings) -> None:
+def migrate_database(app: Flask, settings: Settings) -> None:
     """Create or upgrade the database; does nothing where it is up to date."""
     if settings.is_sqlite:
         _create_file(Path(settings.database_url.removeprefix("sqlite:///")))

@@ -39,7 +39,7 @@ class Deadline:
         return self._over
 
     def __enter__(self) -> "Deadline":
-        _watchman.add(self)
+        _deadline_thread.add(self)
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
@@ -64,7 +64,7 @@ class Deadline:
             twin.close()
 
 
-class _Watchman:
+class _DeadlineThread:
     """The thread, and what is due when. What is over already stays in the heap until its turn comes."""
 
     def __init__(self) -> None:
@@ -102,4 +102,4 @@ class _Watchman:
                 self._changed.wait(left)
 
 
-_watchman = _Watchman()
+_deadline_thread = _DeadlineThread()

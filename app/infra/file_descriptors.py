@@ -6,27 +6,27 @@ import resource
 log = logging.getLogger(__name__)
 
 # For requests on their way, the database, the log file and the listening socket.
-SPARE = 200
+SPARE_DESCRIPTORS = 200
 
 
-def needed(streams: int) -> int:
+def count_needed(streams: int) -> int:
     """The descriptors that a worker with so many streams wants: some for those that come and go, and spare ones."""
-    return streams + streams // 50 + SPARE
+    return streams + streams // 50 + SPARE_DESCRIPTORS
 
 
-def capacity(limit: int) -> int:
+def stream_capacity(limit: int) -> int:
     """The most streams that `needed` allows below `limit` descriptors; never none at all."""
-    return max((limit - SPARE) * 50 // 51, 1)
+    return max((limit - SPARE_DESCRIPTORS) * 50 // 51, 1)
 
 
 def soft_limit() -> int:
     """How many descriptors this process may open now."""
-    return _count(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    return _finite_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def hard_limit() -> int:
     """How many it may allow itself; `raise_descriptor_limit` does."""
-    return _count(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    return _finite_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 def raise_descriptor_limit() -> int:
@@ -41,6 +41,6 @@ def raise_descriptor_limit() -> int:
     return soft_limit()
 
 
-def _count(limit: int) -> int:
+def _finite_limit(limit: int) -> int:
     # RLIM_INFINITY is -1 here: any number that no process reaches stands for it.
     return 2**31 if limit == resource.RLIM_INFINITY else limit

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.db import Base, now_epoch, write
 
-TTL_S = 10.0
-RENEW_EVERY_S = 3.0
+LEASE_TTL_S = 10.0
+LEASE_RENEW_EVERY_S = 3.0
 
 
 class LeaseRow(Base):
@@ -37,7 +37,7 @@ class LeaseLost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class LeaseClaim:
     """The lease as it was taken at one moment. Work begun under it ends under it, or not at all."""
 
     name: str
@@ -70,16 +70,16 @@ class Claim:
 class Lease:
     """This process's wish for one named lease, and its claim while it has it."""
 
-    def __init__(self, name: str = "poller", ttl_s: float = TTL_S, holder: str | None = None) -> None:
+    def __init__(self, name: str = "poller", ttl_s: float = LEASE_TTL_S, holder: str | None = None) -> None:
         self.name, self.ttl_s = name, ttl_s
         self.holder = holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._claim: Claim | None = None
+        self._claim: LeaseClaim | None = None
 
     def try_acquire(self) -> bool:
         """Take the lease if it is free or has run out; one statement, so two takers cannot both succeed."""
         with write() as session:
             fence = session.execute(self._take(session)).scalar_one_or_none()
-        self._claim = None if fence is None else Claim(self.name, self.holder, fence)
+        self._claim = None if fence is None else LeaseClaim(self.name, self.holder, fence)
         return fence is not None
 
     def renew(self) -> bool:
@@ -96,7 +96,7 @@ class Lease:
             self._set(session, 0.0)
         self._claim = None
 
-    def claim(self) -> Claim:
+    def claim(self) -> LeaseClaim:
         """For work that takes a while: it must not be finished under a later claim. Raises `LeaseLost`."""
         claim = self._claim
         if claim is None:

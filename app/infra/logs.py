@@ -10,21 +10,21 @@ from typing import Any
 log = logging.getLogger("beacon.stream")
 
 # What is new is told at once, but never more often than this: something may come and go every second.
-BETWEEN_S = 30.0
+MIN_LOG_INTERVAL_S = 30.0
 # What lasts is told again so often.
-REPEAT_S = 600.0
+REPEAT_INTERVAL_S = 600.0
 
 
-class _Line(logging.Formatter):
+class _LineFormatter(logging.Formatter):
     converter = staticmethod(time.gmtime)  # UTC, as everywhere
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
 
-def configure(level: int = logging.INFO) -> None:
+def configure_logging(level: int = logging.INFO) -> None:
     """Send the process's logs to standard error; called by entry points, never on import."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Line("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(_LineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -32,7 +32,7 @@ def configure(level: int = logging.INFO) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def sse_line(what: str, **facts: Any) -> None:
+def log_stream_event(what: str, **facts: Any) -> None:
     """`[SSE] open user=alice after=12 …`: gunicorn's access log never sees the end of a stream."""
     shown = " ".join(
         f"{name}={value!r}" if isinstance(value, str) and " " in value else f"{name}={value}"
@@ -42,7 +42,7 @@ def sse_line(what: str, **facts: Any) -> None:
     log.info("[SSE] %s pid=%s %s", what, os.getpid(), shown)
 
 
-class Lasting:
+class FailureLog:
     """Tells of something that is tried again and again: a failure at once with its traceback, while it lasts a line
     every ten minutes, and when it is over. Two a minute at most, as when a dozen of them wait for one database."""
 
@@ -55,7 +55,7 @@ class Lasting:
     def failed(self, error: Exception) -> None:
         kind = type(error).__name__
         is_new = kind != self._told
-        if not self._may_tell(BETWEEN_S if is_new else REPEAT_S):
+        if not self._may_tell(MIN_LOG_INTERVAL_S if is_new else REPEAT_INTERVAL_S):
             return
         if is_new:
             self._log.error("%s failed and is tried again", self._what, exc_info=error)
@@ -64,7 +64,7 @@ class Lasting:
         self._tells(kind)
 
     def worked(self) -> None:
-        if self._told and self._may_tell(BETWEEN_S):
+        if self._told and self._may_tell(MIN_LOG_INTERVAL_S):
             self._log.warning("%s works again", self._what)
             self._tells("")
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 # Bad fields that one answer names.
-MAX_NAMED_ERRORS = 1_000
+MAX_REPORTED_ERRORS = 1_000
 
 
 class Problem(Exception):
@@ -40,14 +40,14 @@ class Problem(Exception):
         }
 
 
-def retry_after(least_s: int, most_s: int) -> dict[str, str]:
+def build_retry_after(least_s: int, most_s: int) -> dict[str, str]:
     """When to come back, in whole seconds: a little apart, so that those refused together do not return together."""
     return {"Retry-After": str(random.randint(least_s, most_s))}  # noqa: S311 -- it only spreads them
 
 
-def bad_input(error: ValidationError) -> Problem:
+def invalid_input(error: ValidationError) -> Problem:
     """The 400 for a body that a pydantic model refused, each field named by its place."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_NAMED_ERRORS]
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_REPORTED_ERRORS]
     errors = {".".join(str(part) for part in item["loc"]) or "body": item["msg"] for item in found}
     first = next(iter(errors.items()))
     return Problem(400, "Bad input", f"{first[0]}: {first[1]}", errors=errors)

@@ -8,10 +8,10 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from app.config import Settings
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 
 
-class Rate:
+class UserRateLimit:
     """At most `per_second` hits of a user within any second; `what` and `setting` go into the refusal's sentence.
 
     Memory is bounded by the users of the last two seconds: two counters for each of them, which expire. (The moving
@@ -43,19 +43,19 @@ class Rate:
             f"You may make {self.per_second} {self._what} a second on one worker{by}. "
             "Wait as long as Retry-After says, and send fewer at once."
         )
-        return Problem(429, "Too many requests", detail, headers=retry_after(1, 3), reason="rate")
+        return Problem(429, "Too many requests", detail, headers=build_retry_after(1, 3), reason="rate")
 
 
-def connecting(settings: Settings) -> Rate:
+def build_connect_limit(settings: Settings) -> UserRateLimit:
     """For everyone who opens streams."""
-    return Rate(settings.connect_rate_per_user, "attempts to open a stream", "BEACON_CONNECT_RATE_PER_USER")
+    return UserRateLimit(settings.connect_rate_per_user, "attempts to open a stream", "BEACON_CONNECT_RATE_PER_USER")
 
 
-def publishing_rate(settings: Settings) -> Rate:
-    return Rate(settings.publish_rate_per_user, "requests that publish", "BEACON_PUBLISH_RATE_PER_USER")
+def build_publish_limit(settings: Settings) -> UserRateLimit:
+    return UserRateLimit(settings.publish_rate_per_user, "requests that publish", "BEACON_PUBLISH_RATE_PER_USER")
 
 
-def publishing() -> Rate:
+def get_publish_limit() -> UserRateLimit:
     """For everyone who publishes to the current application."""
-    found: Rate = current_app.extensions["beacon_publish_rate"]
+    found: UserRateLimit = current_app.extensions["beacon_publish_rate"]
     return found

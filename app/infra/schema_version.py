@@ -12,27 +12,30 @@ from app.infra import database_errors
 
 # PostgreSQL's advisory lock of whoever migrates (migrations/env.py).
 MIGRATION_LOCK = 4207011
-_MIGRATES = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :lock AND granted")
-VERSIONS = Path(__file__).resolve().parents[2] / "migrations" / "versions"
-Lack = Literal["migrating", "empty", "behind"]
+_COUNT_MIGRATIONS = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :lock AND granted")
+VERSIONS_DIR = Path(__file__).resolve().parents[2] / "migrations" / "versions"
+SchemaProblem = Literal["migrating", "empty", "behind"]
 
 
 @cache
-def newest() -> str:
+def newest_revision() -> str:
     """Their files are numbered in order."""
-    return max(path.name[:4] for path in VERSIONS.glob("[0-9]*.py"))
+    return max(path.name[:4] for path in VERSIONS_DIR.glob("[0-9]*.py"))
 
 
-def lack(session: Session) -> tuple[Lack, str] | None:
+def find_schema_problem(session: Session) -> tuple[SchemaProblem, str] | None:
     """What is missing before this version can serve, and in words what to do; None for nothing. A newer one will do."""
     current = _revision(session)
-    if current is not None and current >= newest():
+    if current is not None and current >= newest_revision():
         return None
     if _is_migrating(session):
         return "migrating", "beacon migrate is at work on the database"
     if current is None:
         return "empty", "the database answers and was never migrated; run beacon migrate"
-    return "behind", f"the database is at revision {current}, this version needs {newest()}; run beacon migrate"
+    return (
+        "behind",
+        f"the database is at revision {current}, this version needs {newest_revision()}; run beacon migrate",
+    )
 
 
 def _revision(session: Session) -> str | None:
@@ -40,7 +43,7 @@ def _revision(session: Session) -> str | None:
         found: str | None = session.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
     except DBAPIError as error:
         session.rollback()
-        if database_errors.of(error).state != "not migrated":
+        if database_errors.classify_error(error).state != "not migrated":
             raise
         return None
     return found
@@ -50,4 +53,4 @@ def _is_migrating(session: Session) -> bool:
     """On SQLite a server migrates before it serves."""
     if session.get_bind().dialect.name == "sqlite":
         return False
-    return bool(session.execute(_MIGRATES, {"lock": MIGRATION_LOCK}).scalar())
+    return bool(session.execute(_COUNT_MIGRATIONS, {"lock": MIGRATION_LOCK}).scalar())

@@ -11,7 +11,7 @@ from app.db import write
 from app.eventlog.append import NewEvent, append
 from app.eventlog.event_types import ReconciliationVerified, VerifiedCheck
 from app.infra.clock import utc_text
-from app.infra.lease import Claim
+from app.infra.lease import LeaseClaim
 from app.reconciliation import row_memory, row_writer
 from app.reconciliation.models import ServiceState
 from app.reconciliation.types import Heard, Verdict, slices
@@ -32,7 +32,7 @@ CHECKS_AN_EVENT = 400
 class Unchanged:
     """A check of a service whose belief is still at `version`."""
 
-    claim: Claim
+    claim: LeaseClaim
     service_id: str
     version: int
     verdict: Verdict
@@ -51,7 +51,7 @@ class VerifiedGatherer:
         with self._lock:
             self._waiting[check.service_id] = check
 
-    def flush(self, claim: Claim) -> list[str]:
+    def flush(self, claim: LeaseClaim) -> list[str]:
         """One commit under the lease; the services whose belief is another one by now, of which nothing is told.
 
         Where it fails the checks are lost: ages then stay older than they are.

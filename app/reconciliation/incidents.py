@@ -13,7 +13,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.reconciliation.incident_closure import Closing, Ending, Group, closings, endings, groups, removals
 from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service
 
@@ -79,7 +79,7 @@ class Episode:
 def read_on(session: Session, wanted: Wanted, after: Position, limit: int, most_ids: int | None) -> list[Episode]:
     """The next episodes; fewer than `limit` at the end."""
     events = _events(session, wanted, after.events, limit) if wanted.statuses else []
-    breathe()
+    yield_to_loop()
     looks = _groups(session, wanted, after.groups, limit) if wanted.unaccounted else []
     return _told(session, _merged(events, looks, wanted)[:limit], most_ids)
 
@@ -202,17 +202,17 @@ def _within(service: Any, at: Any, wanted: Wanted) -> list[sa.ColumnElement[bool
 def _told(session: Session, found: list[Episode], most_ids: int | None) -> list[Episode]:
     """With what the other rows say of them; a breath after each question keeps the loop free."""
     ends = endings(session, [one.id for one in found if one.status != "unaccounted"])
-    breathe()
+    yield_to_loop()
     gone = removals(session, {one.service for one in found})
     later = _later_rows(session, [one.id for one in found if one.status in WRONG])
-    breathe()
+    yield_to_loop()
     told = [replace(one, ending=ends.get(one.id) or gone.get(one.service)) for one in found]
     spans = {one.id: (one.service, one.at, one.ending.at if one.ending else None) for one in told if _has_items(one)}
     closed = closings(session, spans)
-    breathe()
+    yield_to_loop()
     moments = {one.id: {one.at, *(row.timestamp for row in later.get(one.id, ()))} for one in told if _has_items(one)}
     extra = _extra(session, {at for each in moments.values() for at in each})
-    breathe()
+    yield_to_loop()
     unaccounted = groups(session, {one.at for one in found if one.status == "unaccounted"}, most_ids)
     made = []
     for one in told:

@@ -75,7 +75,7 @@ class Lifecycle:
 
     def __init__(
         self,
-        breathe: Callable[[], None] = concurrency.breathe,
+        breathe: Callable[[], None] = concurrency.yield_to_loop,
         *,
         settles: timedelta = SETTLES,
         read_every_s: float = READ_EVERY_S,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from app.db import read
-from app.infra.lease import Claim
+from app.infra.lease import LeaseClaim
 from app.reconciliation.job_events import News
 from app.reconciliation.loader import Jobs, known_jobs, known_of
 from app.reconciliation.models import ServiceState
@@ -38,7 +38,7 @@ class _Kept:
     items: Mapping[ItemKey, Item]
     version: int
     known: Known | None = None
-    claim: Claim | None = None
+    claim: LeaseClaim | None = None
 
 
 class KeptBeliefs:
@@ -53,7 +53,7 @@ class KeptBeliefs:
         kept = self._kept.get(service_id)
         return None if kept is None else len(kept.jobs.jobs)
 
-    def base(self, claim: Claim, service_id: str, news: News) -> Base | None:
+    def base(self, claim: LeaseClaim, service_id: str, news: News) -> Base | None:
         """What is kept and needs no look at the database."""
         kept = self._kept.get(service_id)
         if kept is None or kept.known is None or kept.claim != claim:
@@ -76,7 +76,7 @@ class KeptBeliefs:
     def keep(self, service_id: str, jobs: Jobs, items: Mapping[ItemKey, Item], version: int) -> None:
         self._kept[service_id] = _Kept(jobs, items, version)
 
-    def keep_unchanged(self, claim: Claim, service_id: str, base: Base, verdict: Verdict, heard: Heard) -> None:
+    def keep_unchanged(self, claim: LeaseClaim, service_id: str, base: Base, verdict: Verdict, heard: Heard) -> None:
         """After a check that changed nothing but times: what its row says, or will once it is told."""
         known, look = base.known, heard.look
         if known.items or verdict.loss is not None or known.flaps.since is not None:

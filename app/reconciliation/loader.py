@@ -105,7 +105,7 @@ def known_of(
     )
 
 
-def known_jobs(session: Session, service_id: str, breathe: Callable[[], None] = concurrency.breathe) -> Jobs:
+def known_jobs(session: Session, service_id: str, breathe: Callable[[], None] = concurrency.yield_to_loop) -> Jobs:
     """Read in pages: a fetch of all rows at once would stop the streams of this process."""
     jobs: dict[str, Job] = {}
     unseen: dict[str, datetime] = {}

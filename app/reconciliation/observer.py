@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import DatabaseUnavailable, read
 from app.infra import concurrency
-from app.infra.lease import Claim, Lease, LeaseLost
+from app.infra.lease import Lease, LeaseClaim, LeaseLost
 from app.reconciliation import diff, gc_control, item_lifecycle, loss_detection, reconcile, row_writer
 from app.reconciliation.check_batcher import Unchanged, VerifiedGatherer
 from app.reconciliation.current_status import AGED_AFTER_INTERVALS, NOT_CHECKED
@@ -66,7 +66,7 @@ class Observer:
         interval_s: float,
         explains: Sequence[Explains],
         *,
-        breathe: Callable[[], None] = concurrency.breathe,
+        breathe: Callable[[], None] = concurrency.yield_to_loop,
         second_look_after_s: float = SECOND_LOOK_AFTER_S,
         lifecycle: Lifecycle | None = None,
         unserved_for: timedelta = UNSERVED_FOR,
@@ -121,7 +121,9 @@ class Observer:
         for service_id in self._overdue.find(claim):
             self._silence(claim, service_id, None, NOT_CHECKED)
 
-    def _silence(self, claim: Claim, service_id: str, failure: tuple[str, int] | None, why: str = NO_ANSWER) -> Outcome:
+    def _silence(
+        self, claim: LeaseClaim, service_id: str, failure: tuple[str, int] | None, why: str = NO_ANSWER
+    ) -> Outcome:
         self._kept.doubt(service_id)
         try:
             left = record_silence(claim, service_id, self._stale_after, failure, why)
@@ -129,7 +131,7 @@ class Observer:
             left = None
         return Outcome(answered=False, silent_in_s=None if left is None else left.total_seconds())
 
-    def _believe(self, claim: Claim, service: WatchedService, heard: Heard, clock: Clock, news: News) -> None:
+    def _believe(self, claim: LeaseClaim, service: WatchedService, heard: Heard, clock: Clock, news: News) -> None:
         base = self._kept.base(claim, service.id, news) or self._read(service.id, news)
         evidence = self._evidence(service, base.known, heard, clock)
         for attempt in range(ATTEMPTS):
@@ -147,7 +149,7 @@ class Observer:
         with self._at_database:
             return self._kept.read(service_id, news)
 
-    def _record(self, claim: Claim, service_id: str, base: Base, verdict: Verdict, heard: Heard) -> None:
+    def _record(self, claim: LeaseClaim, service_id: str, base: Base, verdict: Verdict, heard: Heard) -> None:
         belief, known, version = verdict.belief, base.known, base.version
         is_news = verdict.changed or verdict.hushed or verdict.flaps != known.flaps
         is_news = is_news or (verdict.cut_since, verdict.loss) != (known.cut_since, known.loss)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.eventlog import reader as log
 from app.eventlog.audience import Viewer
 from app.eventlog.models import EventRow
-from app.infra.concurrency import Pace, breathe
+from app.infra.concurrency import TimeSlice, yield_to_loop
 from app.reconciliation.job_queries import JOB_TYPES
 
 # Read backwards in windows of ids, as the log has no index by job.
@@ -24,7 +24,7 @@ def of_jobs(
 ) -> Mapping[str, list[log.Event]]:
     """By job, as far as `viewer` may see it, at most `KEPT` of each; looks no further back than `WINDOWS`."""
     wanted, found = set(job_ids), dict[str, list[log.Event]]()
-    end, pace = log.head(session), Pace()
+    end, pace = log.head(session), TimeSlice()
     mine = EventRow.type.in_(JOB_TYPES) & EventRow.audience.in_(sorted(viewer.audiences))
     for _ in range(WINDOWS):
         if end <= 0 or not wanted:
@@ -39,5 +39,5 @@ def of_jobs(
                     wanted.discard(job_id)
             pace()
         end -= WINDOW
-        breathe()
+        yield_to_loop()
     return found

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app.db import write
 from app.eventlog.append import append
 from app.infra.clock import parse_utc, utc_text
-from app.infra.lease import Claim
+from app.infra.lease import LeaseClaim
 from app.reconciliation import flapping, reconcile, row_memory, row_writer
 from app.reconciliation.loader import database_now, known_of
 from app.reconciliation.models import ServiceState
@@ -29,7 +29,7 @@ TURN_S = 0.002
 NO_ANSWER = "did not answer"
 
 
-def record_check(claim: Claim, service_id: str, known: Known, version: int, verdict: Verdict, heard: Heard) -> int:
+def record_check(claim: LeaseClaim, service_id: str, known: Known, version: int, verdict: Verdict, heard: Heard) -> int:
     """Write what a look that was answered changed; the version of the belief from now on.
 
     Raises `LeaseLost`, `rows.Outdated`, `rows.NotWatched`; then nothing is written of the verdict.
@@ -55,7 +55,7 @@ def record_check(claim: Claim, service_id: str, known: Known, version: int, verd
         return row.version
 
 
-def _stage(claim: Claim, service_id: str, version: int, verdict: Verdict) -> Verdict:
+def _stage(claim: LeaseClaim, service_id: str, version: int, verdict: Verdict) -> Verdict:
     """The verdict, of which as much is left to write as fits into one short transaction.
 
     A job that was declared leaves the known ones in the transaction that opens its item: it is in one of both, always.
@@ -74,7 +74,7 @@ def _stage(claim: Claim, service_id: str, version: int, verdict: Verdict) -> Ver
 class _Staging:
     """Rows of one verdict in short transactions, each under the lease and at the version that was judged."""
 
-    def __init__(self, claim: Claim, service_id: str, version: int) -> None:
+    def __init__(self, claim: LeaseClaim, service_id: str, version: int) -> None:
         self._claim, self._service_id, self._version = claim, service_id, version
 
     def put(self, belief: Belief) -> None:
@@ -105,7 +105,7 @@ class _Staging:
 
 
 def record_silence(
-    claim: Claim, service_id: str, stale_after: timedelta, failure: tuple[str, int] | None, why: str = NO_ANSWER
+    claim: LeaseClaim, service_id: str, stale_after: timedelta, failure: tuple[str, int] | None, why: str = NO_ANSWER
 ) -> timedelta | None:
     """Write that a poll failed (`failure`: why, and how long was waited), or look at the silence only.
 

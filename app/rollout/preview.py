@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from app.flags import document
 from app.flags.document import Flag
 from app.flags.evaluation import Flags, evaluator
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 
 # Names shown each way; the numbers are of all.
 MAX_NAMES = 200
@@ -32,7 +32,7 @@ def preview(flags: Flags, flag: Flag, users: Iterable[str], percentage: float, e
     if flags.held is None or document.nominal(flags.held, flag).percentage is None:
         return None
     now, then = evaluator(flags.held), evaluator(document.put_at(flags.held, flag, percentage, enabled))
-    answers = [(user, now(flag, user), then(flag, user)) for user in paced(people)]
+    answers = [(user, now(flag, user), then(flag, user)) for user in iterate_in_slices(people)]
     comes = [user for user, before, after in answers if after and not before]
     goes = [user for user, before, after in answers if before and not after]
     return Switching(len(people), comes, goes)

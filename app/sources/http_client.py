@@ -25,7 +25,7 @@ from urllib3.exceptions import (
 )
 
 from app.infra import json_limits
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.infra.deadlines import Deadline
 from app.infra.json_limits import JsonTooLarge
 from app.sources.host_rules import Reach
@@ -185,7 +185,7 @@ class HttpClient:
         declared = response.headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
             raise SourceError(self._too_large())
-        body, pace = bytearray(), Pace()  # where bytes are always there already, reading never waits
+        body, pace = bytearray(), TimeSlice()  # where bytes are always there already, reading never waits
         # read1 gives what has come; read would wait for a full chunk however slowly it drips
         while chunk := response.read1(_CHUNK, decode_content=False):
             body += chunk

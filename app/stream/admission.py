@@ -16,7 +16,7 @@ import time
 
 from app.config import Settings
 from app.infra import file_descriptors, rate_limits
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 from app.stream.presence import DATABASE_ERRORS, PresenceStore
 from app.stream.stream_counts import RENEW_EVERY_S, SlotRefusal, StreamCounter
 
@@ -51,7 +51,7 @@ class Admission:
 
     def __init__(self, settings: Settings, store: PresenceStore) -> None:
         self._settings, self._store = settings, store
-        self._rate = rate_limits.connecting(settings)
+        self._rate = rate_limits.build_connect_limit(settings)
         self._tally = StreamCounter()
         self._changed, self._stopping = threading.Event(), threading.Event()
         self._flushing = threading.Lock()
@@ -64,7 +64,7 @@ class Admission:
     @property
     def capacity(self) -> int:
         """The most streams of this worker: as set, and as its descriptors allow."""
-        return min(self._settings.max_streams, file_descriptors.capacity(file_descriptors.soft_limit()))
+        return min(self._settings.max_streams, file_descriptors.stream_capacity(file_descriptors.soft_limit()))
 
     @property
     def streams(self) -> int:
@@ -199,7 +199,7 @@ class Admission:
 
     def _full(self) -> Problem:
         detail = f"This worker holds {self.streams} streams and takes no more. Wait as long as Retry-After says."
-        return Problem(503, "Full", detail, headers=retry_after(3, 10), reason="full")
+        return Problem(503, "Full", detail, headers=build_retry_after(3, 10), reason="full")
 
     def _over_cap(self) -> Problem:
         detail = (
@@ -207,4 +207,4 @@ class Admission:
             "(BEACON_MAX_STREAMS_PER_USER). Close one, a tab or a program, and connect again."
         )
         # Beyond the time in which a killed worker's streams stop counting.
-        return Problem(429, "Too many streams", detail, headers=retry_after(3, 6), reason="user-cap")
+        return Problem(429, "Too many streams", detail, headers=build_retry_after(3, 6), reason="user-cap")

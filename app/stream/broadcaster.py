@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 
 from app.eventlog.audience import CONTROL, EVERYONE
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.stream.chunks import Chunk, SharedEncoding, join_chunks
 from app.stream.hub import Hub
 from app.stream.ring_buffer import BufferedEvent
@@ -80,7 +80,7 @@ class _BroadcastRound:
         self._audiences = frozenset(entry.event.audience for entry in entries) - {CONTROL}
         self._is_for_everyone = self._audiences <= _ONLY_EVERYONE
         self._made: dict[SharedEncoding | tuple[SharedEncoding, frozenset[str]], list[Chunk]] = {}
-        self._pace = Pace()
+        self._pace = TimeSlice()
 
     def run(self) -> None:
         deliveries = 0

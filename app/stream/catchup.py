@@ -5,7 +5,7 @@ import threading
 import time
 from queue import SimpleQueue
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.stream.hub import Hub
 from app.stream.replay import LogUnavailable, Replay
 from app.stream.socket_transport import SocketSubscriber
@@ -27,7 +27,7 @@ class CatchUp:
         self._waiting: SimpleQueue[SocketSubscriber | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         # One for all: taking from the queue and reading SQLite give nobody else a turn.
-        self._pace = Pace()
+        self._pace = TimeSlice()
 
     def add(self, wire: SocketSubscriber) -> None:
         if not wire.is_queued:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.stream import control
 from app.stream.hub import Hub
 from app.stream.socket_transport import SLOW_READER_TIMEOUT_S, SocketSubscriber
@@ -71,7 +71,7 @@ class Heartbeats:
         slot = self._slots[self._turn]
         if not slot:
             return
-        frame, pace = self._frame(), Pace()
+        frame, pace = self._frame(), TimeSlice()
         for wire in list(slot):
             if wire.goodbye is None:
                 wire.say(frame)
@@ -83,7 +83,7 @@ class Heartbeats:
         return control.heartbeat_frame(self._hub.cursor, degraded=self._is_degraded())
 
     def _sweep(self, now: float) -> None:
-        pace = Pace()
+        pace = TimeSlice()
         for slot in self._slots:
             for wire in list(slot):
                 try:

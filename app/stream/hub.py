@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from app.eventlog.reader import Event
-from app.infra.concurrency import Pace
-from app.infra.logs import sse_line
+from app.infra.concurrency import TimeSlice
+from app.infra.logs import log_stream_event
 from app.stream.control import Opening
 from app.stream.counters import Counters
 from app.stream.ring_buffer import RingBuffer
@@ -52,7 +52,7 @@ class Hub:
         self.counters.opens[shape] += 1
         self.counters.resumes[opening.outcome] += 1
         start = opening.start
-        sse_line("open", user=opening.reader.viewer.name, after=start.after, head=start.head, reset=start.reset)
+        log_stream_event("open", user=opening.reader.viewer.name, after=start.after, head=start.head, reset=start.reset)
 
     def check(self, subscriber: Subscriber, opening: Opening) -> None:
         """Once it is added: what let the request in may have changed since."""
@@ -71,7 +71,7 @@ class Hub:
         self.counters.closes[reason] += 1
         seconds = round(time.monotonic() - subscriber.opened_at, 1)
         user = subscriber.reader.viewer.name
-        sse_line("close", user=user, reason=reason, last=subscriber.cursor, seconds=seconds)
+        log_stream_event("close", user=user, reason=reason, last=subscriber.cursor, seconds=seconds)
         if subscriber.on_end is not None:
             subscriber.on_end()
         return True
@@ -112,7 +112,7 @@ class Hub:
             return
         self._flag_checked = self.flag_version
         answers: dict[str, bool] = {}
-        pace = Pace()
+        pace = TimeSlice()
         for subscriber in self.snapshot():
             user = subscriber.reader.viewer.name
             if user not in answers:

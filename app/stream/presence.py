@@ -100,11 +100,11 @@ class PresenceStore:
     def close(self) -> None:
         """Hold no connection from now until the next write."""
         if self._own is not None:
-            concurrency.call(self._own.close)
+            concurrency.run_in_thread(self._own.close)
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         if self._own is not None:
-            done: T | SQLAlchemyError = concurrency.call(self._own.transact, work)
+            done: T | SQLAlchemyError = concurrency.run_in_thread(self._own.transact, work)
             if isinstance(done, SQLAlchemyError):
                 raise done
             return done

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from app.eventlog.audience import CONTROL
 from app.eventlog.reader import CursorPruned, EventPage
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.stream.chunks import Chunk, join_chunks
 from app.stream.hub import Hub, is_revoked
 from app.stream.ring_buffer import BufferedEvent
@@ -47,7 +47,7 @@ class Replay:
         if any(entry.event.audience == CONTROL and is_revoked(subscriber, entry.event) for entry in entries):
             subscriber.close("revoked")
             return Chunk(b"", cursor, cursor, 0)
-        return next(iter(join_chunks(entries, subscriber.form, subscriber.audiences, cursor, upto, Pace())))
+        return next(iter(join_chunks(entries, subscriber.form, subscriber.audiences, cursor, upto, TimeSlice())))
 
     def _look(self, subscriber: Subscriber, cursor: int) -> tuple[Sequence[BufferedEvent], int]:
         # In this order: on real threads the tail may go on between any two of them.

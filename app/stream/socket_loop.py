@@ -10,7 +10,7 @@ from random import uniform
 from gevent import get_hub
 from gevent.monkey import get_original
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.stream.catchup import CatchUp
 from app.stream.control import Opening
 from app.stream.heartbeat import Heartbeats
@@ -118,7 +118,7 @@ class SocketLoop:
             watcher.close()
 
     def _look(self) -> None:
-        pace = Pace()
+        pace = TimeSlice()
         for fd, events in self._epoll.poll(0, _MAX_EVENTS_PER_POLL):
             wire = self._wires.get(fd)
             if wire is None:

@@ -13,8 +13,8 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
 from app.db import DatabaseUnavailable
 from app.infra import database_errors, json_limits, lock_holders
-from app.infra.problems import Problem, bad_input
-from app.infra.strict_json import DuplicateKey, unique
+from app.infra.problems import Problem, invalid_input
+from app.infra.strict_json import DuplicateKey, reject_duplicate_keys
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,11 @@ class _Json(DefaultJSONProvider):
     sort_keys = False  # answers keep the order of the contract
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        json_limits.check(s if isinstance(s, bytes) else s.encode(errors="surrogatepass"), max_depth=MAX_PARSED_DEPTH)
+        json_limits.measure_json(
+            s if isinstance(s, bytes) else s.encode(errors="surrogatepass"), max_depth=MAX_PARSED_DEPTH
+        )
         try:
-            return super().loads(s, object_pairs_hook=unique, **kwargs)
+            return super().loads(s, object_pairs_hook=reject_duplicate_keys, **kwargs)
         except RecursionError as error:
             raise ValueError("nested too deep") from error
 
@@ -64,7 +66,7 @@ def init_app(app: Flask) -> None:
     app.json = _Json(app)
     app.register_error_handler(Problem, answer)
     app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(ValidationError, lambda error: answer(bad_input(error)))
+    app.register_error_handler(ValidationError, lambda error: answer(invalid_input(error)))
     app.register_error_handler(Exception, _unexpected)
     for kind in (DatabaseUnavailable, OperationalError, InterfaceError, InternalError, ProgrammingError, PoolTimeout):
         app.register_error_handler(kind, _database)
@@ -92,20 +94,20 @@ def _http(error: HTTPException) -> Response:
 
 
 def _database(error: Exception) -> Response:
-    if database_errors.is_ours(error):
+    if database_errors.is_statement_fault(error):
         return _unexpected(error)
-    found = database_errors.of(error)
+    found = database_errors.classify_error(error)
     log.error("the database is %s: %s%s", found.state, str(error).splitlines()[0], _holders(found.state))
     reason = found.state.replace(" ", "-")
     return answer(Problem(503, "Database unavailable", found.detail, headers={"Retry-After": "2"}, reason=reason))
 
 
-def _holders(state: database_errors.State) -> str:
+def _holders(state: database_errors.DatabaseState) -> str:
     """Who is waited for, for whoever reads the log; the one who asked cannot do anything about it."""
     if state != "busy":
         return ""
     try:
-        return f"; it is held by: {lock_holders.in_words(lock_holders.writers())}"
+        return f"; it is held by: {lock_holders.describe_holders(lock_holders.find_writers())}"
     except (SQLAlchemyError, DatabaseUnavailable):
         return ""
 

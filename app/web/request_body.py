@@ -18,7 +18,7 @@ from flask import Flask, Response, current_app, request, session
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.audit.attempt_log import network
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 from app.web.errors import answer
 
 # Under way at once from one sender, in one worker.
@@ -180,7 +180,7 @@ def _refusal() -> Problem:
         f"At most {MAX_BODIES_PER_SENDER} requests of one sender may wait for their bodies at once. "
         "Wait as long as Retry-After says, and send each body without a pause."
     )
-    return Problem(429, "Too many requests", detail, headers=retry_after(1, 3), reason="bodies")
+    return Problem(429, "Too many requests", detail, headers=build_retry_after(1, 3), reason="bodies")
 
 
 def _digest(token: str) -> str:

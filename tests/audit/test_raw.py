@@ -15,8 +15,9 @@ import os
 import sys
 from pathlib import Path
 import gevent
-from app import create_app, offloop
+from app import create_app
 from app.audit import raw
+from app.infra import concurrency
 from app.config import Settings
 from app.web.errors import Problem
 app = create_app(Settings(instance_dir=Path(sys.argv[1]), secret_key="reader"))
@@ -33,7 +34,7 @@ def search():
 looks = [gevent.spawn(search) for _ in range(raw.MOST)]
 while len(reading) < raw.AT_ONCE:
     gevent.sleep(0.001)
-assert offloop.call(divmod, 7, 2) == (3, 1)
+assert concurrency.run_in_thread(divmod, 7, 2) == (3, 1)
 try:
     search()
     raise AssertionError("one too many was let in")

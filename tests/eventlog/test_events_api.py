@@ -320,8 +320,8 @@ class TestTurns:
     def turns(self, monkeypatch: pytest.MonkeyPatch, cast: Flask) -> list[int]:
         """How many connections were out at each breath; no time passes, so that only the count of items counts."""
         taken: list[int] = []
-        monkeypatch.setattr(concurrency, "breathe", lambda: taken.append(db.engine.pool.checkedout()))  # type: ignore[attr-defined]
-        monkeypatch.setattr(concurrency.Pace, "is_over", lambda _pace: False)
+        monkeypatch.setattr(concurrency, "yield_to_loop", lambda: taken.append(db.engine.pool.checkedout()))  # type: ignore[attr-defined]
+        monkeypatch.setattr(concurrency.TimeSlice, "is_over", lambda _pace: False)
         return taken
 
     def test_publishing_lets_others_go_on_before_its_transaction(

@@ -53,7 +53,7 @@ def test_one_that_was_never_migrated_is_said_to_be_that_and_the_worker_starts_on
         wait_for(lambda: "beacon migrate is at work" in reasons(caplog)[-1], "the worker to see who migrates")
         assert not live.started
     other = create_app(settings)
-    database_upgrade.migrate(other, settings)
+    database_upgrade.migrate_database(other, settings)
     stop(other)
     wait_for(lambda: live.started, "the worker to start")
     wait_for(lambda: database_part(app) == (200, "ok"), "readiness")
@@ -82,7 +82,8 @@ def test_one_of_an_older_version_names_both(postgres: Postgres, tmp_path: Path) 
     try:
         why = app.extensions["beacon_live"]._why_not()
         assert (
-            why == f"the database is at revision 0009, this version needs {schema_version.newest()}; run beacon migrate"
+            why
+            == f"the database is at revision 0009, this version needs {schema_version.newest_revision()}; run beacon migrate"
         )
         assert database_part(app) == (503, "not migrated")
     finally:
@@ -90,4 +91,4 @@ def test_one_of_an_older_version_names_both(postgres: Postgres, tmp_path: Path) 
 
 
 def test_the_newest_revision_is_the_one_that_migrations_lead_to() -> None:
-    assert schema_version.newest() == database_upgrade.newest_revision()
+    assert schema_version.newest_revision() == database_upgrade.newest_revision()

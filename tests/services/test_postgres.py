@@ -305,7 +305,7 @@ def test_a_session_with_an_open_insert_is_named_by_the_log_and_the_doctor(
         outsider.execute("INSERT INTO event (type, data_json) VALUES ('open', '{}')")
         refused = app.test_client().post("/api/events", json={"type": "a", "data": {}}, headers=publishing)
         with app.app_context():
-            (holder,) = lock_holders.writers()
+            (holder,) = lock_holders.find_writers()
     assert (refused.status_code, refused.get_json()["reason"]) == (503, "busy")
     assert "waiting for a lock" in refused.get_json()["detail"]
     assert "changed" not in refused.get_json()["detail"], "its transaction had begun"

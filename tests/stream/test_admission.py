@@ -541,7 +541,7 @@ class TestAFullWorker:
     def test_its_descriptors_bound_it_too(self, hire: Hire, monkeypatch: pytest.MonkeyPatch) -> None:
         assert hire(max_streams=50).capacity == 50
         monkeypatch.setattr(file_descriptors, "soft_limit", lambda: 1024)
-        assert hire().capacity == file_descriptors.capacity(1024) < 1024 - 200
+        assert hire().capacity == file_descriptors.stream_capacity(1024) < 1024 - 200
         assert hire(max_streams=50).capacity == 50
 
 

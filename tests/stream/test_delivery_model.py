@@ -170,7 +170,7 @@ class Delivery(RuleBasedStateMachine):
             mock.patch("app.stream.catchup.RETRY_S", 0.0),
             mock.patch("app.stream.socket_loop._epoll_factory", return_value=self.epoll),
             mock.patch("app.stream.replay.log"),
-            mock.patch("app.stream.hub.sse_line"),
+            mock.patch("app.stream.hub.log_stream_event"),
         ):
             self.patches.enter_context(patch)
         self.log: list[Event] = []

@@ -17,7 +17,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.response import BaseHTTPResponse
 
 from app.infra import json_limits
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.infra.deadlines import Deadline
 
 PIECE = 65_536
@@ -95,7 +95,7 @@ def ask(
 
 def _read(raw: BaseHTTPResponse, max_bytes: int) -> bytes:
     """Takes what is there: `iter_content` would wait until a whole piece has come, however slowly."""
-    found, pace = bytearray(), Pace()
+    found, pace = bytearray(), TimeSlice()
     try:
         while piece := raw.read1(PIECE, decode_content=True):
             found += piece

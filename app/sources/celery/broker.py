@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 from app.sources.celery.messages import (
     MAX_NAME_CHARS,
     Message,
@@ -134,7 +134,7 @@ class Broker:
     def _sort_queued(self, raw: _Raw, made: Snapshot, turns: Turns, known: dict[bytes, Message]) -> LeftOut:
         left_out = NOTHING_LEFT_OUT
         for (queue, key), entries in zip(self._lists, raw.lists, strict=True):
-            for place, entry in enumerate(paced(entries), 1):
+            for place, entry in enumerate(iterate_in_slices(entries), 1):
                 message = self._message(entry, known, of_queue)
                 if message is None:
                     first = left_out.first or f"entry {place:,} of {_shown(key)}: {fault_of_queue(entry)}"
@@ -148,7 +148,7 @@ class Broker:
 
     def _sort_taken(self, raw: _Raw, made: Snapshot, turns: Turns, known: dict[bytes, Message]) -> LeftOut:
         left_out = NOTHING_LEFT_OUT
-        for tag, entry in paced(raw.unacked.items()):
+        for tag, entry in iterate_in_slices(raw.unacked.items()):
             message = self._message(entry, known, of_unacked)
             if message is None:
                 first = left_out.first or f"entry {_shown(_text(tag))} of {self._unacked}: {fault_of_unacked(entry)}"

@@ -8,7 +8,7 @@ number is as of then. One that is behind says so and nothing else.
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.sources.celery.results import UNREADABLE, Results
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Failures:
 
     def follow(self, client: "redis.Redis") -> Counted:
         """One more part of them; what is known of all."""
-        pace = Pace()
+        pace = TimeSlice()
         left = MAX_READ
         self._looks += 1
         for _ in range(SCANS):

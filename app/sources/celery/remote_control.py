@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from app.infra import json_limits
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 from app.sources.celery.celery_workers import Answer, Inspection, Running
 from app.sources.celery.messages import MAX_NAME_CHARS, is_usable_id
 
@@ -131,8 +131,8 @@ def _reply(raw: object) -> tuple[str, dict[str, list[Any]]]:
 
 
 def _answer(heard: Mapping[str, Mapping[str, list[Any]]], name: str) -> Answer:
-    active = {task["id"]: _running(task) for task in paced(heard["active"][name]) if _is_task(task)}
-    reserved = frozenset(task["id"] for task in paced(heard["reserved"][name]) if _is_task(task))
+    active = {task["id"]: _running(task) for task in iterate_in_slices(heard["active"][name]) if _is_task(task)}
+    reserved = frozenset(task["id"] for task in iterate_in_slices(heard["reserved"][name]) if _is_task(task))
     told = heard["active_queues"].get(name)
     return Answer(time.time(), reserved, active, queues=None if told is None else frozenset(_names(told)))
 

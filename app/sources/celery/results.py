@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.infra import json_limits
 from app.infra.clock import in_utc
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.sources.tracebacks import exception_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Results:
             found.update(
                 (key, state_of(head)) for key, head in zip(part, heads, strict=True) if isinstance(head, bytes) and head
             )
-            breathe()
+            yield_to_loop()
         return found
 
     def ended(self, client: "redis.Redis", task_id: str) -> Ended | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 from app.sources.celery.broker import Snapshot
 from app.sources.protocol import Job
 
@@ -33,16 +33,16 @@ class Trail:
 
     def jobs(self, task_ids: Iterable[str]) -> dict[str, Job]:
         """Of tasks that the newest look showed."""
-        return {task_id: self._steps[task_id].job for task_id in paced(task_ids)}
+        return {task_id: self._steps[task_id].job for task_id in iterate_in_slices(task_ids)}
 
     def ended(self) -> dict[str, Job]:
         return {task_id: job for task_id, (job, _) in self._ended.items()}
 
     def follow(self, snapshot: Snapshot, at: float) -> list[str]:
         """Remember what is there now; the ids that were there once and have not been seen to end."""
-        for queue, message in paced(snapshot.queued.values()):
+        for queue, message in iterate_in_slices(snapshot.queued.values()):
             self._put(Job(message.id, "queued", queue, message.attempt), at, message.keeps_result)
-        for taken in paced(snapshot.taken.values()):
+        for taken in iterate_in_slices(snapshot.taken.values()):
             message = taken.message
             job = Job(message.id, message.state_at(at), message.route, message.attempt)
             self._put(job, at, message.keeps_result)
@@ -50,7 +50,7 @@ class Trail:
         if snapshot.taken_cut:
             self._tags = {}
         gone, hidden = list[str](), list[str]()
-        for task_id, step in paced(self._steps.items()):
+        for task_id, step in iterate_in_slices(self._steps.items()):
             if task_id not in snapshot:
                 # Where the bound cut its queue, a task may be there and not be listed.
                 (hidden if snapshot.hides(step.job.queue) else gone).append(task_id)

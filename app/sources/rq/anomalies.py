@@ -12,7 +12,7 @@ import redis
 from rq import Worker
 from rq.job import Job as RqJob
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.sources.protocol import Oddity
 from app.sources.rq.placement import Tally, tally, to_check
 from app.sources.rq.responses import Batch, score, text
@@ -49,7 +49,7 @@ class Oddities:
     def _again(self, client: redis.Redis, dangling: list[str]) -> set[Suspect]:
         snapshot = read_snapshot(client, self._queues, self._bound, ask=dangling)
         still = {job_id for _, ids in to_check(snapshot) for job_id in ids} & snapshot.gone
-        return _suspects(client, snapshot, tally(snapshot, Pace()), still)
+        return _suspects(client, snapshot, tally(snapshot, TimeSlice()), still)
 
 
 def orphans(client: redis.Redis, snapshot: Snapshot) -> set[str]:
@@ -79,7 +79,7 @@ def _without_job(client: redis.Redis, snapshot: Snapshot) -> set[str]:
     for _, ids in to_check(snapshot):
         asked += [ids[start : start + _EXISTS_AT_ONCE] for start in range(0, len(ids), _EXISTS_AT_ONCE)]
     gone: set[str] = set()
-    pace = Pace()
+    pace = TimeSlice()
     while asked:
         batch = Batch(client)
         now, asked = asked[:_COMMANDS_AT_ONCE], asked[_COMMANDS_AT_ONCE:]

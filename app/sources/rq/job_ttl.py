@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import redis
 from rq.job import Job as RqJob
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.sources.rq.responses import Batch, parts
 from app.sources.rq.rq_snapshot import FINISHED, Snapshot
 
@@ -24,7 +24,7 @@ class Lifetimes:
 
     def follow(self, client: redis.Redis, snapshot: Snapshot) -> Mapping[str, float | None]:
         """Seconds for every unfinished job that is listed; None for one that leaves it to RQ's defaults."""
-        pace = Pace()
+        pace = TimeSlice()
         before, now, fresh = self._known, dict[str, float | None](), list[str]()
         for place, ids in snapshot.ids.items():
             if place.state in FINISHED:
@@ -39,7 +39,7 @@ class Lifetimes:
         return {**now, **dict.fromkeys(later, GONE_AT_ONCE)} if later else now
 
 
-def _asked(client: redis.Redis, job_ids: list[str], pace: Pace) -> Iterable[tuple[str, float | None]]:
+def _asked(client: redis.Redis, job_ids: list[str], pace: TimeSlice) -> Iterable[tuple[str, float | None]]:
     for start in range(0, len(job_ids), _ASKED_AT_ONCE):
         some = job_ids[start : start + _ASKED_AT_ONCE]
         batch = Batch(client)

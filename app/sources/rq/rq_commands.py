@@ -10,7 +10,7 @@ from rq.command import PUBSUB_CHANNEL_TEMPLATE
 from rq.job import Job as RqJob
 from rq.utils import utcformat
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.sources.protocol import CannotTell, Done, Filter, Order, Selection, SourceError
 from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import Ledger, Told, before_asking
@@ -73,7 +73,7 @@ class Acts:
         """From one moment, as a look has it, so that it agrees with what is shown."""
         with self._server.reading() as client:
             snapshot = read_snapshot(client, self._queues, self._bound)
-            listing = next((one for one in tally(snapshot, Pace()).listings if one.state == wanted.state), None)
+            listing = next((one for one in tally(snapshot, TimeSlice()).listings if one.state == wanted.state), None)
             if listing is None:
                 raise SourceError(f"knows no state {wanted.state[:40]}")
             ids = [job.id for job in listing.jobs.values() if wanted.queue in (None, job.queue)]

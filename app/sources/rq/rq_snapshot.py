@@ -22,7 +22,7 @@ from rq.registry import (
 from rq.scheduler import RQScheduler
 from rq.suspension import WORKERS_SUSPENDED
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.sources.protocol import LeftOut, SourceError
 from app.sources.rq.responses import PART, Batch, JobIds, bytes_of, fields_of, members, number, score, seconds, text
 
@@ -137,7 +137,7 @@ class _Moment:
 
     def __init__(self, client: redis.Redis, now: float, bound: int) -> None:
         self._batch = Batch(client, at_once=True)
-        self._now, self._bound, self._pace = now, bound, Pace()
+        self._now, self._bound, self._pace = now, bound, TimeSlice()
 
     def read(self, places: list[Place], listed: set[Place], workers: list[str], ask: list[str]) -> Snapshot:
         batch = self._batch

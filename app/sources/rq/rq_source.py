@@ -9,7 +9,7 @@ import redis
 from pydantic import Field, StringConstraints
 from redis.exceptions import ResponseError
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.sources.protocol import (
     Action,
     Address,
@@ -87,7 +87,7 @@ class RqSource:
             began = time.monotonic()
             snapshot = read_snapshot(client, self._queues, self._bound)
             latency_ms = round((time.monotonic() - began) * 1000)
-            counted = tally(snapshot, Pace(), self._lifetimes.follow(client, snapshot))
+            counted = tally(snapshot, TimeSlice(), self._lifetimes.follow(client, snapshot))
             oddities = self._oddities.find(client, snapshot, counted)
             run_id = _run_id(client)
         self._looked_at = time.monotonic()
@@ -128,7 +128,7 @@ class RqSource:
     def stuck(self) -> Sequence[StuckJob]:
         with self._server.reading() as client:
             snapshot = read_snapshot(client, self._queues, self._bound)
-            jobs = next(listing.jobs for listing in tally(snapshot, Pace()).listings if listing.state == "started")
+            jobs = next(listing.jobs for listing in tally(snapshot, TimeSlice()).listings if listing.state == "started")
             stuck = stuck_jobs(client, list(jobs.values()), orphans(client, snapshot), snapshot.at)
         return [*stuck, *overdue_jobs.stuck_of(snapshot)]
 

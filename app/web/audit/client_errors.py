@@ -9,7 +9,7 @@ from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.infra.rate_limits import Rate
+from app.infra.rate_limits import UserRateLimit
 from app.web.audit import bp
 from app.web.auth import actor_or_none
 from app.web.csrf import changes_nothing
@@ -42,8 +42,8 @@ class ClientErrors:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._sender = Rate(PER_SENDER, "error reports")
-        self._everyone = Rate(PER_WORKER, "error reports together")
+        self._sender = UserRateLimit(PER_SENDER, "error reports")
+        self._everyone = UserRateLimit(PER_WORKER, "error reports together")
 
     def admit(self, sender: str) -> None:
         """Raises `Problem` 429. A page that fails in a loop, or many that do, must not fill the log."""

@@ -20,7 +20,7 @@ from app.audit.verify import outside, steps
 from app.db import db, read
 from app.infra import streaming_export
 from app.infra.clock import utc_text
-from app.infra.problems import Problem, bad_input, retry_after
+from app.infra.problems import Problem, build_retry_after, invalid_input
 from app.web.audit import bp
 from app.web.auth import require
 
@@ -71,7 +71,7 @@ def verify() -> Response:
     """Lines of text while the chain is read: how far it is, and in the end what was found."""
     if not _verifying.acquire(blocking=False):
         detail = "Somebody has the chain verified just now. Try again when that is over."
-        raise Problem(409, "Already verifying", detail, headers=retry_after(3, 10))
+        raise Problem(409, "Already verifying", detail, headers=build_retry_after(3, 10))
     try:
         db.session.remove()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -84,11 +84,11 @@ def verify() -> Response:
 
 
 def exported(asked: AuditQuery, form: str) -> Response:
-    if form not in get_args(streaming_export.Format):
+    if form not in get_args(streaming_export.ExportFormat):
         raise Problem(400, "Bad input", "format: expected csv or ndjson", errors={"format": "expected csv or ndjson"})
     db.session.remove()  # a reader may be slow, and connections are few
     app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
-    return export.answer(app, asked, cast(streaming_export.Format, form))
+    return export.answer(app, asked, cast(streaming_export.ExportFormat, form))
 
 
 def _lines() -> Iterator[str]:
@@ -120,4 +120,4 @@ def _asked() -> AuditQuery:
     try:
         return AuditQuery.model_validate(given)
     except ValidationError as error:
-        raise bad_input(error) from error
+        raise invalid_input(error) from error

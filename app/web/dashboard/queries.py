@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.eventlog import reader as log
 from app.eventlog.audience import Viewer
 from app.infra.clock import utc_now
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.current_status import current_status
 from app.reconciliation.queries import Watched
@@ -51,7 +51,7 @@ def search(session: Session, viewer: Viewer, asked: Asked, limit: int, name_of: 
             return Found(asked.arranged(rows[:limit]))
         if seen >= SEARCHED:
             return Found(asked.arranged(rows), seen)
-        breathe()
+        yield_to_loop()
 
 
 def tile_of(watched: Watched, interval: timedelta) -> Tile:

@@ -18,7 +18,7 @@ from app.web.discrepancies.incident_query import Asked
 from app.web.discrepancies.incident_reader import AT_ONCE
 from app.web.discrepancies.incident_rows import RecordRow, closing_words
 
-Format = streaming_export.Format
+Format = streaming_export.ExportFormat
 HEAD = (
     "timestamp", "service", "status", "kind", "expected", "actual", "jobs", "jobIds", "open", "endedAt", "endedHow",
     "closed", "reason", "findings",
@@ -28,7 +28,7 @@ HEAD = (
 def answer(app: Flask, asked: Asked, form: Format, name_of: NameOf) -> Response:
     rows = incident_reader.everything(asked, _reader(app, name_of))
     lines = {"csv": _csv, "ndjson": _ndjson}[form](rows)
-    return streaming_export.answer(lines, form, "discrepancies", AT_ONCE)
+    return streaming_export.export_response(lines, form, "discrepancies", AT_ONCE)
 
 
 def _reader(app: Flask, name_of: NameOf) -> incident_reader.Read:

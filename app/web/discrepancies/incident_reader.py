@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.reconciliation import incidents
 from app.reconciliation.incidents import START, Episode, Wanted
 from app.reconciliation.models import ServiceState
@@ -70,7 +70,7 @@ def rows(
     for one in found:
         made.append(RecordRow.of(one, name_of, current.get(one.service) if one.ending is None else None))
         if sum(map(len, one.details_json)) > AT_ONCE * AT_ONCE:  # thousands of ids take a while to parse
-            breathe()
+            yield_to_loop()
     return made
 
 
@@ -94,7 +94,7 @@ def _walk(parts: list[Wanted], start: Place, read: Read, size: int) -> Iterator[
                 yield row, Place(part, position)
             if len(batch) < size:
                 break
-            breathe()
+            yield_to_loop()
 
 
 def _current(session: Session, found: list[Episode]) -> Mapping[str, Mapping[str, Any]]:

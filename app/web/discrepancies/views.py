@@ -5,7 +5,7 @@ from typing import Literal, cast, get_args
 from flask import Flask, Response, current_app, request
 
 from app.db import db
-from app.infra.concurrency import breathe, paced
+from app.infra.concurrency import iterate_in_slices, yield_to_loop
 from app.infra.problems import Problem
 from app.reconciliation import incidents, registry
 from app.web.auth import actor, require
@@ -45,13 +45,13 @@ def _page(wanted: Asked) -> Response:
     who, session = actor(), db.session()
     cursor = queries.cursor(session)
     found = incident_reader.page(session, wanted, registry.name_of)
-    breathe()
+    yield_to_loop()
     return rendered(
         "discrepancies/index.html",
         cursor,
         frame=frame("discrepancies", who, cursor),
         found=found,
-        paced=paced,  # fifty rows are more than a slice of the loop
+        paced=iterate_in_slices,  # fifty rows are more than a slice of the loop
         head_of_record=incidents.head(session),
         asked=wanted,
         is_first=wanted.place == FIRST,

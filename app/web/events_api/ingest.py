@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from app.eventlog import batch, event_types
 from app.eventlog.append import InvalidEvent, NewEvent, PreparedEvent, prepare
 from app.eventlog.audience import CONTROL, EVERYONE
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 from app.infra.problems import Problem
 from app.web import auth
 
@@ -33,7 +33,7 @@ def prepared(body: bytes) -> list[PreparedEvent]:
     """
     intake = _Intake()
     try:
-        for place, value in enumerate(paced(batch.iter_values(body))):
+        for place, value in enumerate(iterate_in_slices(batch.iter_values(body))):
             if place == MAX_BATCH:
                 raise Problem(400, "Bad input", f"send 1 to {MAX_BATCH} events, not more at once")
             intake.take(place, value)

@@ -16,7 +16,7 @@ from app.eventlog.reader import Event
 from app.eventlog.start_position import resolve_start_position
 from app.infra import rate_limits
 from app.infra.clock import utc_text
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 from app.infra.problems import Problem
 from app.web import auth
 from app.web.auth import actor, require
@@ -37,7 +37,7 @@ def publish() -> ResponseReturnValue:
     """`201 {"ids": […]}`, or nothing is appended at all."""
     who = actor()
     auth.check(who, "operator", "publish")
-    rate_limits.publishing().hit(who.name)
+    rate_limits.get_publish_limit().hit(who.name)
     db.session.remove()  # reading a large body takes many turns of the loop, and connections are few
     events = _published()
     with write() as session:
@@ -49,7 +49,7 @@ def publish() -> ResponseReturnValue:
 @require("operator", scope="publish")
 def broadcast() -> ResponseReturnValue:
     """A `test.broadcast` event to everyone, so that a person can see the whole road work."""
-    rate_limits.publishing().hit(actor().name)
+    rate_limits.get_publish_limit().hit(actor().name)
     data = {"actor": actor().name, "sentAt": utc_text()}
     with write() as session:
         ids = append(session, [NewEvent("test.broadcast", data)])
@@ -67,7 +67,7 @@ def events() -> Response:
     start = _start(session)
     found = log.fetch_rows(session, start.after, actor().viewer.audiences, limit, MAX_PAGE_CHARS)
     db.session.remove()  # a page of large events takes many turns of the loop, and connections are few
-    data = ",".join([_encoded(event) for event in paced(log.decode_rows(found.rows))])
+    data = ",".join([_encoded(event) for event in iterate_in_slices(log.decode_rows(found.rows))])
     following = found.cursor if found.full else None
     head = max(start.head, found.cursor)
     meta = {"head": head, "next": following, "reset": start.reset, "generation": start.generation}

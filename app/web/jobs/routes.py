@@ -12,7 +12,7 @@ from app.config import current_settings
 from app.db import db
 from app.eventlog.reader import Event
 from app.infra.clock import utc_text
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 from app.reconciliation import job_queries, queries, registry
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.sources.on_demand import ASK_S, TooMany, TooSlow, ask
@@ -133,7 +133,7 @@ def _ask(row: Service, view: View, question: Callable[[Source], T]) -> T:
         return ask(make, question, ASK_S)
     except TooMany:
         detail = "Too many questions wait for their services just now. Try again in a moment."
-        raise Problem(503, "Too busy", detail, headers=retry_after(1, 3)) from None
+        raise Problem(503, "Too busy", detail, headers=build_retry_after(1, 3)) from None
 
 
 def _chosen(service_id: str | None) -> Service:

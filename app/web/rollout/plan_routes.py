@@ -12,7 +12,7 @@ from app.flags.document import Flag
 from app.flags.evaluation import is_enabled
 from app.flags.models import PlanRow
 from app.flags.provider import provider
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 from app.rollout import client_reports, controller, flag_changes, plan_service
 from app.rollout.flag_changes import named
 from app.rollout.plan import MAX_HOLD_MINUTES, MAX_STEPS
@@ -104,7 +104,9 @@ def report() -> Response:
     turnstile: client_reports.Turnstile = current_app.extensions["beacon_report_turnstile"]
     login = who.login_id or who.name
     if not turnstile.admits(login):
-        raise Problem(429, "Too many reports", "One a 30 s is enough.", headers=retry_after(20, 40), reason="rate")
+        raise Problem(
+            429, "Too many reports", "One a 30 s is enough.", headers=build_retry_after(20, 40), reason="rate"
+        )
     cohort = "streaming" if is_enabled(Flag.SSE_STREAMING, who.name) else "polling"
     if given.is_of(cohort):
         tally().note(cohort, login, given)

@@ -13,7 +13,7 @@ from app.flags import worker_state
 from app.flags.models import GuardRow, PlanRow
 from app.flags.provider import View, provider
 from app.infra.clock import parse_utc, utc_now
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.infra.problems import Problem
 from app.rollout import changes_history, client_metrics, client_reports, drift, flag_changes, plan_service
 from app.rollout.client_metrics import ErrorRate, Evidence
@@ -82,7 +82,7 @@ def page(
     who, cursor = actor(), queries.cursor(db.session())
     around = frame("rollout", who, cursor, has_form=True)
     found = _read(db.session(), asked)
-    breathe()
+    yield_to_loop()
     standing = flag_changes.shown(FLAG, found.view)
     holding = worker_state.holding(db.session(), FLAG, found.view.nominal)
     db.session.remove()  # what follows takes many turns of the loop, and connections are few

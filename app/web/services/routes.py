@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from app.config import current_settings
 from app.db import db, write
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 from app.infra.problems import Problem
 from app.reconciliation import queries, registry, service_admin, service_revision
 from app.reconciliation.models import Service
@@ -28,7 +28,7 @@ def registered() -> ResponseReturnValue:
     found = queries.services(db.session())
     revisions = service_revision.revisions(db.session(), [one.service.id for one in found])
     db.session.remove()  # making many sources takes a while, and connections are few
-    return jsonify([as_json(one, revisions[one.service.id]) for one in paced(found)])
+    return jsonify([as_json(one, revisions[one.service.id]) for one in iterate_in_slices(found)])
 
 
 @bp.post("/services")

@@ -10,9 +10,9 @@ from app.config import current_settings
 from app.db import db
 from app.eventlog import reader as log
 from app.flags.evaluation import Flag, is_enabled
-from app.infra.concurrency import paced
-from app.infra.logs import sse_line
-from app.infra.problems import Problem, retry_after
+from app.infra.concurrency import iterate_in_slices
+from app.infra.logs import log_stream_event
+from app.infra.problems import Problem, build_retry_after
 from app.rollout.online_users import online
 from app.stream import control, formats, sse, topics
 from app.stream.admission import StreamSlot
@@ -66,7 +66,7 @@ def frames() -> Response:
     parts = [sse.json_frame(_hello(admitted, streams=is_enabled(Flag.SSE_STREAMING, admitted.who.name)), event="hello")]
     if admitted.start.reset:
         parts.append(control.reset_frame(admitted.start))
-    parts += [html(event) or b"" for event in paced(log.decode_rows(found.rows))]
+    parts += [html(event) or b"" for event in iterate_in_slices(log.decode_rows(found.rows))]
     cursor_headers = {"Beacon-Cursor": str(found.cursor), "Beacon-Generation": admitted.start.generation}
     return Response(b"".join(parts), headers={**HEADERS, **cursor_headers})
 
@@ -103,7 +103,7 @@ def _admit(admitted: Admitted) -> StreamSlot:
     except Problem as problem:
         reason = str(problem.members.get("reason", problem.status))
         live().hub.counters.refusals[reason] += 1
-        sse_line("refused", user=admitted.who.name, status=problem.status, reason=reason)
+        log_stream_event("refused", user=admitted.who.name, status=problem.status, reason=reason)
         raise
 
 
@@ -150,4 +150,4 @@ def _html_shape() -> EventFormat:
 
 def _not_ready() -> Problem:
     detail = "This worker takes no streams now; try again."
-    return Problem(503, "Not ready", detail, headers=retry_after(1, 5), reason="draining")
+    return Problem(503, "Not ready", detail, headers=build_retry_after(1, 5), reason="draining")
