@@ -8,7 +8,7 @@ from flask import Flask
 from app.audit import attempt_log, maintenance
 from app.audit.count_cache import Totals
 from app.audit.head_file import HeadKeeper
-from app.background import PRUNE_EVERY_S, Every, Live
+from app.background import PRUNE_EVERY_S, BackgroundServices, Periodic
 from app.commands import command_retention as command_prune
 from app.commands.removed_jobs import RemovedByCommands
 from app.commands.runner import Runner, pokes
@@ -105,7 +105,7 @@ def _pages(app: Flask) -> None:
 
 
 def _engine(app: Flask) -> StreamEngine:
-    live: Live = app.extensions["beacon_live"]
+    live: BackgroundServices = app.extensions["beacon_live"]
     return live.engine
 
 
@@ -114,7 +114,7 @@ def _live(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_flags"] = asked = evaluation.Flags(settings.flag_overrides)
     app.extensions["beacon_html_shape"] = build_html_format(_renderer(app))
     hub = Hub(lambda user: asked.is_enabled(evaluation.Flag.SSE_STREAMING, user))
-    app.extensions["beacon_live"] = live = Live(app, settings, hub)
+    app.extensions["beacon_live"] = live = BackgroundServices(app, settings, hub)
     metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
     self_stats.init_app(app, count_streams, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
 
@@ -122,33 +122,33 @@ def _live(app: Flask, settings: Settings) -> None:
     follower = Follower(asked, rollouts, hub.ask_flag)
     live.tail.listen(follower.listen)
     live.tail.listen(hub.deliver)
-    live.add(Every(FLAG_RETRY_S, follower.retry))
-    live.add(Every(evaluation.RENEW_EVERY_S, lambda: asked.renew(hub.ask_flag)))
+    live.add(Periodic(FLAG_RETRY_S, follower.retry))
+    live.add(Periodic(evaluation.RENEW_EVERY_S, lambda: asked.renew(hub.ask_flag)))
     app.extensions["beacon_online"] = online = Online(app, streaming_names)
-    live.add(Every(FLUSH_EVERY_S, online.flush))
+    live.add(Periodic(FLUSH_EVERY_S, online.flush))
     app.extensions["beacon_actual"] = beside = drift.Watcher(app, asked, online, rollouts)
-    live.add(Every(drift.LOOK_EVERY_S, beside.follow))
+    live.add(Periodic(drift.LOOK_EVERY_S, beside.follow))
     app.extensions["beacon_report_turnstile"] = Turnstile()
     app.extensions["beacon_tally"] = reported = Tally(app, settings)
-    live.add(Every(FLUSH_EVERY_S, reported.flush))
+    live.add(Periodic(FLUSH_EVERY_S, reported.flush))
     watching = Watch(app, settings, app.extensions["beacon_rollout"], Lease("rollout"))
-    live.add(Every(LOOK_EVERY_S, watching.look))
+    live.add(Periodic(LOOK_EVERY_S, watching.look))
     live.add(reporter := Reporter(app, asked))
-    live.add(Every(FLAG_RETRY_S, reporter.report))
+    live.add(Periodic(FLAG_RETRY_S, reporter.report))
     poller = build.poller(app, settings, [RemovedByCommands()])
     live.add(poller)
     _commands(app, live, settings.job_list_bound, poller.poke)
     append.register_derive(app, notify.derive)
-    live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
-    live.add(Every(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
-    live.add(Every(idle_logins.LOOK_EVERY_S, idle_logins.ending(app)))
+    live.add(Periodic(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
+    live.add(Periodic(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
+    live.add(Periodic(idle_logins.LOOK_EVERY_S, idle_logins.ending(app)))
     live.add(maintenance.AtTheEnd(app))
     for interval_s, call in maintenance.tasks(app, settings):
-        live.add(Every(interval_s, call))
+        live.add(Periodic(interval_s, call))
 
 
 def _rollouts(
-    app: Flask, settings: Settings, asked: evaluation.Flags, live: Live, on_ahead: Callable[[], None]
+    app: Flask, settings: Settings, asked: evaluation.Flags, live: BackgroundServices, on_ahead: Callable[[], None]
 ) -> Callable[[], Mapping[str, evaluation.Rollout] | str | None]:
     """Where the flags come from: a real Unleash where one is named, otherwise our own database."""
     provider: Embedded | Unleash = Embedded()
@@ -164,7 +164,7 @@ def _rollouts(
     return load
 
 
-def _commands(app: Flask, live: Live, job_list_bound: int, poke: Callable[[str], None]) -> None:
+def _commands(app: Flask, live: BackgroundServices, job_list_bound: int, poke: Callable[[str], None]) -> None:
     """Added after the poller, so that it stops before it: what ends last may still be looked at."""
     runner = Runner(app, job_list_bound)
     live.tail.listen(runner.listen)

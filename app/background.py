@@ -28,33 +28,33 @@ from app.stream.presence import PresenceStore
 log = logging.getLogger(__name__)
 
 PRUNE_EVERY_S = 600.0
-BEGIN_RETRY_S = 0.5
+START_RETRY_S = 0.5
 # Events that are decoded before the loop turns again.
-TAIL_PAGE = 100
+TAIL_PAGE_EVENTS = 100
 # Events read from the log at a time for one reader that is behind.
-REPLAY_PAGE = 100
+REPLAY_PAGE_EVENTS = 100
 # So far back, whoever resumes after a restart is read to from memory.
-PREFILL = 1_000
+PREFILL_EVENTS = 1_000
 CHECKPOINT_EVERY_S = 5.0
 MARK_EVERY_S = 1.0
-LIMIT_EVERY_S = 10.0
+LOG_LIMIT_EVERY_S = 10.0
 
 
-class Part(Protocol):
+class BackgroundPart(Protocol):
     """Something that runs beside the requests."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
 
 
-class Drains(Protocol):
+class DrainablePart(Protocol):
     """A part whose work must not be cut off: first `drain` is called, then `wait` until a moment (monotonic)."""
 
     def drain(self) -> None: ...
     def wait(self, ends: float) -> None: ...
 
 
-class Live:
+class BackgroundServices:
     """Tail, hub and whatever else was added; `start` and `stop` are idempotent and belong to the server's hooks."""
 
     def __init__(self, app: Flask, settings: Settings, hub: Hub) -> None:
@@ -71,36 +71,36 @@ class Live:
         self.engine = StreamEngine(hub, settings, self._read_log, self.is_degraded)
         self.admission = Admission(settings, PresenceStore(app, settings))
         retention_days = settings.event_retention_days
-        self._parts: list[Part] = [
+        self._parts: list[BackgroundPart] = [
             self.admission,
             self.engine,
             self.tail,
-            Every(MARK_EVERY_S, self._continuity.keep),
-            Every(PRUNE_EVERY_S, self._within("the log's retention", lambda: event_retention.prune(retention_days))),
+            Periodic(MARK_EVERY_S, self._continuity.keep),
+            Periodic(PRUNE_EVERY_S, self._within("the log's retention", lambda: event_retention.prune(retention_days))),
         ]
         self.log_measure = LogSizeMeter()
         limit = event_retention.LogLimit(
             settings.event_max_rows, settings.event_max_mib * 1024 * 1024, self.log_measure
         )
-        self._parts.append(Every(LIMIT_EVERY_S, self._within("the log's limit", limit.keep)))
+        self._parts.append(Periodic(LOG_LIMIT_EVERY_S, self._within("the log's limit", limit.keep)))
         self.wal: WalMonitor | None = None
         if settings.is_sqlite:
             self.wal = WalMonitor(settings.database_url.removeprefix("sqlite:///"))
-            self._parts.append(Every(CHECKPOINT_EVERY_S, self.wal.checkpoint))
-        self._drains: list[Drains] = []
+            self._parts.append(Periodic(CHECKPOINT_EVERY_S, self.wal.checkpoint))
+        self._drains: list[DrainablePart] = []
         self._drain_s = settings.drain_s
         self.started = False
         self._stopping = threading.Event()
 
-    def add_first(self, part: Part) -> None:
+    def add_first(self, part: BackgroundPart) -> None:
         """One that stops when all others have: it sees them end."""
         self._parts.insert(0, part)
 
-    def add(self, part: Part) -> None:
+    def add(self, part: BackgroundPart) -> None:
         """Parts start in the order in which they were added, and stop in the opposite one."""
         self._parts.append(part)
 
-    def drain_too(self, part: Drains) -> None:
+    def drain_too(self, part: DrainablePart) -> None:
         """One that a worker which ends waits for, together with the streams and no longer than for them."""
         self._drains.append(part)
 
@@ -165,7 +165,7 @@ class Live:
         return None if lack is None else lack[1]
 
     def _begin_later(self, told: str) -> None:
-        while not self._stopping.wait(BEGIN_RETRY_S):
+        while not self._stopping.wait(START_RETRY_S):
             self._recover()
             why = self._why_not()
             if why is None:
@@ -182,7 +182,7 @@ class Live:
     def _read_log(self, cursor: int, audiences: Collection[str]) -> EventPage:
         """For the replay: a look that holds a connection no longer than it takes."""
         with self._app.app_context(), read() as session:
-            page = log_read.read_visible(session, cursor, audiences, REPLAY_PAGE)
+            page = log_read.read_visible(session, cursor, audiences, REPLAY_PAGE_EVENTS)
             bounds = log_read.bounds(session)  # asked afterwards: the floor may have risen during the replay
             if cursor < bounds.floor or bounds.is_lost(cursor):
                 raise log_read.CursorPruned
@@ -191,13 +191,13 @@ class Live:
     def _prefill(self) -> None:
         """The newest events into memory, for those who come back after a restart."""
         with self._app.app_context(), read() as session:
-            floor = max(log_read.floor(session), self.hub.cursor - PREFILL)
-            page = log_read.read_after(session, floor, PREFILL)
+            floor = max(log_read.floor(session), self.hub.cursor - PREFILL_EVENTS)
+            page = log_read.read_after(session, floor, PREFILL_EVENTS)
         self.hub.ring.prefill(page.events, floor, page.cursor)
 
     def _read_after(self, cursor: int) -> EventPage:
         with self._app.app_context(), read() as session:
-            page = log_read.read_after(session, cursor, TAIL_PAGE)
+            page = log_read.read_after(session, cursor, TAIL_PAGE_EVENTS)
             self._continuity.check(session, cursor, page)
             return page
 
@@ -220,7 +220,7 @@ class Live:
         return run
 
 
-class Every:
+class Periodic:
     """Runs something again and again; of a failure the log hears, rarely where it lasts, and the next turn comes."""
 
     def __init__(self, interval_s: float, call: Callable[[], None]) -> None:
@@ -248,7 +248,7 @@ class Every:
                 self._lasting.worked()
 
 
-def live() -> Live:
+def get_background() -> BackgroundServices:
     """The live half of the current application."""
-    found: Live = current_app.extensions["beacon_live"]
+    found: BackgroundServices = current_app.extensions["beacon_live"]
     return found

@@ -16,12 +16,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.sources.host_rules import PASSWORD_PREFIX, is_own_variable, parse_networks
 from app.web.trusted_proxies import Network, parse_network
 
-SECRET_WAIT_S = 1.0
-ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
-FLAG_OVERRIDE = re.compile(r"^BEACON_FLAG_([A-Z0-9_]+)$")
-DATABASE_URLS = "DATABASE_URL is sqlite:////path/to/file or postgresql://user:password@host/name"
+SECRET_FILE_WAIT_S = 1.0
+ORIGIN_PATTERN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
+FLAG_OVERRIDE_PATTERN = re.compile(r"^BEACON_FLAG_([A-Z0-9_]+)$")
+DATABASE_URL_HELP = "DATABASE_URL is sqlite:////path/to/file or postgresql://user:password@host/name"
 # Their values are secrets, or hold some where somebody mistyped an address: no error repeats them.
-NEVER_SHOWN = {
+SECRET_SETTINGS = {
     "audit_head_url",
     "secret_key",
     "database_url",
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
         """Separated by commas or blanks; they go into a header and are compared as text, so each is one exactly."""
         origins = value.replace(",", " ").split() if isinstance(value, str) else value
         for origin in origins:
-            if not ORIGIN.fullmatch(origin):
+            if not ORIGIN_PATTERN.fullmatch(origin):
                 named = "one with credentials" if "@" in origin else origin
                 raise ValueError(f"{named} is no origin; expected https://host or https://host:port, in lower case")
         return tuple(origins)
@@ -195,11 +195,11 @@ class Settings(BaseSettings):
             # Everyone who opens the file must mean the same one, whatever folder they take as theirs.
             self.database_url = f"sqlite:///{Path(self.database_url.removeprefix('sqlite:///')).absolute()}"
         if not self.database_url.startswith(("sqlite:///", "postgresql+psycopg://")):
-            raise ValueError(DATABASE_URLS)
+            raise ValueError(DATABASE_URL_HELP)
         try:
             sa.make_url(self.database_url)
         except (sa.exc.ArgumentError, ValueError):  # whose text may name the password
-            raise ValueError(DATABASE_URLS) from None
+            raise ValueError(DATABASE_URL_HELP) from None
         if not self.is_sqlite and not self.secret_key:
             raise ValueError(
                 "SECRET_KEY is required with PostgreSQL, because every host must share it; "
@@ -242,7 +242,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        sentence = _sentence(error)
+        sentence = _error_sentence(error)
         raise ConfigError(sentence.replace("BEACON_PORT", "PORT") if plain_port else sentence) from error
 
 
@@ -258,7 +258,7 @@ def prepare_instance_dir(settings: Settings) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not settings.secret_key:
-            settings.secret_key = _kept_secret(folder / "secret_key")
+            settings.secret_key = _load_or_create_secret(folder / "secret_key")
         probe = folder / f".writable-{os.getpid()}"
         probe.touch()
         probe.unlink()
@@ -269,14 +269,14 @@ def prepare_instance_dir(settings: Settings) -> None:
         ) from error
 
 
-def _kept_secret(path: Path) -> str:
+def _load_or_create_secret(path: Path) -> str:
     """Two processes may start at once: the one that creates the file wins, the other waits until it is written."""
     try:
         with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(secrets.token_urlsafe(48))
     except FileExistsError:
         pass
-    deadline = time.monotonic() + SECRET_WAIT_S
+    deadline = time.monotonic() + SECRET_FILE_WAIT_S
     while not (secret := path.read_text().strip()):
         if time.monotonic() >= deadline:
             raise ConfigError(f"{path} is empty; delete it to get a new secret, and everybody has to log in again")
@@ -287,7 +287,7 @@ def _kept_secret(path: Path) -> str:
 def _flag_overrides() -> dict[str, bool]:
     found: dict[str, bool] = {}
     for name, value in os.environ.items():
-        match = FLAG_OVERRIDE.match(name)
+        match = FLAG_OVERRIDE_PATTERN.match(name)
         if match is None or not value:
             continue
         if value.lower() not in ("on", "off"):
@@ -296,10 +296,10 @@ def _flag_overrides() -> dict[str, bool]:
     return found
 
 
-def _sentence(error: ValidationError) -> str:
+def _error_sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     if not first["loc"]:
         return str(first["msg"]).removeprefix("Value error, ")
     name = "BEACON_" + "_".join(str(part) for part in first["loc"]).upper()
-    value = "" if first["loc"][0] in NEVER_SHOWN or "@" in str(first["input"]) else f" is {first['input']!r}"
+    value = "" if first["loc"][0] in SECRET_SETTINGS or "@" in str(first["input"]) else f" is {first['input']!r}"
     return f"{name}{value}: {first['msg'].removeprefix('Value error, ').lower()}"

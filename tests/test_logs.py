@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from app.background import Every
+from app.background import Periodic
 from app.infra.logs import MIN_LOG_INTERVAL_S, REPEAT_INTERVAL_S, FailureLog
 from tests.support.machine import scaled
 
@@ -73,7 +73,7 @@ def test_a_periodic_task_that_fails_goes_on_and_is_told_once(caplog: pytest.LogC
         turns.release()
         raise KeyError("away")
 
-    every = Every(0.001, turn)
+    every = Periodic(0.001, turn)
     every.start()
     for _ in range(20):
         assert turns.acquire(timeout=scaled(10))

@@ -7,12 +7,12 @@ from typing import Any
 import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.background import Live
+from app.background import BackgroundServices
 from app.stream.handoff import HandedOffBody
 from app.web.malformed_requests import Captured
 
 # For a piece of an answer, however large: a page or an export in pieces.
-ANSWER_S = 60.0
+WRITE_TIMEOUT_S = 60.0
 
 
 class BeaconWorker(GeventWorker):
@@ -28,11 +28,11 @@ class BeaconWorker(GeventWorker):
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
         """A client that does not read its answer is not waited for: each piece has to leave in time."""
-        sock.settimeout(ANSWER_S)
+        sock.settimeout(WRITE_TIMEOUT_S)
         try:
             return bool(super().handle_request(listener_name, req, sock, addr))
         except TimeoutError:
-            self.log.info("closed the connection of a client that did not read its answer for %d s", ANSWER_S)
+            self.log.info("closed the connection of a client that did not read its answer for %d s", WRITE_TIMEOUT_S)
             raise StopIteration from None
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
@@ -60,9 +60,9 @@ class BeaconWorker(GeventWorker):
         finally:
             super().handle_exit(sig, frame)
 
-    def _live(self) -> Live | None:
+    def _live(self) -> BackgroundServices | None:
         """None while the application is still loading."""
         app = getattr(self, "wsgi", None)
         extensions = getattr(app, "extensions", {})
-        found: Live | None = extensions.get("beacon_live")
+        found: BackgroundServices | None = extensions.get("beacon_live")
         return found

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from app.background import Live
+from app.background import BackgroundServices
 from app.config import Settings
 from app.db import db, read
 from app.eventlog import generation
@@ -94,7 +94,7 @@ def test_a_restored_file_gives_each_reader_from_before_exactly_one_reset(
 def test_a_file_restored_under_a_running_server_is_noticed_too(
     live_app: Flask, database: Path, headers: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    live: Live = live_app.extensions["beacon_live"]
+    live: BackgroundServices = live_app.extensions["beacon_live"]
     kept = backup(live_app, database)
     with open_stream(live_app.test_client(), headers=headers) as stream:
         stream.until("hello")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app.background import Live
+from app.background import BackgroundServices
 from app.config import Settings
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent
@@ -338,21 +338,23 @@ class TestWithTheApplication:
     """The tail as `create_app` wires it, on a real file."""
 
     @pytest.fixture
-    def live(self, live_app: Flask) -> Live:
-        found: Live = live_app.extensions["beacon_live"]
+    def live(self, live_app: Flask) -> BackgroundServices:
+        found: BackgroundServices = live_app.extensions["beacon_live"]
         return found
 
     @pytest.fixture
-    def ears(self, live: Live) -> Ears:
+    def ears(self, live: BackgroundServices) -> Ears:
         made = Ears()
         live.tail.listen(made)
         return made
 
-    def test_an_event_of_another_process_is_heard(self, ears: Ears, live: Live, database: Path) -> None:
+    def test_an_event_of_another_process_is_heard(self, ears: Ears, live: BackgroundServices, database: Path) -> None:
         subprocess.run([sys.executable, "-c", OUTSIDER, str(database), INSERT], check=True, timeout=scaled(30))
         wait_for(lambda: ears.ids == [1])
 
-    def test_unreadable_rows_do_not_stop_it(self, live_app: Flask, ears: Ears, live: Live, database: Path) -> None:
+    def test_unreadable_rows_do_not_stop_it(
+        self, live_app: Flask, ears: Ears, live: BackgroundServices, database: Path
+    ) -> None:
         with closing(sqlite3.connect(database)) as outsider:
             for data in ("'{'", "x'ff'", "CAST(x'ff' AS TEXT)", "'[]'", "'" + "[" * 20_000 + "'"):
                 outsider.execute(f"INSERT INTO event (type, data_json) VALUES ('bad', {data})")
@@ -363,7 +365,7 @@ class TestWithTheApplication:
         assert not live.is_degraded()
 
     def test_it_survives_the_database_being_moved_away_and_back(
-        self, live_app: Flask, ears: Ears, live: Live, move_database: Callable[[], Callable[[], None]]
+        self, live_app: Flask, ears: Ears, live: BackgroundServices, move_database: Callable[[], Callable[[], None]]
     ) -> None:
         bring_back = move_database()
         wait_for(live.is_degraded, within_s=10)

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from app.background import Live
+from app.background import BackgroundServices
 from app.config import Settings
 from app.infra import database_upgrade, schema_version
 from tests.support.application import stop
@@ -43,7 +43,7 @@ def test_one_that_was_never_migrated_is_said_to_be_that_and_the_worker_starts_on
     app: Flask, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    live: Live = app.extensions["beacon_live"]
+    live: BackgroundServices = app.extensions["beacon_live"]
     live.begin()
     (said,) = reasons(caplog)
     assert said.startswith("the database answers and was never migrated; run beacon migrate")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flask import Flask, Response, current_app
 from flask.typing import ResponseReturnValue
 
-from app.background import Every, Live
+from app.background import BackgroundServices, Periodic
 from app.eventlog import reader as log_read
 from app.infra.problems import Problem
 from app.infra.sqlite_wal import WalState
@@ -32,7 +32,7 @@ class Metrics:
         self._look = look
         self._lock = threading.Lock()
         self._exported: Exported | None = None
-        self._every = Every(FLUSH_EVERY_S, self.flush)
+        self._every = Periodic(FLUSH_EVERY_S, self.flush)
 
     def start(self) -> None:
         """Nothing about metrics, a full disk least of all, keeps a worker from starting or stopping."""
@@ -69,7 +69,7 @@ class Metrics:
         return self._exported
 
 
-def init_app(app: Flask, live: Live, counters: Callable[[], Counters]) -> None:
+def init_app(app: Flask, live: BackgroundServices, counters: Callable[[], Counters]) -> None:
     """Have metrics of `live`, which starts and stops them; the numbers come from `counters`."""
     build = app.extensions["beacon_assets"].build
 

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response, current_app, request
 
 from app.accounts import tokens
-from app.background import live
+from app.background import get_background
 from app.config import current_settings
 from app.db import db
 from app.eventlog import reader as log
@@ -22,11 +22,11 @@ from app.stream.handoff import PENDING_KEY, PendingStream, build_disconnect
 from app.stream.subscriber import Reader
 from app.web.assets import build_name
 from app.web.stream_api import bp, stream_auth
-from app.web.stream_api.stream_auth import Admitted
+from app.web.stream_api.stream_auth import IdentifiedReader
 
 MAX_POLLED_FRAMES = 500
 MAX_POLLED_CHARS = 8 * 1024 * 1024
-HEADERS = {
+STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     # A proxy that compresses holds frames back until it has enough of them.
     "Cache-Control": "no-cache, no-store, no-transform",
@@ -59,7 +59,7 @@ def frames() -> Response:
     """What a stream would have sent since `after`, as a finite answer; never gated by the flag."""
     admitted = stream_auth.identify(request.args.get("after"), scope=("read", "stream"))
     online().note_poll(admitted.who.name, as_program=admitted.who.token_id is not None)
-    html = _html_shape()
+    html = _html_format()
     audiences = admitted.who.viewer.audiences
     found = log.fetch_rows(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES, MAX_POLLED_CHARS)
     db.session.remove()  # rendering takes many turns of the loop, and connections are few
@@ -68,49 +68,51 @@ def frames() -> Response:
         parts.append(control.reset_frame(admitted.start))
     parts += [html(event) or b"" for event in iterate_in_slices(log.decode_rows(found.rows))]
     cursor_headers = {"Beacon-Cursor": str(found.cursor), "Beacon-Generation": admitted.start.generation}
-    return Response(b"".join(parts), headers={**HEADERS, **cursor_headers})
+    return Response(b"".join(parts), headers={**STREAM_HEADERS, **cursor_headers})
 
 
 def _open(shape: EventFormat | None = None) -> Response:
     """A stream in this shape, or in the one that is asked for."""
     admitted = stream_auth.identify(request.args.get("lastEventId"))
-    chosen, shape = _asked_topics(), shape or _asked_shape()
+    chosen, shape = _parse_topics(), shape or _parse_format()
     who, start = admitted.who, admitted.start
     db.session.remove()  # admission may wait, and a waiting request must not hold a connection
-    flag_version = live().hub.flag_version
+    flag_version = get_background().hub.flag_version
     seat = _admit(admitted)
     reader = Reader(who.viewer, shape, chosen, start.head, who.login_id, who.token_id)
     opening = Opening(reader, start, _hello(admitted, streams=True), flag_version)
     pending = PendingStream(opening, seat.release)
     # For the wrapper outside Flask: it takes the socket and never asks for the generator, where it can.
     request.environ[PENDING_KEY] = pending
-    response = Response(iter(live().engine.feed(opening, build_disconnect(request.environ))), headers=HEADERS)
+    response = Response(
+        iter(get_background().engine.feed(opening, build_disconnect(request.environ))), headers=STREAM_HEADERS
+    )
     response.call_on_close(pending.abandon)
     return response
 
 
-def _admit(admitted: Admitted) -> StreamSlot:
+def _admit(admitted: IdentifiedReader) -> StreamSlot:
     """Raise, and log, why this reader gets no stream now."""
     try:
         stream_auth.check_flag(admitted.who)
-        if live().hub.draining or not live().started:
-            raise _not_ready()
-        seat = live().admission.admit(admitted.who.name)
-        if live().hub.draining:  # it may have waited
+        if get_background().hub.draining or not get_background().started:
+            raise _not_ready_problem()
+        seat = get_background().admission.admit(admitted.who.name)
+        if get_background().hub.draining:  # it may have waited
             seat.release()
-            raise _not_ready()
+            raise _not_ready_problem()
         return seat
     except Problem as problem:
         reason = str(problem.members.get("reason", problem.status))
-        live().hub.counters.refusals[reason] += 1
+        get_background().hub.counters.refusals[reason] += 1
         log_stream_event("refused", user=admitted.who.name, status=problem.status, reason=reason)
         raise
 
 
-def _hello(admitted: Admitted, *, streams: bool) -> dict[str, Any]:
+def _hello(admitted: IdentifiedReader, *, streams: bool) -> dict[str, Any]:
     who, start = admitted.who, admitted.start
     return {
-        "heartbeatS": _whole(current_settings().heartbeat_s),
+        "heartbeatS": _drop_trailing_zero(current_settings().heartbeat_s),
         "head": start.head,
         "after": start.after,
         "session": tokens.opaque(who.login_id) if who.login_id else None,
@@ -120,34 +122,34 @@ def _hello(admitted: Admitted, *, streams: bool) -> dict[str, Any]:
     }
 
 
-def _whole(seconds: float) -> float:
+def _drop_trailing_zero(seconds: float) -> float:
     """15 rather than 15.0 on the wire."""
     return int(seconds) if seconds == int(seconds) else seconds
 
 
-def _asked_topics() -> topics.Topics:
+def _parse_topics() -> topics.Topics:
     try:
         return topics.parse_topics(request.args.get("topics"))
     except topics.InvalidTopics as error:
         raise Problem(400, "Bad topics", str(error), errors={"topics": str(error)}) from error
 
 
-def _asked_shape() -> EventFormat:
+def _parse_format() -> EventFormat:
     match request.args.get("as", "json"):
         case "json":
             return formats.JSON_FORMAT
         case "html":
-            return _html_shape()
+            return _html_format()
         case other:
             raise Problem(400, "Bad shape", f"as is json or html, not {other[:50]!r}", errors={"as": "json or html"})
 
 
-def _html_shape() -> EventFormat:
+def _html_format() -> EventFormat:
     """One function for all readers, so that the hub encodes a fragment once."""
     shape: EventFormat = current_app.extensions["beacon_html_shape"]
     return shape
 
 
-def _not_ready() -> Problem:
+def _not_ready_problem() -> Problem:
     detail = "This worker takes no streams now; try again."
     return Problem(503, "Not ready", detail, headers=build_retry_after(1, 5), reason="draining")

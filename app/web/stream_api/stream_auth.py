@@ -16,14 +16,14 @@ from app.web import auth
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class IdentifiedReader:
     """Who opens a stream, and where it begins; both from one look at the database."""
 
     who: Actor
     start: StartPosition
 
 
-def identify(cursor_text: str | None, scope: str | tuple[str, ...] = "stream") -> Admitted:
+def identify(cursor_text: str | None, scope: str | tuple[str, ...] = "stream") -> IdentifiedReader:
     """The reader behind this request; the `Last-Event-ID` header beats `cursor_text`.
 
     Raises 401 without a good credential, 403 for a token without the scope.
@@ -37,7 +37,7 @@ def identify(cursor_text: str | None, scope: str | tuple[str, ...] = "stream") -
     if who is None:
         raise auth.unauthorized()
     auth.check(who, "viewer", scope)
-    return Admitted(who, start)
+    return IdentifiedReader(who, start)
 
 
 def check_flag(who: Actor) -> None:
