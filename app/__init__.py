@@ -100,7 +100,7 @@ def _pages(app: Flask) -> None:
     """Routes and what stands around every request."""
     register(app)
     # Flask's own way to put something around itself.
-    taking = HandOff(app.wsgi_app, lambda: _engine(app).wires)
+    taking = HandOff(app.wsgi_app, lambda: _engine(app).socket_loop)
     app.wsgi_app = TrustedProxies(taking, lambda: app.extensions["beacon_settings"].trusted_networks)  # type: ignore[method-assign]
 
 
@@ -118,12 +118,12 @@ def _live(app: Flask, settings: Settings) -> None:
     metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
     self_stats.init_app(app, count_streams, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
 
-    rollouts = _rollouts(app, settings, asked, live, hub.ask_flag)
-    follower = Follower(asked, rollouts, hub.ask_flag)
-    live.tail.listen(follower.listen)
-    live.tail.listen(hub.deliver)
+    rollouts = _rollouts(app, settings, asked, live, hub.request_flag_check)
+    follower = Follower(asked, rollouts, hub.request_flag_check)
+    live.tail.add_listener(follower.listen)
+    live.tail.add_listener(hub.deliver)
     live.add(Periodic(FLAG_RETRY_S, follower.retry))
-    live.add(Periodic(evaluation.RENEW_EVERY_S, lambda: asked.renew(hub.ask_flag)))
+    live.add(Periodic(evaluation.RENEW_EVERY_S, lambda: asked.renew(hub.request_flag_check)))
     app.extensions["beacon_online"] = online = Online(app, streaming_names)
     live.add(Periodic(FLUSH_EVERY_S, online.flush))
     app.extensions["beacon_actual"] = beside = drift.Watcher(app, asked, online, rollouts)
@@ -167,10 +167,10 @@ def _rollouts(
 def _commands(app: Flask, live: BackgroundServices, job_list_bound: int, poke: Callable[[str], None]) -> None:
     """Added after the poller, so that it stops before it: what ends last may still be looked at."""
     runner = Runner(app, job_list_bound)
-    live.tail.listen(runner.listen)
-    live.tail.listen(pokes(poke))
+    live.tail.add_listener(runner.listen)
+    live.tail.add_listener(pokes(poke))
     live.add(runner)
-    live.drain_too(runner)
+    live.add_drainable(runner)
 
 
 def _prune_notifications(app: Flask, retention_days: float) -> Callable[[], None]:

@@ -75,14 +75,17 @@ class BackgroundServices:
             self.admission,
             self.engine,
             self.tail,
-            Periodic(MARK_EVERY_S, self._continuity.keep),
-            Periodic(PRUNE_EVERY_S, self._within("the log's retention", lambda: event_retention.prune(retention_days))),
+            Periodic(MARK_EVERY_S, self._continuity.record_head),
+            Periodic(
+                PRUNE_EVERY_S,
+                self._in_app_context("log retention", lambda: event_retention.prune(retention_days)),
+            ),
         ]
         self.log_measure = LogSizeMeter()
         limit = event_retention.LogLimit(
             settings.event_max_rows, settings.event_max_mib * 1024 * 1024, self.log_measure
         )
-        self._parts.append(Periodic(LOG_LIMIT_EVERY_S, self._within("the log's limit", limit.keep)))
+        self._parts.append(Periodic(LOG_LIMIT_EVERY_S, self._in_app_context("log size limit", limit.enforce)))
         self.wal: WalMonitor | None = None
         if settings.is_sqlite:
             self.wal = WalMonitor(settings.database_url.removeprefix("sqlite:///"))
@@ -100,28 +103,28 @@ class BackgroundServices:
         """Parts start in the order in which they were added, and stop in the opposite one."""
         self._parts.append(part)
 
-    def drain_too(self, part: DrainablePart) -> None:
+    def add_drainable(self, part: DrainablePart) -> None:
         """One that a worker which ends waits for, together with the streams and no longer than for them."""
         self._drains.append(part)
 
-    def begin(self) -> None:
+    def start_when_ready(self) -> None:
         """Start, now or as soon as the database answers; until then the worker is not ready and takes no streams.
 
         A worker that gave up instead would take the whole server with it: gunicorn ends when one cannot boot.
         """
-        why = self._why_not()
+        why = self._find_obstacle()
         if why is None:
             self.start()
             return
         log.error("%s; this worker starts when it is back", why)
-        threading.Thread(target=self._begin_later, args=(why,), name="begin", daemon=True).start()
+        threading.Thread(target=self._wait_for_database, args=(why,), name="begin", daemon=True).start()
 
     def start(self) -> None:
         if self.started:
             return
         for part in self._parts:
             part.start()
-        committed.connect(self._poke)
+        committed.connect(self._wake_tail)
         self._prefill()
         self.started = True
 
@@ -129,11 +132,11 @@ class BackgroundServices:
         self._stopping.set()
         if not self.started:
             return
-        committed.disconnect(self._poke)
+        committed.disconnect(self._wake_tail)
         for part in reversed(self._parts):
             part.stop()
         try:
-            self._continuity.keep()
+            self._continuity.record_head()
         except (SQLAlchemyError, DatabaseUnavailable) as error:
             log.warning("what the log has handed out is not written down, the database is away: %s", error)
         self.started = False
@@ -153,7 +156,7 @@ class BackgroundServices:
         """True while the log cannot be read."""
         return self.tail.degraded
 
-    def _why_not(self) -> str | None:
+    def _find_obstacle(self) -> str | None:
         """Why this worker cannot serve yet, and what to do about it."""
         try:
             with self._app.app_context(), read() as session:
@@ -164,10 +167,10 @@ class BackgroundServices:
             return f"the database is away ({told[0] if told else error!r}); see that it runs, and where {where} points"
         return None if lack is None else lack[1]
 
-    def _begin_later(self, told: str) -> None:
+    def _wait_for_database(self, told: str) -> None:
         while not self._stopping.wait(START_RETRY_S):
             self._recover()
-            why = self._why_not()
+            why = self._find_obstacle()
             if why is None:
                 log.warning("the database is back, this worker starts")
                 self.start()
@@ -176,8 +179,8 @@ class BackgroundServices:
                 log.error("%s; this worker starts when it is back", why)
                 told = why
 
-    def _poke(self, _sender: object) -> None:
-        self.tail.poke()
+    def _wake_tail(self, _sender: object) -> None:
+        self.tail.wake()
 
     def _read_log(self, cursor: int, audiences: Collection[str]) -> EventPage:
         """For the replay: a look that holds a connection no longer than it takes."""
@@ -211,7 +214,7 @@ class BackgroundServices:
             if db.engine.dialect.name == "sqlite":
                 db.engine.dispose()
 
-    def _within(self, name: str, call: Callable[[], object]) -> Callable[[], None]:
+    def _in_app_context(self, name: str, call: Callable[[], object]) -> Callable[[], None]:
         def run() -> None:
             with self._app.app_context():
                 call()
@@ -225,7 +228,7 @@ class Periodic:
 
     def __init__(self, interval_s: float, call: Callable[[], None]) -> None:
         self._interval_s, self._call = interval_s, call
-        self._lasting = FailureLog(log, getattr(call, "__qualname__", "a periodic task"))
+        self._failure_log = FailureLog(log, getattr(call, "__qualname__", "a periodic task"))
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -243,9 +246,9 @@ class Periodic:
             try:
                 self._call()
             except Exception as error:  # noqa: BLE001 -- whatever it is, it is told and the next turn comes
-                self._lasting.failed(error)
+                self._failure_log.record_failure(error)
             else:
-                self._lasting.worked()
+                self._failure_log.record_success()
 
 
 def get_background() -> BackgroundServices:

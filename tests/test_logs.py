@@ -34,34 +34,34 @@ AGAIN = ("the task works again", False)
 
 
 def test_a_failure_that_lasts_has_one_traceback_then_a_line_every_ten_minutes_and_one_at_its_end(told: Told) -> None:
-    told.lasting.worked()
+    told.lasting.record_success()
     assert told.lines() == [], "that all is well is no news"
     for _ in range(int(REPEAT_INTERVAL_S)):
-        told.lasting.failed(KeyError("away"))
+        told.lasting.record_failure(KeyError("away"))
         told.now += 1
     assert told.lines() == [FAILED]
     for _ in range(int(2 * REPEAT_INTERVAL_S)):
-        told.lasting.failed(KeyError("away"))
+        told.lasting.record_failure(KeyError("away"))
         told.now += 1
     assert told.lines() == [STILL, STILL]
     for _ in range(100):
-        told.lasting.worked()
+        told.lasting.record_success()
         told.now += 1
     assert told.lines() == [AGAIN]
-    told.lasting.failed(KeyError("once more"))
+    told.lasting.record_failure(KeyError("once more"))
     assert told.lines() == [FAILED]
 
 
 def test_another_failure_is_told_with_its_traceback(told: Told) -> None:
-    told.lasting.failed(KeyError("away"))
+    told.lasting.record_failure(KeyError("away"))
     told.now += MIN_LOG_INTERVAL_S
-    told.lasting.failed(OSError("full"))
+    told.lasting.record_failure(OSError("full"))
     assert told.lines() == [FAILED, FAILED]
 
 
 def test_what_comes_and_goes_is_told_twice_a_minute_at_most(told: Told) -> None:
     for second in range(600):
-        told.lasting.failed(KeyError("away")) if second % 2 else told.lasting.worked()
+        told.lasting.record_failure(KeyError("away")) if second % 2 else told.lasting.record_success()
         told.now += 1
     assert 2 <= len(told.lines()) <= 20
 

@@ -113,7 +113,7 @@ def test_work_beyond_its_slice_breathes_once_and_has_a_new_slice(clock: Clock) -
 
 def test_the_time_in_which_others_run_is_not_part_of_the_slice(clock: Clock) -> None:
     pace = TimeSlice(0.002)
-    pace.rest()
+    pace.pause()
     assert not pace.is_over()
 
 

@@ -84,13 +84,13 @@ def _read(reading: Callable[[Fetch], T]) -> T:
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             set_statement_timeout(connection, _READING_S)
             return reading(_of_postgres(connection))
-    result: T = _threads.call(_on_sqlite, engine.url.database or "", engine.dialect, reading)
+    result: T = _threads.run(_on_sqlite, engine.url.database or "", engine.dialect, reading)
     return result
 
 
 def beside(function: Callable[..., T], *args: Any) -> T:
     """What `function` makes of what was read, off the loop: entries of a command on thousands of jobs are long."""
-    result: T = _threads.call(function, *args)
+    result: T = _threads.run(function, *args)
     return result
 
 

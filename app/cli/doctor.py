@@ -120,7 +120,7 @@ def _wal(settings: Settings) -> Finding:
 def _log(settings: Settings) -> Finding:
     """Its bounds in rows and bytes, beside that of age."""
     with read() as session:
-        size = LogSizeMeter().take(session)
+        size = LogSizeMeter().measure(session)
     most = settings.event_max_mib * 1024 * 1024
     mib = size.bytes / (1024 * 1024)
     words = f"{size.rows:,} of {settings.event_max_rows:,} rows, {mib:,.0f} of {settings.event_max_mib:,} MiB"

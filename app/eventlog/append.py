@@ -115,5 +115,5 @@ def _validated_data(event: NewEvent) -> Mapping[str, Any]:
     if isinstance(event.data, event_types.Payload):
         if model is None or not isinstance(event.data, model):
             raise TypeError(f"{type(event.data).__name__} is not the payload of {event.type}")
-        return event.data.wire()
-    return event.data if model is None else event_types.validate_payload(model, event.data).wire()
+        return event.data.to_wire()
+    return event.data if model is None else event_types.validate_payload(model, event.data).to_wire()

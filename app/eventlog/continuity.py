@@ -28,10 +28,10 @@ class LogReplaced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TailPosition:
-    """Where to read on. `back_to` is set where what was read above it is not in the log any more."""
+    """Where to read on. `rewound_to` is set where what was read above it is not in the log any more."""
 
     after: int
-    back_to: int | None = None
+    rewound_to: int | None = None
 
 
 class Continuity:
@@ -39,17 +39,17 @@ class Continuity:
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._app, self._mark = app, HighWaterMark(settings)
-        self._known: LogFingerprint | None = None
+        self._fingerprint: LogFingerprint | None = None
         self._is_suspect = False
 
     def resume(self, cursor: int | None) -> TailPosition:
         """From `cursor`, or from the head. Gives the log a new generation where it went back."""
         with self._app.app_context():
             self._settle(cursor)
-            before = self._known
+            before = self._fingerprint
             with read() as session:
                 newest, head = generation.current_generation(session), log_read.head(session)
-            self._known, self._is_suspect = LogFingerprint(newest.generation, head), False
+            self._fingerprint, self._is_suspect = LogFingerprint(newest.generation, head), False
             if cursor is None or before is None:
                 return TailPosition(head)
             if newest.generation != before.generation:
@@ -63,20 +63,20 @@ class Continuity:
         if page.events and page.cursor - cursor <= MAX_ID_GAP + len(page.events):
             return
         bounds = log_read.bounds(session)
-        if self._known is not None and (bounds.generation != self._known.generation or bounds.head < cursor):
+        if self._fingerprint is not None and (bounds.generation != self._fingerprint.generation or bounds.head < cursor):
             raise LogReplaced("an older database was put back")
 
-    def keep(self) -> None:
+    def record_head(self) -> None:
         """Write down what has been handed out, as long as it is this log that did."""
         with self._app.app_context(), read() as session:
-            head, known = log_read.head(session), self._known
+            head, known = log_read.head(session), self._fingerprint
             if known is None or known.head == head:
                 return
             if generation.is_replaced(session, known):
                 self._is_suspect = True
                 return
-            self._known = generation.take_fingerprint(session)
-        self._write_mark(self._known)
+            self._fingerprint = generation.take_fingerprint(session)
+        self._write_mark(self._fingerprint)
 
     def _settle(self, cursor: int | None) -> None:
         with read() as session:
@@ -115,9 +115,9 @@ class Continuity:
 
     def _handed_out(self, cursor: int | None) -> list[LogFingerprint]:
         """All that is known of it here; each has to hold."""
-        found = [one for one in (self._known, self._mark.read()) if one is not None]
-        if self._known is not None and cursor is not None:
-            found.append(LogFingerprint(self._known.generation, cursor))
+        found = [one for one in (self._fingerprint, self._mark.read()) if one is not None]
+        if self._fingerprint is not None and cursor is not None:
+            found.append(LogFingerprint(self._fingerprint.generation, cursor))
         return found
 
     def _write_mark(self, known: LogFingerprint) -> None:

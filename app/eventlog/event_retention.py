@@ -49,7 +49,7 @@ class LogLimit:
         self._max_rows, self._max_bytes, self.measure = max_rows, max_bytes, measure
         self._told_at = float("-inf")
 
-    def keep(self) -> int:
+    def enforce(self) -> int:
         """Delete what is too much; returns how many events went."""
         gone = 0
         while (too_many := self._too_many()) > 0:
@@ -70,7 +70,7 @@ class LogLimit:
 
     def _too_many(self) -> int:
         with read() as session:
-            size = self.measure.take(session)
+            size = self.measure.measure(session)
         if size.bytes > self._max_bytes:
             # About as many as it takes, by their mean size; the next look says whether it was enough.
             return max(1, size.rows - self._max_rows, _excess_rows(size, self._max_bytes))

@@ -52,7 +52,7 @@ MAX_PAYLOAD_FIELDS = 100
 class Payload(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
-    def wire(self) -> dict[str, Any]:
+    def to_wire(self) -> dict[str, Any]:
         """JSON-ready, camelCase, without fields that were not given."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 

@@ -29,7 +29,7 @@ class LogSizeMeter:
         self._sums: dict[int, int] = {}
         self.last = LogSize(0, 0)
 
-    def take(self, session: Session) -> LogSize:
+    def measure(self, session: Session) -> LogSize:
         spans = _id_spans(session)
         chunks = [range(first, last + 1, CHUNK_IDS) for first, last in _align_to_chunks(spans)]
         wanted = {start for starts in chunks for start in starts}

@@ -79,7 +79,7 @@ class UnreadableRows:
         self.count = 0
         self._noted: dict[int, None] = {}
 
-    def note(self, row: _Row, why: str) -> None:
+    def record(self, row: _Row, why: str) -> None:
         if row.id in self._noted:
             return
         if len(self._noted) >= MAX_REMEMBERED_ROWS:
@@ -193,7 +193,7 @@ def decode_rows(rows: Iterable[_Row]) -> Iterable[Event]:
         try:
             yield _decode(row)
         except (ValueError, RecursionError) as error:
-            unreadable_rows.note(row, str(error).splitlines()[0])
+            unreadable_rows.record(row, str(error).splitlines()[0])
 
 
 def _decode(row: _Row) -> Event:

@@ -42,7 +42,7 @@ class Tail:
         self.cursor = 0
         self.degraded = False
 
-    def listen(self, listener: Listener) -> None:
+    def add_listener(self, listener: Listener) -> None:
         """Listeners are told in the order in which they were added; add them before `start`."""
         self._listeners.append(listener)
 
@@ -58,11 +58,11 @@ class Tail:
         for thread in self._threads:
             thread.start()
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """Look now: something was appended by this process. Only a hint, like every other."""
         wake = self._wake
         if wake is not None:
-            wake.poke()
+            wake.wake()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -115,9 +115,9 @@ class Tail:
     def _go_on(self) -> None:
         """After a lost connection the database may be an older one, restored: what was read of it is then not in it."""
         place = self._resume(self.cursor)
-        if place.back_to is not None:
-            log.warning("reading again from id %s, after %s: an older database is back", place.back_to, self.cursor)
-            self._tell(EventPage([], place.back_to, full=False))
+        if place.rewound_to is not None:
+            log.warning("reading again from id %s, after %s: an older database is back", place.rewound_to, self.cursor)
+            self._tell(EventPage([], place.rewound_to, full=False))
         self._tell(EventPage([], place.after, full=False))
 
     def _tell(self, page: EventPage) -> None:

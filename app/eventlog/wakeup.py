@@ -21,7 +21,7 @@ class CommitNotifier(Protocol):
     def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
         """Return when there may be something new, at the latest after `timeout_s` or when `stopping()`."""
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """End the wait now: this process has written itself. May be called from any thread."""
 
     def expect_more(self) -> None:
@@ -56,7 +56,7 @@ class SqliteNotifier:
                 self._has_changed()  # the look that follows is this change's too
                 return
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         self._poked.set()
 
     def expect_more(self) -> None:
@@ -86,7 +86,7 @@ class PostgresNotifier:
             for _ in self._connection.notifies(timeout=timeout_s, stop_after=1):
                 return
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """Nothing to do: the database notifies this process as well."""
 
     def expect_more(self) -> None:

@@ -36,13 +36,13 @@ class TimeSlice:
     def is_over(self) -> bool:
         return time.monotonic() >= self._ends
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         yield_to_loop()
         self._ends = time.monotonic() + self._slice_s
 
     def __call__(self) -> None:
         if self.is_over():
-            self.rest()
+            self.pause()
 
 
 def iterate_in_slices(items: Iterable[T]) -> Iterator[T]:
@@ -55,7 +55,7 @@ def iterate_in_slices(items: Iterable[T]) -> Iterator[T]:
     for count, item in enumerate(items, 1):
         yield item
         if count % SLICE_ITEMS == 0 or pace.is_over():
-            pace.rest()
+            pace.pause()
 
 
 class NativeThreads:
@@ -65,7 +65,7 @@ class NativeThreads:
         self._most = most
         self._pools: WeakKeyDictionary[Hub, GeventThreadPool] = WeakKeyDictionary()
 
-    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """The result of `function`, computed on one of them where this thread is an event loop."""
         if not is_module_patched("threading"):
             return function(*args)
@@ -83,4 +83,4 @@ _shared_threads = NativeThreads(_SHARED_THREADS)
 
 def run_in_thread(function: Callable[..., Any], *args: Any) -> Any:
     """The result of `function`, computed on a native thread where this one is an event loop; short calls only."""
-    return _shared_threads.call(function, *args)
+    return _shared_threads.run(function, *args)

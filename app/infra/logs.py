@@ -52,7 +52,7 @@ class FailureLog:
         self._told = ""
         self._at = float("-inf")
 
-    def failed(self, error: Exception) -> None:
+    def record_failure(self, error: Exception) -> None:
         kind = type(error).__name__
         is_new = kind != self._told
         if not self._may_tell(MIN_LOG_INTERVAL_S if is_new else REPEAT_INTERVAL_S):
@@ -63,7 +63,7 @@ class FailureLog:
             self._log.error("%s still fails: %s", self._what, kind)
         self._tells(kind)
 
-    def worked(self) -> None:
+    def record_success(self) -> None:
         if self._told and self._may_tell(MIN_LOG_INTERVAL_S):
             self._log.warning("%s works again", self._what)
             self._tells("")

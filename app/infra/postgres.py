@@ -47,18 +47,18 @@ class NoResponse(psycopg.OperationalError):
 
 
 class Connection(psycopg.Connection[Any]):
-    """Waits `answer_s` for each answer. After that it is closed, because a late answer would be taken for another's."""
+    """Closes itself after `response_timeout_s` without a response: a late one would be taken for another statement's."""
 
-    answer_s: float | None = RESPONSE_TIMEOUT_S
+    response_timeout_s: float | None = RESPONSE_TIMEOUT_S
 
     def wait(self, gen: PQGen[T], interval: float = _CHECK_INTERVAL_S, timeout: float | None = None) -> T:
         if timeout is not None:  # whoever waits for notifications says how long, and gets none
             return super().wait(gen, interval, timeout)
         try:
-            return super().wait(gen, interval, self.answer_s)
+            return super().wait(gen, interval, self.response_timeout_s)
         except psycopg.errors._WaitTimeout as error:
             self.pgconn.finish()
-            raise NoResponse(f"the database gave no answer within {self.answer_s:g} s") from error
+            raise NoResponse(f"the database gave no answer within {self.response_timeout_s:g} s") from error
 
 
 def connect(conninfo: str = "", **parameters: Any) -> Connection:
@@ -78,10 +78,10 @@ def prepare_session(connection: Connection) -> None:
 def set_statement_timeout(connection: Connection, seconds: float | None) -> None:
     """The statements of this transaction may take so long, or as long as they want; `restore` ends that."""
     connection.execute(f"SET LOCAL statement_timeout = {int((seconds or 0) * 1_000)}".encode())
-    connection.answer_s = None if seconds is None else seconds + CLIENT_GRACE_S
+    connection.response_timeout_s = None if seconds is None else seconds + CLIENT_GRACE_S
 
 
 def reset_timeout(connection: Connection | None) -> None:
     """Where it goes back to the pool; None is one that was given up."""
     if connection is not None:
-        connection.answer_s = RESPONSE_TIMEOUT_S
+        connection.response_timeout_s = RESPONSE_TIMEOUT_S

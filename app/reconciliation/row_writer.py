@@ -216,14 +216,14 @@ def tell(session: Session, row: ServiceState, known: Known, verdict: Verdict) ->
         )
     row.flapping_json = flapping.to_text(verdict.flaps)
     row.status = verdict.status
-    row.payload_json = json.dumps(told.wire(), ensure_ascii=False)
+    row.payload_json = json.dumps(told.to_wire(), ensure_ascii=False)
     return NewEvent("reconciliation.update", told)
 
 
 def _findings_text(verdict: Verdict) -> str | None:
     if not verdict.findings:
         return None
-    return json.dumps([finding.wire() for finding in verdict.findings], ensure_ascii=False)
+    return json.dumps([finding.to_wire() for finding in verdict.findings], ensure_ascii=False)
 
 
 def note_answer(row: ServiceState, verdict: Verdict, look: Look) -> None:

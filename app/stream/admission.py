@@ -43,7 +43,7 @@ class StreamSlot:
         """Count this stream no longer. May be called again, and from an event loop's callback: it waits for nothing."""
         admission, self._admission = self._admission, None
         if admission is not None:
-            admission.leave(self._user)
+            admission.release_slot(self._user)
 
 
 class Admission:
@@ -52,7 +52,7 @@ class Admission:
     def __init__(self, settings: Settings, store: PresenceStore) -> None:
         self._settings, self._store = settings, store
         self._rate = rate_limits.build_connect_limit(settings)
-        self._tally = StreamCounter()
+        self._counter = StreamCounter()
         self._changed, self._stopping = threading.Event(), threading.Event()
         self._flushing = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -69,7 +69,7 @@ class Admission:
     @property
     def streams(self) -> int:
         """How many are admitted now."""
-        return self._tally.total
+        return self._counter.total
 
     def start(self) -> None:
         # Named here and not when built, because a server may build before it forks.
@@ -85,8 +85,8 @@ class Admission:
             self._thread.join(timeout=2)
         with self._flushing:
             try:
-                if self._tally.is_announced:
-                    self._store.forget(self.worker)
+                if self._counter.has_written_rows:
+                    self._store.remove_worker(self.worker)
             except DATABASE_ERRORS as error:
                 self._missed(error)
             self._store.close()
@@ -101,7 +101,7 @@ class Admission:
         self._rate.hit(user)
         deadline = time.monotonic() + MAX_RECHECK_S
         while True:
-            if self._tally.total >= self.capacity:
+            if self._counter.total >= self.capacity:
                 raise self._full()
             refusal = self._take(user)
             if refusal is None:
@@ -112,9 +112,9 @@ class Admission:
             if time.monotonic() >= deadline or self._stopping.wait(RECHECK_INTERVAL_S):
                 raise self._over_cap()
 
-    def leave(self, user: str) -> None:
+    def release_slot(self, user: str) -> None:
         """For `Seat.release`, once for each seat."""
-        self._tally.leave(user)
+        self._counter.release(user)
         self._changed.set()
 
     def flush(self) -> None:
@@ -124,17 +124,17 @@ class Admission:
 
     def _flush(self) -> None:
         now = time.monotonic()
-        update = None if self._stopping.is_set() else self._tally.due(now)
+        update = None if self._stopping.is_set() else self._counter.next_update(now)
         if update is None:
             return
         try:
             granted = self._store.save(self.worker, update)
         except Exception as error:  # noqa: BLE001 -- whatever failed, the rows of a worker must go on
             self._missed(error)
-            self._tally.lost(update)
+            self._counter.roll_back(update)
             self._changed.set()
         else:
-            self._tally.kept(update, now, granted)
+            self._counter.confirm(update, now, granted)
             self._answered()
 
     def _run(self) -> None:
@@ -148,7 +148,7 @@ class Admission:
         """Count one more stream of `user` where it fits; the database decides where it can and must."""
         cap = self._settings.max_streams_per_user
         if not self._away and self._is_shared():
-            ask = self._tally.ask(user, self.capacity, cap)
+            ask = self._counter.request(user, self.capacity, cap)
             with self._flushing:
                 # Whoever had the lock before may have asked for this one as well.
                 if ask.answer is None:
@@ -157,7 +157,7 @@ class Admission:
                 return None
             if ask.answer == "full" or ask.answer == "user-cap":
                 return ask.answer
-        return self._tally.take(user, self.capacity, cap - self._elsewhere(user))
+        return self._counter.acquire(user, self.capacity, cap - self._elsewhere(user))
 
     def _is_shared(self) -> bool:
         """Whether another worker may be admitting the same user."""
@@ -165,10 +165,10 @@ class Admission:
 
     def _elsewhere(self, user: str) -> int:
         """0 where this worker's own count decides, or the database is away: then there is only that."""
-        if self._tally.of(user) >= self._settings.max_streams_per_user or not self._has_others():
+        if self._counter.count_for(user) >= self._settings.max_streams_per_user or not self._has_others():
             return 0
         try:
-            return self._store.elsewhere(self.worker, user)
+            return self._store.count_elsewhere(self.worker, user)
         except DATABASE_ERRORS as error:
             self._missed(error)
             return 0

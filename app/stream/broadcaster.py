@@ -36,7 +36,7 @@ class Broadcaster:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._hub.news.set()
+        self._hub.has_news.set()
         if self._thread is not None:
             self._thread.join(timeout=2 * MAX_IDLE_S)
 
@@ -54,8 +54,8 @@ class Broadcaster:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._hub.news.wait(MAX_IDLE_S)
-            self._hub.news.clear()
+            self._hub.has_news.wait(MAX_IDLE_S)
+            self._hub.has_news.clear()
             self.send()
 
     def _round(self, after: int, upto: int) -> None:
@@ -69,7 +69,7 @@ class Broadcaster:
     def _put_behind(self, floor: int) -> None:
         for subscriber in self._hub.snapshot():
             if subscriber.live and subscriber.cursor < floor:
-                subscriber.fall_behind()
+                subscriber.mark_lagging()
 
 
 class _BroadcastRound:
@@ -97,12 +97,12 @@ class _BroadcastRound:
             if not place % SENDS_PER_CLOCK_CHECK and self._pace.is_over():
                 self._note(deliveries)
                 deliveries = 0
-                self._pace.rest()
+                self._pace.pause()
         self._note(deliveries)
 
     def _for(self, subscriber: Subscriber) -> Iterable[Chunk]:
         if subscriber.cursor < self._after:
-            subscriber.fall_behind()
+            subscriber.mark_lagging()
             return ()
         if subscriber.cursor > self._after:
             # It went live in the middle of what this round sends.

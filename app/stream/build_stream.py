@@ -17,38 +17,38 @@ from app.stream.socket_loop import SocketLoop
 
 
 class StreamEngine:
-    """A lifecycle part. `wires` takes sockets; it is None where there is no event loop to serve them."""
+    """A lifecycle part. `socket_loop` takes sockets; it is None where there is no event loop to serve them."""
 
     def __init__(self, hub: Hub, settings: Settings, read_log: ReadLog, is_degraded: Callable[[], bool]) -> None:
         self.hub = hub
         self._settings, self._is_degraded = settings, is_degraded
         self._replay = Replay(hub, read_log)
-        self._rounds = Broadcaster(hub)
+        self._broadcaster = Broadcaster(hub)
         self._catchup = CatchUp(hub, self._replay)
-        self._pulse = Heartbeats(hub, settings.heartbeat_s, self._is_log_away)
-        self.wires: SocketLoop | None = None
+        self._heartbeats = Heartbeats(hub, settings.heartbeat_s, self._is_log_away)
+        self.socket_loop: SocketLoop | None = None
 
     def start(self) -> None:
-        self._rounds.start()
-        self._pulse.start()
+        self._broadcaster.start()
+        self._heartbeats.start()
         if is_module_patched("threading"):
             self._catchup.start()
-            self.wires = SocketLoop(self.hub, self._catchup, self._pulse, self._settings.stream_lifetime_s)
-            self.wires.start()
+            self.socket_loop = SocketLoop(self.hub, self._catchup, self._heartbeats, self._settings.stream_lifetime_s)
+            self.socket_loop.start()
 
     def stop(self) -> None:
         """What is still open is told goodbye; the feeds of generators end by themselves."""
         self.hub.drain()
-        if self.wires is not None:
-            self.wires.stop()
+        if self.socket_loop is not None:
+            self.socket_loop.stop()
             self._catchup.stop()
-        self._pulse.stop()
-        self._rounds.stop()
+        self._heartbeats.stop()
+        self._broadcaster.stop()
 
     def drain(self) -> None:
         GracefulShutdown(self.hub, self._settings.drain_s).run()
 
-    def feed(self, opening: Opening, cut: Callable[[], None] = lambda: None) -> GeneratorStream:
+    def open_generator(self, opening: Opening, cut: Callable[[], None] = lambda: None) -> GeneratorStream:
         """The stream as an iterator; `cut` ends its connection from outside."""
         rhythm = StreamTiming(self._settings.heartbeat_s, self._settings.stream_lifetime_s)
         return GeneratorStream(self.hub, opening, self._replay, rhythm, self._is_log_away, cut)

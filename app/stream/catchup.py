@@ -61,12 +61,12 @@ class CatchUp:
     def _turn(self, wire: SocketSubscriber) -> None:
         for _ in range(CHUNKS_PER_TURN):
             self._pace()
-            if not wire.takes_bytes() or wire.live:
+            if not wire.can_send() or wire.live:
                 return
             chunk = self._replay.next(wire)
             # Looking may have taken a while: the stream may have ended or been told goodbye meanwhile, or been stalled
             # by a heartbeat, drained and had another turn.
-            if not wire.takes_bytes() or chunk.after != wire.cursor or not wire.write(chunk):
+            if not wire.can_send() or chunk.after != wire.cursor or not wire.write(chunk):
                 return
             self._hub.counters.deliveries += chunk.events
             if self._hub.go_live(wire):

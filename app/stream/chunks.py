@@ -65,9 +65,9 @@ def join_chunks(
     size, last = 0, after
     for entry in entries:
         event = entry.event
-        if event.audience not in audiences or not form.topics.match(event.type):
+        if event.audience not in audiences or not form.topics.matches(event.type):
             continue
-        is_new = not entry.has(form.shape)
+        is_new = not entry.has_frame(form.shape)
         frame = entry.frame(form.shape)
         if is_new:
             pace()

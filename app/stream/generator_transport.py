@@ -42,10 +42,10 @@ class GeneratorStream:
         reason = "client-gone"
         try:
             yield self._opening.frames()
-            self._hub.check(subscriber, self._opening)
+            self._hub.check_admission(subscriber, self._opening)
             yield from self._body(subscriber)
-            reason = subscriber.goodbye or reason
-            yield control.bye_frame(subscriber.goodbye)
+            reason = subscriber.close_reason or reason
+            yield control.bye_frame(subscriber.close_reason)
         except GeneratorExit:
             raise
         except Exception:
@@ -58,11 +58,11 @@ class GeneratorStream:
         opened = subscriber.opened_at
         ends = opened + self._rhythm.lifetime_s * random.uniform(0.8, 1.2)  # noqa: S311 -- spreads reconnects
         beat = opened + self._rhythm.heartbeat_s * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads heartbeats
-        while subscriber.goodbye is None:
+        while subscriber.close_reason is None:
             if time.monotonic() >= ends:
                 subscriber.close("lifetime")
             data = subscriber.take(min(beat, ends) - time.monotonic())
-            if not data and not subscriber.live and subscriber.goodbye is None:
+            if not data and not subscriber.live and subscriber.close_reason is None:
                 data = self._catch_up(subscriber)
             if data:
                 self._hub.counters.bytes += len(data)
@@ -76,11 +76,11 @@ class GeneratorStream:
         try:
             chunk = self._replay.next(subscriber)
         except LogUnavailable:
-            subscriber.wait_behind(LOG_RETRY_S)
+            subscriber.pause_before_retry(LOG_RETRY_S)
             return b""
         subscriber.cursor = chunk.upto
         self._hub.counters.deliveries += chunk.events
         if not self._hub.go_live(subscriber) and chunk.upto == chunk.after:
             # The tail is ahead of the log itself, which an older file has replaced: look again, but not at once.
-            subscriber.wait_behind(LOG_RETRY_S)
+            subscriber.pause_before_retry(LOG_RETRY_S)
         return chunk.data

@@ -73,10 +73,10 @@ class Heartbeats:
             return
         frame, pace = self._frame(), TimeSlice()
         for wire in list(slot):
-            if wire.goodbye is None:
-                wire.say(frame)
+            if wire.close_reason is None:
+                wire.send_control(frame)
             if pace.is_over():
-                pace.rest()
+                pace.pause()
                 frame = self._frame()  # what has been sent meanwhile is not above the head that the next ones hear of
 
     def _frame(self) -> bytes:
@@ -94,12 +94,12 @@ class Heartbeats:
         self._hub.check_flags()
 
     def _look_at(self, wire: SocketSubscriber, now: float) -> None:
-        if wire.held_since is not None:
+        if wire.blocked_since is not None:
             wire.note_progress(now)
-        if wire.goodbye is not None:
+        if wire.close_reason is not None:
             if now >= wire.ends_at:
                 wire.finish()
-        elif wire.held_since is not None and now - wire.held_since >= SLOW_READER_TIMEOUT_S:
+        elif wire.blocked_since is not None and now - wire.blocked_since >= SLOW_READER_TIMEOUT_S:
             wire.close("slow")
         elif now >= wire.ends_at:
             wire.close("lifetime")

@@ -25,7 +25,7 @@ class Hub:
         self._lock = threading.Lock()
         self.ring = RingBuffer() if ring is None else ring  # an empty one is falsy
         self.counters = Counters()
-        self.news = threading.Event()
+        self.has_news = threading.Event()
         self.cursor = 0
         self.restarts = 0
         """How often the log went back: its ids are others since."""
@@ -54,7 +54,7 @@ class Hub:
         start = opening.start
         log_stream_event("open", user=opening.reader.viewer.name, after=start.after, head=start.head, reset=start.reset)
 
-    def check(self, subscriber: Subscriber, opening: Opening) -> None:
+    def check_admission(self, subscriber: Subscriber, opening: Opening) -> None:
         """Once it is added: what let the request in may have changed since."""
         if self.draining:
             subscriber.close("drain")
@@ -79,7 +79,7 @@ class Hub:
     def go_live(self, subscriber: Subscriber) -> bool:
         """Switch from replay to live if nothing lies between: else the caller reads on."""
         with self._lock:
-            subscriber.live = subscriber.goodbye is None and subscriber.cursor >= self.cursor
+            subscriber.live = subscriber.close_reason is None and subscriber.cursor >= self.cursor
             return subscriber.live
 
     def deliver(self, events: Sequence[Event], cursor: int) -> None:
@@ -96,13 +96,13 @@ class Hub:
             if event.audience == "control":
                 self._apply(event)
             elif event.type == "flag.changed":
-                self.ask_flag()
+                self.request_flag_check()
         with self._lock:
             self.cursor = cursor  # only now may rounds on another thread send what lies behind a revocation
             self.restarts += goes_back
-        self.news.set()
+        self.has_news.set()
 
-    def ask_flag(self) -> None:
+    def request_flag_check(self) -> None:
         """Have every reader's flag asked again soon: thousands of evaluations are not for the tail's own thread."""
         self.flag_version += 1
 

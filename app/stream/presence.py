@@ -76,7 +76,7 @@ class PresenceStore:
         self._elsewhere, self._others = _select_elsewhere(now), _select_others(now)
         self._rows = _RowWriter(now, settings.max_streams_per_user, is_sqlite=settings.is_sqlite)
 
-    def elsewhere(self, worker: str, user: str) -> int:
+    def count_elsewhere(self, worker: str, user: str) -> int:
         """The streams of `user` on all workers but this one, as these last said."""
         with self._app.app_context(), read() as session:
             return session.scalar(self._elsewhere, {"worker": worker, "user": user}) or 0
@@ -93,7 +93,7 @@ class PresenceStore:
         """
         return self._write(lambda connection: self._rows.save(connection, worker, update))
 
-    def forget(self, worker: str) -> None:
+    def remove_worker(self, worker: str) -> None:
         """Remove all rows of `worker`."""
         self._write(lambda connection: self._rows.forget(connection, worker))
 

@@ -32,7 +32,7 @@ class QueuedSubscriber(Subscriber):
 
     def push(self, chunk: Chunk) -> bool:
         with self._ready:
-            if not self.live or self.goodbye is not None or chunk.after != self.cursor:
+            if not self.live or self.close_reason is not None or chunk.after != self.cursor:
                 return False
             if self._chunks and self._bytes + len(chunk.data) > MAX_QUEUED_BYTES:
                 self.live = False
@@ -48,7 +48,7 @@ class QueuedSubscriber(Subscriber):
     def take(self, timeout_s: float) -> bytes:
         """All that is queued, joined; empty after `timeout_s`, or when there is something else to look at."""
         with self._ready:
-            if not self._chunks and self.live and self.goodbye is None:
+            if not self._chunks and self.live and self.close_reason is None:
                 self._is_waiting = True
                 self._ready.wait(timeout_s)
                 self._is_waiting = False
@@ -57,7 +57,7 @@ class QueuedSubscriber(Subscriber):
             self._bytes = 0
             return joined
 
-    def fall_behind(self) -> None:
+    def mark_lagging(self) -> None:
         with self._ready:
             self.live = False
             self._ready.notify()
@@ -65,14 +65,14 @@ class QueuedSubscriber(Subscriber):
     def close(self, reason: CloseReason) -> None:
         """Ask the feed to say goodbye; for a revocation it must hear at once."""
         with self._ready:
-            self.goodbye = self.goodbye or reason
+            self.close_reason = self.close_reason or reason
             self._ready.notify()
             is_deaf = not self._is_waiting
         if reason == "revoked" and is_deaf:
             self._cut()
 
-    def wait_behind(self, timeout_s: float) -> None:
+    def pause_before_retry(self, timeout_s: float) -> None:
         """Pause before the log is tried again; ends early when the stream is to close."""
         with self._ready:
-            if self.goodbye is None:
+            if self.close_reason is None:
                 self._ready.wait(timeout_s)

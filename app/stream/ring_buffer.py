@@ -32,7 +32,7 @@ class BufferedEvent:
             self._frames[shape] = shape(self.event)
         return self._frames[shape]
 
-    def has(self, shape: EventFormat) -> bool:
+    def has_frame(self, shape: EventFormat) -> bool:
         return shape in self._frames
 
     @property

@@ -36,15 +36,15 @@ class SocketLoop:
     """A lifecycle part of workers with an event loop."""
 
     def __init__(self, hub: Hub, catchup: CatchUp, pulse: Heartbeats, lifetime_s: float) -> None:
-        self._hub, self._catchup, self._pulse, self._lifetime_s = hub, catchup, pulse, lifetime_s
+        self._hub, self._catchup, self._heartbeats, self._lifetime_s = hub, catchup, pulse, lifetime_s
         self.counters = hub.counters
-        self._wires: dict[int, SocketSubscriber] = {}
+        self._subscribers: dict[int, SocketSubscriber] = {}
         self._epoll = _epoll_factory()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __len__(self) -> int:
-        return len(self._wires)
+        return len(self._subscribers)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="wires", daemon=True)
@@ -52,7 +52,7 @@ class SocketLoop:
 
     def stop(self) -> None:
         self._stopping.set()
-        for wire in list(self._wires.values()):
+        for wire in list(self._subscribers.values()):
             wire.end("drain")
 
     def open(
@@ -72,9 +72,9 @@ class SocketLoop:
             connection, self, opening.reader, opening.start.after, ends_at, on_end, in_http_chunks=in_http_chunks
         )
         self._epoll.register(wire.fd, _READABLE)
-        self._wires[wire.fd] = wire
+        self._subscribers[wire.fd] = wire
         self._hub.add(wire, opening)
-        self._pulse.add(wire)
+        self._heartbeats.add(wire)
         try:
             self._begin(wire, head, opening)
         except Exception:
@@ -84,13 +84,13 @@ class SocketLoop:
 
     def _begin(self, wire: SocketSubscriber, head: bytes, opening: Opening) -> None:
         wire.begin(head, opening.frames())
-        self._hub.check(wire, opening)
+        self._hub.check_admission(wire, opening)
         # If not even these went out, it is caught up when it drains.
-        if wire.takes_bytes() and not self._hub.go_live(wire):
+        if wire.can_send() and not self._hub.go_live(wire):
             self.catch_up(wire)
 
     def all(self) -> list[SocketSubscriber]:
-        return list(self._wires.values())
+        return list(self._subscribers.values())
 
     def catch_up(self, wire: SocketSubscriber) -> None:
         self._catchup.add(wire)
@@ -98,13 +98,13 @@ class SocketLoop:
     def watch_writable(self, wire: SocketSubscriber, *, wanted: bool) -> None:
         if wire.fd >= 0:
             self._epoll.modify(wire.fd, _READABLE | select.EPOLLOUT if wanted else _READABLE)
-            wire.give_up_after(BLOCKED_ACK_TIMEOUT_MS if wanted else ACK_TIMEOUT_MS)
+            wire.set_ack_timeout(BLOCKED_ACK_TIMEOUT_MS if wanted else ACK_TIMEOUT_MS)
 
     def forget(self, wire: SocketSubscriber, reason: str) -> None:
         """Called by the wire before it closes its socket: the number may be another's right after."""
-        del self._wires[wire.fd]
+        del self._subscribers[wire.fd]
         self._epoll.unregister(wire.fd)
-        self._pulse.remove(wire)
+        self._heartbeats.remove(wire)
         self._hub.remove(wire, reason)
 
     def _run(self) -> None:
@@ -120,11 +120,11 @@ class SocketLoop:
     def _look(self) -> None:
         pace = TimeSlice()
         for fd, events in self._epoll.poll(0, _MAX_EVENTS_PER_POLL):
-            wire = self._wires.get(fd)
+            wire = self._subscribers.get(fd)
             if wire is None:
                 continue  # closed by what was done for another one of this batch
             try:
-                if events & select.EPOLLOUT and wire.held_since is not None:
+                if events & select.EPOLLOUT and wire.blocked_since is not None:
                     wire.on_writable()
                 if events & ~select.EPOLLOUT and wire.fd >= 0:
                     wire.on_readable()

@@ -68,7 +68,7 @@ class SocketSubscriber(Subscriber):
     the reader is behind, nothing more is kept for it, and it is read to again from its cursor when it drains.
     """
 
-    __slots__ = ("_left", "_owner", "_rest", "_socket", "ends_at", "fd", "held_since", "is_queued", "slot")
+    __slots__ = ("_left", "_owner", "_rest", "_socket", "blocked_since", "ends_at", "fd", "is_queued", "slot")
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class SocketSubscriber(Subscriber):
         self.fd = connection.fileno()
         self.ends_at = ends_at
         """When it has lived long enough, monotonic seconds; after a goodbye, when the waiting ends."""
-        self.held_since: float | None = None
+        self.blocked_since: float | None = None
         """When it last took bytes, monotonic seconds, while it does not take all; None while it does."""
         self._left = 0
         self.is_queued = False
@@ -95,9 +95,9 @@ class SocketSubscriber(Subscriber):
         self.slot = 0
         """Its place on the wheel of heartbeats."""
 
-    def takes_bytes(self) -> bool:
+    def can_send(self) -> bool:
         """Open, nothing held back, and no goodbye on its way."""
-        return self.fd >= 0 and self.held_since is None and self.goodbye is None
+        return self.fd >= 0 and self.blocked_since is None and self.close_reason is None
 
     def push(self, chunk: Chunk) -> bool:
         return self.live and chunk.after == self.cursor and self.write(chunk)
@@ -129,33 +129,33 @@ class SocketSubscriber(Subscriber):
             self._rest = memoryview(chunk.data)[sent:]
             self.cursor = chunk.upto
             self._owner.counters.deliveries += chunk.events
-        self._hold()
+        self._mark_blocked()
 
     def begin(self, head: bytes, frames: bytes) -> None:
         """Send the answer's head and the stream's first frames, in one segment."""
-        self._send_or_hold(head + self._framed(frames))
+        self._send_or_block(head + self._framed(frames))
 
-    def say(self, frame: bytes) -> None:
+    def send_control(self, frame: bytes) -> None:
         """Send a control frame: whole frames only go out between chunks, so not while something is held."""
-        if self.held_since is None:
-            self._send_or_hold(self._framed(frame))
+        if self.blocked_since is None:
+            self._send_or_block(self._framed(frame))
 
-    def _send_or_hold(self, data: bytes) -> None:
+    def _send_or_block(self, data: bytes) -> None:
         sent = self._send(data)
         if 0 <= sent < len(data):
             self._rest = memoryview(data)[sent:]
-            self._hold()
+            self._mark_blocked()
 
     def _framed(self, frames: bytes) -> bytes:
         return http_chunk(frames) if self.form.in_http_chunks else frames
 
     def close(self, reason: CloseReason) -> None:
         """Goodbye goes out now or, but for a revocation and a reader that stands still, as soon as it drains."""
-        if self.goodbye is not None and reason != "revoked":
+        if self.close_reason is not None and reason != "revoked":
             return
-        self.goodbye = self.goodbye or reason
+        self.close_reason = self.close_reason or reason
         self.live = False
-        if self.held_since is not None and reason not in ("slow", "revoked"):
+        if self.blocked_since is not None and reason not in ("slow", "revoked"):
             self.ends_at = time.monotonic() + CLOSE_GRACE_S
         else:
             self.finish()
@@ -164,8 +164,8 @@ class SocketSubscriber(Subscriber):
         """The rest of what is under way, a goodbye, the end: what does not fit into the kernel now is lost."""
         rest, self._rest = self._rest, None
         last = LAST_HTTP_CHUNK if self.form.in_http_chunks else b""
-        self._send(bytes(rest or b"") + self._framed(control.bye_frame(self.goodbye)) + last)
-        self.end(self.goodbye or "error")
+        self._send(bytes(rest or b"") + self._framed(control.bye_frame(self.close_reason)) + last)
+        self.end(self.close_reason or "error")
 
     def end(self, reason: str) -> None:
         """Close the socket; what was sent before is still delivered."""
@@ -174,14 +174,14 @@ class SocketSubscriber(Subscriber):
         self._owner.forget(self, reason)
         self.fd = -1
         self.live = False
-        self.released()
+        self.clear_blocked()
         self._rest = None
         self._discard()
         with suppress(OSError):  # the peer was faster
             self._socket.shutdown(socket.SHUT_WR)
         self._socket.close()
 
-    def fall_behind(self) -> None:
+    def mark_lagging(self) -> None:
         self.live = False
         self._owner.catch_up(self)
 
@@ -202,13 +202,13 @@ class SocketSubscriber(Subscriber):
             if sent < 0:
                 return
             if sent > 0:
-                self.held_since = time.monotonic()
+                self.blocked_since = time.monotonic()
             if sent < len(self._rest):
                 self._rest = self._rest[sent:]
                 return
             self._rest = None
-        self.released()
-        if self.goodbye is not None:
+        self.clear_blocked()
+        if self.close_reason is not None:
             self.finish()
         else:
             self._owner.catch_up(self)
@@ -221,23 +221,23 @@ class SocketSubscriber(Subscriber):
         except OSError:
             return  # no kernel that tells: `on_writable` has to do
         if left < self._left:
-            self.held_since = now
+            self.blocked_since = now
         self._left = left
 
-    def give_up_after(self, silence_ms: int) -> None:
+    def set_ack_timeout(self, silence_ms: int) -> None:
         set_ack_timeout(self._socket, silence_ms)
 
-    def released(self) -> None:
+    def clear_blocked(self) -> None:
         """Nothing is held any more."""
-        if self.held_since is not None:
-            self.held_since = None
+        if self.blocked_since is not None:
+            self.blocked_since = None
             self._owner.counters.slow_now -= 1
             self._owner.watch_writable(self, wanted=False)
 
-    def _hold(self) -> None:
+    def _mark_blocked(self) -> None:
         self.live = False
         self._left = 0
-        self.held_since = time.monotonic()
+        self.blocked_since = time.monotonic()
         self._owner.counters.slow_now += 1
         self._owner.counters.fell_behind += 1
         self._owner.watch_writable(self, wanted=True)

@@ -40,20 +40,20 @@ class StreamCounter:
         self._counts: Counter[str] = Counter()
         self._written: dict[str, int] = {}
         self._changed: set[str] = set()
-        self._asked: list[SlotRequest] = []
+        self._requested: list[SlotRequest] = []
         self._deciding: list[SlotRequest] = []
         self._renew_at = self._sweep_at = 0.0
         self.total = 0
 
-    def of(self, user: str) -> int:
+    def count_for(self, user: str) -> int:
         return self._counts.get(user, 0)
 
     @property
-    def is_announced(self) -> bool:
+    def has_written_rows(self) -> bool:
         """Whether the database may hold rows of this worker."""
         return bool(self._written)
 
-    def take(self, user: str, most: int, most_of_user: int) -> SlotRefusal | None:
+    def acquire(self, user: str, most: int, most_of_user: int) -> SlotRefusal | None:
         """Count one more stream of `user`, or say which of the two bounds is reached."""
         with self._lock:
             refusal = self._refusal(user, most, most_of_user)
@@ -61,29 +61,29 @@ class StreamCounter:
                 self._add(user, 1)
         return refusal
 
-    def ask(self, user: str, most: int, most_of_user: int) -> SlotRequest:
+    def request(self, user: str, most: int, most_of_user: int) -> SlotRequest:
         """As `take`, but where both bounds allow it, the next update claims the stream and `kept` or `lost` answers."""
         ask = SlotRequest(user)
         with self._lock:
             ask.answer = self._refusal(user, most, most_of_user)
             if ask.answer is None:
-                self._asked.append(ask)
+                self._requested.append(ask)
         return ask
 
-    def leave(self, user: str) -> None:
+    def release(self, user: str) -> None:
         """Count one stream less; once for each that was taken or granted."""
         with self._lock:
             self._add(user, -1)
 
-    def due(self, now: float) -> PresenceUpdate | None:
+    def next_update(self, now: float) -> PresenceUpdate | None:
         """What is to be written at `now` (monotonic seconds); None where there is nothing, above all without streams.
 
         `kept` or `lost` says afterwards what became of it.
         """
         with self._lock:
-            wanted = {user: self.of(user) for user in self._changed}
+            wanted = {user: self.count_for(user) for user in self._changed}
             self._changed.clear()
-            self._deciding, self._asked = self._asked, []
+            self._deciding, self._requested = self._requested, []
             claims = Counter(ask.user for ask in self._deciding)
             changes = {user: count for user, count in wanted.items() if count != self._written.get(user, 0)}
             renewing = bool(self._counts) and now >= self._renew_at
@@ -93,10 +93,10 @@ class StreamCounter:
                 changes,
                 dict(self._counts) if renewing else None,
                 now >= self._sweep_at,
-                {user: SlotClaim(self.of(user), wants) for user, wants in claims.items()},
+                {user: SlotClaim(self.count_for(user), wants) for user, wants in claims.items()},
             )
 
-    def kept(self, update: PresenceUpdate, now: float, granted: Mapping[str, int] = _NO_GRANTS) -> None:
+    def confirm(self, update: PresenceUpdate, now: float, granted: Mapping[str, int] = _NO_GRANTS) -> None:
         """`update`, asked for at `now`, is in the database, and with it as many new streams as are `granted`."""
         with self._lock:
             self._written.update(update.changes)
@@ -109,20 +109,20 @@ class StreamCounter:
             if update.sweep:
                 self._sweep_at = now + SWEEP_EVERY_S
 
-    def lost(self, update: PresenceUpdate) -> None:
+    def roll_back(self, update: PresenceUpdate) -> None:
         """`update` may be in the database or not: all of it is due again, and nobody knows what it would grant."""
         with self._lock:
             unsure = {*update.changes, *update.claims}
             self._changed.update(unsure)
             self._written.update(dict.fromkeys(unsure, _UNKNOWN_COUNT))
             # Also those who came meanwhile, or each would wait for the same failure, one after the other.
-            for ask in (*self._deciding, *self._asked):
+            for ask in (*self._deciding, *self._requested):
                 ask.answer = "unknown"
-            self._deciding, self._asked = [], []
+            self._deciding, self._requested = [], []
 
     def _answer(self, granted: Mapping[str, int]) -> None:
         # Never above the row: a stream that was taken meanwhile has used up some of what was granted.
-        left = {user: min(more, self._written.get(user, 0) - self.of(user)) for user, more in granted.items()}
+        left = {user: min(more, self._written.get(user, 0) - self.count_for(user)) for user, more in granted.items()}
         for ask in self._deciding:
             if left.get(ask.user, 0) > 0:
                 left[ask.user] -= 1
@@ -133,9 +133,9 @@ class StreamCounter:
         self._deciding = []
 
     def _refusal(self, user: str, most: int, most_of_user: int) -> SlotRefusal | None:
-        if self.total + len(self._asked) + len(self._deciding) >= most:
+        if self.total + len(self._requested) + len(self._deciding) >= most:
             return "full"
-        return "user-cap" if self.of(user) >= most_of_user else None
+        return "user-cap" if self.count_for(user) >= most_of_user else None
 
     def _add(self, user: str, difference: int) -> None:
         self._counts[user] += difference

@@ -34,7 +34,7 @@ class Subscriber(ABC):
     over.
     """
 
-    __slots__ = ("audiences", "cursor", "form", "goodbye", "live", "on_end", "opened_at", "reader")
+    __slots__ = ("audiences", "close_reason", "cursor", "form", "live", "on_end", "opened_at", "reader")
 
     def __init__(
         self, reader: Reader, after: int, on_end: Callable[[], None] | None = None, *, in_http_chunks: bool = False
@@ -44,7 +44,7 @@ class Subscriber(ABC):
         self.form = shared_encoding(reader.shape, reader.topics, in_http_chunks)
         self.cursor = after
         self.live = False
-        self.goodbye: CloseReason | None = None
+        self.close_reason: CloseReason | None = None
         self.opened_at = time.monotonic()
         self.on_end = on_end
 
@@ -57,5 +57,5 @@ class Subscriber(ABC):
         """Say goodbye and end the stream; the first reason stays."""
 
     @abstractmethod
-    def fall_behind(self) -> None:
+    def mark_lagging(self) -> None:
         """Back to being read to from its cursor."""

@@ -20,7 +20,7 @@ class Topics:
     exact: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
 
-    def match(self, event_type: str) -> bool:
+    def matches(self, event_type: str) -> bool:
         if not self.exact and not self.prefixes:
             return True
         return event_type in self.exact or event_type.startswith(self.prefixes)

@@ -44,7 +44,7 @@ class FakeWake:
         self._hinted.wait(0.01)
         self._hinted.clear()
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         self.hint()
 
     def expect_more(self) -> None:
@@ -103,16 +103,16 @@ def tail(fake: FakeLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tail]:
 
 def test_it_begins_at_the_head_and_tells_its_listeners_so(tail: Tail) -> None:
     ears = Ears()
-    tail.listen(ears)
+    tail.add_listener(ears)
     tail.start()
     assert (ears.ids, ears.cursors) == ([], [2])
 
 
 def test_it_reads_page_after_page_in_order_and_tells_listeners_in_order(tail: Tail, fake: FakeLog) -> None:
     ears, calls = Ears(), []
-    tail.listen(lambda _events, cursor: calls.append(("first", cursor)))
-    tail.listen(lambda _events, cursor: calls.append(("second", cursor)))
-    tail.listen(ears)
+    tail.add_listener(lambda _events, cursor: calls.append(("first", cursor)))
+    tail.add_listener(lambda _events, cursor: calls.append(("second", cursor)))
+    tail.add_listener(ears)
     tail.start()
     fake.events += [event(number) for number in range(3, 13)]
     wait_for(lambda: ears.ids == list(range(3, 13)))
@@ -130,8 +130,8 @@ def test_a_listener_that_fails_stops_neither_the_tail_nor_the_other_listeners(
         if events:
             raise KeyError("mine")
 
-    tail.listen(broken)
-    tail.listen(ears)
+    tail.add_listener(broken)
+    tail.add_listener(ears)
     tail.start()
     fake.events += [event(3)]
     wait_for(lambda: ears.ids == [3])
@@ -144,7 +144,7 @@ def test_it_is_degraded_while_the_log_cannot_be_read_says_so_once_and_goes_on(
     tail: Tail, fake: FakeLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     ears = Ears()
-    tail.listen(ears)
+    tail.add_listener(ears)
     tail.start()
     with caplog.at_level(logging.WARNING, "app.eventlog.tail"):
         fake.down = True
@@ -159,7 +159,7 @@ def test_it_is_degraded_while_the_log_cannot_be_read_says_so_once_and_goes_on(
 
 def test_an_older_database_that_was_put_back_is_followed_from_its_own_head(tail: Tail, fake: FakeLog) -> None:
     ears = Ears()
-    tail.listen(ears)
+    tail.add_listener(ears)
     fake.events += [event(number) for number in range(3, 9)]
     tail.start()
     fake.down = True
@@ -185,7 +185,7 @@ def test_a_look_that_does_not_come_back_is_a_loss_and_its_end_is_none(
         return fake.after(cursor)
 
     tail._read_after = slowly
-    tail.listen(ears)
+    tail.add_listener(ears)
     tail.start()
     answers.clear()
     wait_for(lambda: tail.degraded, "the tail to know that it is deaf")
@@ -238,14 +238,14 @@ def test_poked_it_looks_at_once(fake: FakeLog) -> None:
         return wakes[-1]
 
     ears, tail = Ears(), Tail(make, fake.after, fake.resume, lambda: None)
-    tail.listen(ears)
+    tail.add_listener(ears)
     tail.start()
     wait_for(lambda: bool(wakes))
     fake.events += [event(3)]
-    tail.poke()
+    tail.wake()
     wait_for(lambda: ears.ids == [3])
     tail._stopping.set()
-    tail.poke()
+    tail.wake()
     tail.stop()
 
 
@@ -257,10 +257,10 @@ def test_more_is_expected_once_events_have_come_and_not_before(fake: FakeLog) ->
         return wakes[-1]
 
     ears, tail = Ears(), Tail(make, fake.after, fake.resume, lambda: None)
-    tail.listen(ears)
+    tail.add_listener(ears)
     tail.start()
     wait_for(lambda: bool(wakes))
-    tail.poke()
+    tail.wake()
     assert not wakes[0].expecting, "other writes than events are none of the log's business"
     fake.events += [event(3)]
     wait_for(lambda: ears.ids == [3] and wakes[0].expecting)
@@ -269,10 +269,10 @@ def test_more_is_expected_once_events_have_come_and_not_before(fake: FakeLog) ->
 
 def test_poking_a_tail_that_is_not_running_or_has_lost_its_database_does_nothing(fake: FakeLog) -> None:
     tail = Tail(FakeWake, fake.after, fake.resume, lambda: None)
-    tail.poke()
+    tail.wake()
     tail.start()
     tail.stop()
-    tail.poke()
+    tail.wake()
 
 
 class TestSqliteWake:
@@ -297,7 +297,7 @@ class TestSqliteWake:
         assert 0.1 <= time.monotonic() - began < scaled(5)
 
     def test_poked_it_returns_soon_and_only_once(self, wake: SqliteNotifier) -> None:
-        wake.poke()
+        wake.wake()
         began = time.monotonic()
         wake.wait(10, lambda: False)
         assert time.monotonic() - began < scaled(5)
@@ -306,7 +306,7 @@ class TestSqliteWake:
         assert time.monotonic() - began >= 0.1
 
     def test_a_poke_from_another_thread_ends_the_wait(self, wake: SqliteNotifier) -> None:
-        threading.Timer(0.05, wake.poke).start()
+        threading.Timer(0.05, wake.wake).start()
         began = time.monotonic()
         wake.wait(10, lambda: False)
         assert time.monotonic() - began < scaled(5)
@@ -345,7 +345,7 @@ class TestWithTheApplication:
     @pytest.fixture
     def ears(self, live: BackgroundServices) -> Ears:
         made = Ears()
-        live.tail.listen(made)
+        live.tail.add_listener(made)
         return made
 
     def test_an_event_of_another_process_is_heard(self, ears: Ears, live: BackgroundServices, database: Path) -> None:

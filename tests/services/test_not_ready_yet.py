@@ -44,7 +44,7 @@ def test_one_that_was_never_migrated_is_said_to_be_that_and_the_worker_starts_on
 ) -> None:
     caplog.set_level(logging.WARNING)
     live: BackgroundServices = app.extensions["beacon_live"]
-    live.begin()
+    live.start_when_ready()
     (said,) = reasons(caplog)
     assert said.startswith("the database answers and was never migrated; run beacon migrate")
     assert database_part(app) == (503, "not migrated")
@@ -64,7 +64,7 @@ def test_one_that_cannot_be_reached_is_said_to_be_that(tmp_path: Path, caplog: p
     nowhere = "postgresql://postgres@127.0.0.1:1/none"
     app = create_app(Settings(instance_dir=tmp_path, database_url=nowhere, secret_key="k"))
     try:
-        app.extensions["beacon_live"].begin()
+        app.extensions["beacon_live"].start_when_ready()
         (said,) = reasons(caplog)
         assert said.startswith("the database is away (")
         assert "see that it runs, and where BEACON_DATABASE_URL points" in said
@@ -80,11 +80,9 @@ def test_one_of_an_older_version_names_both(postgres: Postgres, tmp_path: Path) 
         outsider.execute("UPDATE alembic_version SET version_num = '0009'")
     app = create_app(Settings(instance_dir=tmp_path, database_url=address, secret_key="k"))
     try:
-        why = app.extensions["beacon_live"]._why_not()
-        assert (
-            why
-            == f"the database is at revision 0009, this version needs {schema_version.newest_revision()}; run beacon migrate"
-        )
+        why = app.extensions["beacon_live"]._find_obstacle()
+        needed = schema_version.newest_revision()
+        assert why == f"the database is at revision 0009, this version needs {needed}; run beacon migrate"
         assert database_part(app) == (503, "not migrated")
     finally:
         stop(app)

@@ -54,7 +54,7 @@ def settings(postgres: Postgres, path: StallingProxy, tmp_path: Path) -> Setting
 def _short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.eventlog.tail.STALLED_AFTER_S", DEAF_AFTER_S)
     monkeypatch.setattr(postgres, "RESPONSE_TIMEOUT_S", ANSWER_S)
-    monkeypatch.setattr(postgres.Connection, "answer_s", ANSWER_S)
+    monkeypatch.setattr(postgres.Connection, "response_timeout_s", ANSWER_S)
     monkeypatch.setitem(postgres._CONNECTION_DEFAULTS, "connect_timeout", CONNECT_S)
 
 
@@ -142,7 +142,7 @@ def test_longer_statements_are_allowed_for_one_transaction_only(streaming: Flask
         connection = session.connection()
         driver = connection.connection.dbapi_connection
         assert driver is not None
-        return connection.exec_driver_sql("SHOW statement_timeout").scalar(), driver.answer_s
+        return connection.exec_driver_sql("SHOW statement_timeout").scalar(), driver.response_timeout_s
 
     streaming.extensions["beacon_live"].stop()
     with streaming.app_context():

@@ -83,7 +83,7 @@ def test_streams_opened_at_once_fill_the_cap_and_never_pass_it(app: Flask, worke
     for n in range(10):
         user = f"user-{n}"
         at_once(*[lambda worker=worker, user=user: worker.admit(user) for worker in workers * 8])
-        assert sum(worker._tally.of(user) for worker in workers) == 8
+        assert sum(worker._counter.count_for(user) for worker in workers) == 8
     assert sum(rows(app).values()) == 80
 
 
@@ -135,6 +135,6 @@ def test_rows_are_changed_renewed_mended_and_swept(app: Flask, settings: Setting
         session.execute(sa.delete(PresenceRow))
     store.save("w1", PresenceUpdate({}, renew={"alice": 2, "charlie": 4}))
     age(app, 10)
-    assert store.elsewhere("w2", "alice") == 0
+    assert store.count_elsewhere("w2", "alice") == 0
     store.save("w1", PresenceUpdate({}, renew={"alice": 2, "charlie": 4}))
-    assert store.elsewhere("w2", "alice") == 2
+    assert store.count_elsewhere("w2", "alice") == 2

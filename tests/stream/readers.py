@@ -75,7 +75,7 @@ def add(hub: Hub, made: Subscriber) -> None:
     """As a transport does: known to the hub, then looked at once more."""
     began = opening_of(made)
     hub.add(made, began)
-    hub.check(made, began)
+    hub.check_admission(made, began)
 
 
 def live(made: QueuedSubscriber) -> QueuedSubscriber:

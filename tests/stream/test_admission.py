@@ -218,7 +218,7 @@ class TestTheUsersCap:
         one.start()
         fill(one)
         opened = time.monotonic()
-        elsewhere = two._store.elsewhere
+        elsewhere = two._store.count_elsewhere
         wait_for(lambda: elsewhere(two.worker, "alice") == CAP)
         assert time.monotonic() - opened < scaled(1.0)
 
@@ -275,7 +275,7 @@ class TestWhereSeveralWorkersServe:
     def test_opening_one_costs_one_write_and_no_look(
         self, workers: list[Admission], saves: list[PresenceUpdate], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for look in ("elsewhere", "has_others"):
+        for look in ("count_elsewhere", "has_others"):
             monkeypatch.setattr(PresenceStore, look, lambda *_: pytest.fail("a query of its own"))
         for worker in workers:
             worker.admit("alice")
@@ -291,7 +291,7 @@ class TestWhereSeveralWorkersServe:
         more = [threading.Thread(target=worker.admit, args=(f"user-{n}",)) for n in range(10)]
         for thread in more:
             thread.start()
-        wait_for(lambda: len(worker._tally._asked) == 10)
+        wait_for(lambda: len(worker._counter._requested) == 10)
         gate.open()
         for thread in (first, *more):
             thread.join(scaled(10))
@@ -310,7 +310,7 @@ class TestWhereSeveralWorkersServe:
         assert gate.reached.wait(scaled(5))
         admitting = threading.Thread(target=fill, args=(worker, 2))
         admitting.start()
-        wait_for(lambda: len(worker._tally._asked) == 1)
+        wait_for(lambda: len(worker._counter._requested) == 1)
         gate.open()
         flushing.join(scaled(10))
         admitting.join(scaled(10))
@@ -432,7 +432,7 @@ class TestWhereSeveralWorkersServeAndTheDatabaseTakesNoWrites:
             worker.admit("alice").release()
         worker.flush()
         assert rows(app) == {}
-        assert not worker._tally.is_announced
+        assert not worker._counter.has_written_rows
 
     def test_a_write_that_was_committed_although_it_failed_counts_its_stream_once(
         self, app: Flask, hire: Hire, monkeypatch: pytest.MonkeyPatch
@@ -577,9 +577,9 @@ class TestWriting:
             def version() -> int:
                 return int(outsider.execute("PRAGMA data_version").fetchone()[0])
 
-            wait_for(lambda: worker._tally.is_announced)
+            wait_for(lambda: worker._counter.has_written_rows)
             seat.release()
-            wait_for(lambda: not worker._tally.is_announced)
+            wait_for(lambda: not worker._counter.has_written_rows)
             before = version()
             time.sleep(0.2)
             assert version() == before
@@ -593,7 +593,7 @@ class TestWriting:
         worker.admit("alice")
         wait_for(lambda: bool(rows(app)))
         age(app, worker, 30)
-        wait_for(lambda: other._store.elsewhere("other", "alice") == 1)
+        wait_for(lambda: other._store.count_elsewhere("other", "alice") == 1)
 
     @pytest.mark.usefixtures("_quick")
     def test_rows_that_were_swept_under_a_frozen_worker_come_back(self, app: Flask, hire: Hire) -> None:

@@ -185,7 +185,7 @@ def test_one_that_a_heartbeat_stalls_and_drains_during_the_look_gets_nothing_twi
 
     def beat() -> None:
         connection.room = 5
-        made.say(b"event: heartbeat\ndata: 1\n\n")
+        made.send_control(b"event: heartbeat\ndata: 1\n\n")
         connection.room = None
         made.on_writable()
         behind.run()

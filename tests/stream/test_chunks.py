@@ -94,7 +94,7 @@ def test_it_paces_itself_after_each_frame_that_had_to_be_made_and_no_other() -> 
 def test_no_frame_is_made_for_whom_it_is_not() -> None:
     found = entries([event(1, "a", "user:bob"), event(2, "b")])
     join(found, topics="a")
-    assert not any(one.has(formats.JSON_FORMAT) for one in found)
+    assert not any(one.has_frame(formats.JSON_FORMAT) for one in found)
 
 
 def test_the_same_question_has_the_same_form() -> None:

@@ -152,7 +152,7 @@ class Client:
     def next_due(self) -> Event | None:
         who = self.who
         fits = (one for one in self.log if one.id > self.at)
-        return next((e for e in fits if e.audience in who.viewer.audiences and who.topics.match(e.type)), None)
+        return next((e for e in fits if e.audience in who.viewer.audiences and who.topics.matches(e.type)), None)
 
     def _ends(self, one: Event) -> bool:
         return one.audience == CONTROL and one.data["user"] == self.person.name and one.id > self.begun.head
@@ -271,7 +271,7 @@ class Delivery(RuleBasedStateMachine):
 
     @invariant()
     def a_stalled_wire_holds_the_rest_of_one_chunk(self) -> None:
-        held = [one for one in self.wires.all() if one.held_since is not None]
+        held = [one for one in self.wires.all() if one.blocked_since is not None]
         assert all(len(one._rest or b"") <= max(CHUNK_BYTES, FRAME_BYTES) for one in held)
         assert not any(one.live for one in held)
         assert self.hub.counters.slow_now == len(held)

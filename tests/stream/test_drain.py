@@ -70,10 +70,10 @@ def open_streams(hub: Hub, clock: Clock, count: int, stays: bool = False) -> lis
 def test_readiness_goes_off_first_and_streams_end_after_the_load_balancer_has_looked(hub: Hub, clock: Clock) -> None:
     (stream,) = open_streams(hub, clock, 1)
     seen: list[tuple[bool, str | None]] = []
-    clock.on_sleep = lambda: seen.append((hub.draining, stream.goodbye))
+    clock.on_sleep = lambda: seen.append((hub.draining, stream.close_reason))
     GracefulShutdown(hub, 30, clock.sleep).run()
     assert seen[0] == (True, None)
-    assert (stream.goodbye, stream.told_at) == ("drain", READINESS_NOTICE_S)
+    assert (stream.close_reason, stream.told_at) == ("drain", READINESS_NOTICE_S)
 
 
 def test_a_worker_without_streams_ends_after_that_look(hub: Hub, clock: Clock) -> None:
@@ -134,4 +134,4 @@ def test_a_stream_that_is_already_told_keeps_its_reason(hub: Hub, clock: Clock) 
     stream.close("revoked")
     clock.on_sleep = lambda: hub.remove(stream, "revoked") and None
     GracefulShutdown(hub, 5, clock.sleep).run()
-    assert stream.goodbye == "revoked"
+    assert stream.close_reason == "revoked"

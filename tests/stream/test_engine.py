@@ -23,11 +23,11 @@ def engine(settings: Settings) -> Iterator[StreamEngine]:
 
 
 def opened(engine: StreamEngine, after: int) -> StreamReader:
-    return StreamReader(iter(engine.feed(opening(reader(), StartPosition(after, 3)))))
+    return StreamReader(iter(engine.open_generator(opening(reader(), StartPosition(after, 3)))))
 
 
 def test_without_an_event_loop_it_takes_no_sockets(engine: StreamEngine) -> None:
-    assert engine.wires is None
+    assert engine.socket_loop is None
 
 
 def test_a_feed_replays_and_then_gets_what_is_new(engine: StreamEngine) -> None:
@@ -50,7 +50,7 @@ def test_draining_waits_until_its_streams_have_left(settings: Settings) -> None:
     hub = Hub(lambda _user: True)
     engine = StreamEngine(hub, settings, FakeLog(), lambda: False)
     engine.start()
-    with StreamReader(iter(engine.feed(opening(reader())))) as stream:
+    with StreamReader(iter(engine.open_generator(opening(reader())))) as stream:
         stream.frames(1)
         engine.drain()
         assert len(hub) == 0

@@ -27,7 +27,7 @@ def rounds(hub: Hub) -> Broadcaster:
 
 
 def goodbyes(*readers: QueuedSubscriber) -> list[str | None]:
-    return [reader.goodbye for reader in readers]
+    return [reader.close_reason for reader in readers]
 
 
 @pytest.mark.parametrize(
@@ -157,21 +157,21 @@ def test_a_revocation_ends_exactly_the_streams_it_means(hub: Hub, revocation: Ev
     for reader in readers.values():
         joined(hub, reader)
     hub.deliver([revocation], 5)
-    assert {name for name, reader in readers.items() if reader.goodbye == "revoked"} == ended
+    assert {name for name, reader in readers.items() if reader.close_reason == "revoked"} == ended
 
 
 def test_a_revocation_ends_a_reader_that_is_behind_too(hub: Hub) -> None:
     hub.deliver([], 3)
     behind = joined(hub, subscriber(ALICE, after=1))
     hub.deliver([control(4, "user_changed", user="alice")], 4)
-    assert behind.goodbye == "revoked"
+    assert behind.close_reason == "revoked"
 
 
 def test_a_revocation_from_before_the_credential_was_checked_ends_nothing(hub: Hub) -> None:
     """Someone who logged in again after an administrator changed them is not thrown out by the old event."""
     reader = joined(hub, subscriber(ALICE, head=5))
     hub.deliver([control(5, "user_changed", user="alice")], 5)
-    assert reader.goodbye is None
+    assert reader.close_reason is None
 
 
 def test_no_event_behind_a_revocation_reaches_the_revoked(hub: Hub, rounds: Broadcaster) -> None:
@@ -189,7 +189,7 @@ def test_when_the_log_goes_back_every_reader_is_sent_to_ask_for_a_reset(hub: Hub
     reader = joined(hub, subscriber())
     hub.deliver([event(9)], 9)
     hub.deliver((), 3)
-    assert reader.goodbye == "drain"
+    assert reader.close_reason == "drain"
     assert hub.cursor == 3
     assert (hub.ring.floor, len(hub.ring)) == (3, 0)
 
@@ -257,15 +257,15 @@ class TestFlag:
         hub = Hub(lambda _user: False)
         reader = subscriber(ALICE)
         add(hub, reader)
-        assert reader.goodbye == "flag-off"
+        assert reader.close_reason == "flag-off"
 
     def test_an_answer_from_before_the_change_is_asked_for_again_and_a_newer_one_is_not(self) -> None:
         hub = Hub(lambda _user: False)
         before, after = subscriber(ALICE), subscriber(ALICE)
         asked_before = replace(opening_of(before), flag_version=hub.flag_version)
-        hub.ask_flag()
-        hub.check(before, asked_before)
-        hub.check(after, replace(opening_of(after), flag_version=hub.flag_version))
+        hub.request_flag_check()
+        hub.check_admission(before, asked_before)
+        hub.check_admission(after, replace(opening_of(after), flag_version=hub.flag_version))
         assert goodbyes(before, after) == ["flag-off", None]
 
     def test_each_user_is_asked_about_once_a_change(self) -> None:
@@ -279,7 +279,7 @@ class TestFlag:
         for person in (ALICE, ALICE, BOB, ALICE):
             joined(hub, subscriber(person))
         asked.clear()
-        hub.ask_flag()
+        hub.request_flag_check()
         hub.check_flags()
         hub.check_flags()
         assert sorted(asked) == ["alice", "bob"]
@@ -289,9 +289,9 @@ class TestFlag:
         hub = Hub(allowed.__contains__)
         reader = joined(hub, subscriber(ALICE))
         allowed.clear()
-        hub.ask_flag()
+        hub.request_flag_check()
         hub.check_flags()
-        assert reader.goodbye == "flag-off"
+        assert reader.close_reason == "flag-off"
 
 
 class TestCounting:

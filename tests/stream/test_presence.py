@@ -46,8 +46,8 @@ def age(app: Flask, worker: str, seconds: float) -> None:
 def test_a_worker_counts_what_all_others_say_and_never_itself(store: PresenceStore) -> None:
     store.save("w1", PresenceUpdate({"alice": 2, "bob": 1}))
     store.save("w2", PresenceUpdate({"alice": 3}))
-    assert [store.elsewhere(worker, "alice") for worker in ("w1", "w2", "w3")] == [3, 2, 5]
-    assert store.elsewhere("w1", "nobody") == 0
+    assert [store.count_elsewhere(worker, "alice") for worker in ("w1", "w2", "w3")] == [3, 2, 5]
+    assert store.count_elsewhere("w1", "nobody") == 0
 
 
 def test_counts_change_and_nought_takes_the_row_away(app: Flask, store: PresenceStore) -> None:
@@ -63,7 +63,7 @@ def test_a_silent_workers_rows_count_for_three_seconds(
     """Below nought: the database's clock was set back meanwhile."""
     store.save("killed", PresenceUpdate({"alice": 4}))
     age(app, "killed", silent_s)
-    assert store.elsewhere("w1", "alice") == counted
+    assert store.count_elsewhere("w1", "alice") == counted
 
 
 def test_renewing_brings_all_rows_of_the_worker_up_to_date_and_no_others(app: Flask, store: PresenceStore) -> None:
@@ -72,8 +72,8 @@ def test_renewing_brings_all_rows_of_the_worker_up_to_date_and_no_others(app: Fl
     age(app, "w1", 10)
     age(app, "killed", 10)
     store.save("w1", PresenceUpdate({}, renew={"alice": 1, "bob": 2}))
-    assert store.elsewhere("w2", "alice") == 1
-    assert store.elsewhere("w2", "bob") == 2
+    assert store.count_elsewhere("w2", "alice") == 1
+    assert store.count_elsewhere("w2", "bob") == 2
 
 
 def test_a_change_and_the_renewal_go_together(app: Flask, store: PresenceStore) -> None:
@@ -103,14 +103,14 @@ def test_the_long_dead_are_swept_and_nobody_else(app: Flask, store: PresenceStor
 def test_a_worker_can_be_forgotten(app: Flask, store: PresenceStore) -> None:
     store.save("w1", PresenceUpdate({"alice": 1, "bob": 1}))
     store.save("w2", PresenceUpdate({"alice": 1}))
-    store.forget("w1")
+    store.remove_worker("w1")
     assert rows(app) == {("w2", "alice"): 1}
 
 
 def test_names_of_any_kind_are_only_names(app: Flask, store: PresenceStore) -> None:
     store.save("w1", PresenceUpdate(dict.fromkeys(STRANGE, 1), renew=dict.fromkeys(STRANGE, 1)))
     assert {user for _, user in rows(app)} == set(STRANGE)
-    assert [store.elsewhere("w2", user) for user in STRANGE] == [1] * len(STRANGE)
+    assert [store.count_elsewhere("w2", user) for user in STRANGE] == [1] * len(STRANGE)
 
 
 CAP = 8
@@ -190,7 +190,7 @@ def test_asking_for_a_user_uses_the_index(app: Flask, store: PresenceStore) -> N
     asked: list[tuple[str, tuple[object, ...]]] = []
     with app.app_context(), read() as session:
         sa.event.listen(db.engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
-        store.elsewhere("w1", "alice")
+        store.count_elsewhere("w1", "alice")
         statement, values = asked[-1]
         plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
     assert "ix_stream_presence_user" in str(plan)
@@ -221,7 +221,7 @@ while time.perf_counter() < ends:
 assert not saving.ready()
 holder.execute("COMMIT")
 saving.get(timeout=5)
-assert store.elsewhere("w2", "alice") == 1
+assert store.count_elsewhere("w2", "alice") == 1
 (folder / "beacon.db").rename(folder / "away")
 try:
     store.save("w1", PresenceUpdate({"alice": 2}))

@@ -161,7 +161,7 @@ def test_flags_that_changed_are_asked_about_by_the_sweep(owner: FakeOwner) -> No
     allowed.clear()
     pulse._sweep(1.0)
     assert owner.forgotten == []
-    hub.ask_flag()
+    hub.request_flag_check()
     pulse._sweep(1.0)
     assert owner.forgotten == ["flag-off"]
 

@@ -102,7 +102,7 @@ def test_a_revocation_on_the_way_ends_the_stream_and_sends_nothing(ring: RingBuf
     log = FakeLog(event(1), control(2, "user_changed", user="alice"), event(3))
     telling, made = Telling(log, ring), subscriber()
     chunk = telling.replay.next(made)
-    assert (chunk.data, chunk.upto, made.goodbye) == (b"", 0, "revoked")
+    assert (chunk.data, chunk.upto, made.close_reason) == (b"", 0, "revoked")
 
 
 @pytest.mark.parametrize("ring", [RingBuffer(), RingBuffer(max_events=1)], ids=["ring", "log"])
@@ -110,7 +110,7 @@ def test_the_revocation_of_somebody_else_and_an_old_one_end_nothing(ring: RingBu
     log = FakeLog(control(1, "user_changed", user="alice"), control(2, "user_changed", user="bob"), event(3))
     telling, made = Telling(log, ring), subscriber(head=1)
     assert ids(telling.all_for(made)) == [3]
-    assert made.goodbye is None
+    assert made.close_reason is None
 
 
 def test_the_log_away_raises_and_moves_nothing() -> None:
@@ -118,7 +118,7 @@ def test_the_log_away_raises_and_moves_nothing() -> None:
     telling.log.down = OSError("away")
     with pytest.raises(LogUnavailable, match="away"):
         telling.replay.next(made)
-    assert (made.cursor, made.goodbye, telling.replay.log_is_away) == (0, None, True)
+    assert (made.cursor, made.close_reason, telling.replay.log_is_away) == (0, None, True)
     telling.log.down = None
     assert ids(telling.all_for(made)) == [1, 2, 3]
 
@@ -192,4 +192,4 @@ def test_a_cursor_that_was_pruned_meanwhile_ends_the_stream_instead_of_leaving_a
     telling = Telling(log, RingBuffer(max_events=2))
     made = subscriber(after=3)
     assert telling.replay.next(made) == Chunk(b"", 3, 3, 0)
-    assert (made.goodbye, telling.replay.log_is_away) == ("drain", False)
+    assert (made.close_reason, telling.replay.log_is_away) == ("drain", False)

@@ -112,9 +112,9 @@ class TestPrefill:
 class TestEntry:
     def test_a_frame_is_made_once_a_shape(self) -> None:
         entry = BufferedEvent(event(1))
-        assert not entry.has(formats.JSON_FORMAT)
+        assert not entry.has_frame(formats.JSON_FORMAT)
         assert entry.frame(formats.JSON_FORMAT) is entry.frame(formats.JSON_FORMAT)
-        assert (entry.has(formats.JSON_FORMAT), entry.has(formats.SSE_FORMAT)) == (True, False)
+        assert (entry.has_frame(formats.JSON_FORMAT), entry.has_frame(formats.SSE_FORMAT)) == (True, False)
 
     def test_that_a_shape_does_not_carry_it_is_remembered_too(self) -> None:
         calls: list[int] = []

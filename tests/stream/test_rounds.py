@@ -185,7 +185,7 @@ class TestMeanwhile:
     def test_nothing_is_sent_before_the_revocation_in_the_same_delivery_is_applied(self, hub: Hub) -> None:
         """On real threads the rounds may run as soon as they are woken."""
         rounds = Broadcaster(hub)
-        hub.news = Prompt(rounds.send)
+        hub.has_news = Prompt(rounds.send)
         alice, bob = noting(hub), noting(hub, BOB)
         tell(hub, control(1, "user_changed", user="alice"), event(2))
         assert (alice.ids, bob.ids) == ([], [2])

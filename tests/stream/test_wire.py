@@ -73,13 +73,13 @@ class TestSending:
         connection = FakeSocket(room=5)
         made = live_wire(connection, owner)
         assert not made.push(FIRST)
-        assert (made.cursor, made.live, made.takes_bytes()) == (3, False, False)
+        assert (made.cursor, made.live, made.can_send()) == (3, False, False)
         assert (owner.held, owner.counters.slow_now, owner.counters.fell_behind) == ([made], 1, 1)
         assert not made.push(SECOND)
         drain(made, connection)
         assert connection.taken == FIRST.data
         assert (owner.held, owner.to_catch_up, owner.counters.slow_now) == ([], [made], 0)
-        assert made.takes_bytes()
+        assert made.can_send()
 
     def test_a_chunk_of_which_a_part_is_on_its_way_counts_as_delivered_once(self, owner: FakeOwner) -> None:
         connection = FakeSocket(room=5)
@@ -111,9 +111,9 @@ class TestSending:
         connection = FakeSocket(room=1)
         made = live_wire(connection, owner)
         made.push(FIRST)
-        since = made.held_since
+        since = made.blocked_since
         drain(made, connection, room=0)
-        assert (made.held_since, owner.held, connection.taken) == (since, [made], FIRST.data[:1])
+        assert (made.blocked_since, owner.held, connection.taken) == (since, [made], FIRST.data[:1])
 
     def test_progress_is_remembered_and_standing_still_is_too(
         self, owner: FakeOwner, monkeypatch: pytest.MonkeyPatch
@@ -122,38 +122,38 @@ class TestSending:
         own_time(monkeypatch, "app.stream.socket_transport", monotonic=lambda: now[0])
         made = live_wire(connection, owner)
         made.push(FIRST)
-        assert made.held_since == 100.0
+        assert made.blocked_since == 100.0
         now[0] = 110.0
         drain(made, connection, room=0)
-        assert made.held_since == 100.0
+        assert made.blocked_since == 100.0
         drain(made, connection, room=1)
-        assert made.held_since == 110.0
+        assert made.blocked_since == 110.0
         drain(made, connection)
-        assert made.held_since is None
+        assert made.blocked_since is None
 
     def test_a_control_frame_never_goes_between_the_halves_of_a_chunk(self, owner: FakeOwner) -> None:
         connection = FakeSocket(room=5)
         made = live_wire(connection, owner)
         made.push(FIRST)
         connection.room = None
-        made.say(BEAT)
+        made.send_control(BEAT)
         made.on_writable()
-        made.say(BEAT)
+        made.send_control(BEAT)
         assert connection.taken == FIRST.data + BEAT
 
     @pytest.mark.parametrize("room", [0, 7])
     def test_a_control_frame_that_does_not_fit_waits_whole(self, owner: FakeOwner, room: int) -> None:
         connection = FakeSocket(room)
         made = live_wire(connection, owner)
-        made.say(BEAT)
-        made.say(BEAT)
+        made.send_control(BEAT)
+        made.send_control(BEAT)
         assert not made.live
         drain(made, connection)
         assert connection.taken == BEAT
 
     def test_falling_behind_asks_to_be_caught_up(self, owner: FakeOwner) -> None:
         made = live_wire(FakeSocket(), owner)
-        made.fall_behind()
+        made.mark_lagging()
         assert (made.live, owner.to_catch_up) == (False, [made])
 
     @given(st.lists(st.integers(0, 200_000), max_size=20), st.lists(st.integers(1, 100_000), min_size=1, max_size=20))
@@ -163,7 +163,7 @@ class TestSending:
         for number, size in enumerate(sizes):
             connection.room = rooms.pop() if rooms else 0
             made.on_writable()
-            made.live = made.takes_bytes()
+            made.live = made.can_send()
             data = b"%d" % (number % 10) * size
             before = made.cursor
             made.push(Chunk(data, before, before + 1, 1))
@@ -239,7 +239,7 @@ class TestEnding:
         made.close("lifetime")
         connection.room = None
         assert not made.push(SECOND)
-        made.say(BEAT)
+        made.send_control(BEAT)
         made.on_writable()
         assert byes(connection.taken) == ["drain"]
         assert b"id: 4" not in connection.taken
@@ -257,7 +257,7 @@ class TestEnding:
         made = live_wire(FakeSocket(room=5), owner)
         made.push(FIRST)
         made.end("client-gone")
-        assert (owner.counters.slow_now, made.held_since, made.takes_bytes(), made.live) == (0, None, False, False)
+        assert (owner.counters.slow_now, made.blocked_since, made.can_send(), made.live) == (0, None, False, False)
 
     @pytest.mark.parametrize("act", ["push", "say", "drain", "read"])
     def test_a_gone_peer_ends_it(self, owner: FakeOwner, act: str) -> None:
@@ -268,7 +268,7 @@ class TestEnding:
         connection.gone = ConnectionResetError()
         acts = {
             "push": lambda: made.push(FIRST),
-            "say": lambda: made.say(BEAT),
+            "say": lambda: made.send_control(BEAT),
             "drain": made.on_writable,
             "read": made.on_readable,
         }
@@ -309,7 +309,7 @@ class TestHttpChunks:
         connection, dechunker = FakeSocket(), Dechunker()
         made = self.modern(connection, owner)
         made.begin(b"HEAD\r\n\r\n", b"event: hello\ndata: {}\n\n")
-        made.say(BEAT)
+        made.send_control(BEAT)
         made.close("drain")
         head, _, body = connection.taken.partition(b"\r\n\r\n")
         names = [frame.event for frame in parse(dechunker.feed(body))]
@@ -352,9 +352,9 @@ class TestHttpChunks:
             connection, dechunker = FakeSocket(room), Dechunker()
             made = self.modern(connection, owner)
             made.push(MODERN)
-            made.say(BEAT)
+            made.send_control(BEAT)
             drain(made, connection)
-            made.say(BEAT)
+            made.send_control(BEAT)
             assert [frame.event for frame in parse(dechunker.feed(connection.taken))] == ["message", "heartbeat"]
 
 
@@ -368,7 +368,7 @@ class TestOverTcp:
                 number += 1
             got, parser = list[str](), Parser()
             while len(got) < made.cursor:
-                if made.held_since is not None:
+                if made.blocked_since is not None:
                     made.on_writable()
                 got += [frame.id or "" for frame in parser.feed(client.recv(65_536))]
             assert got == [str(one) for one in range(1, made.cursor + 1)]
@@ -378,7 +378,7 @@ class TestOverTcp:
         with tcp_pair() as (ours, client):
             client.sendall(b"what is this?" * 100)
             made = readers.wire(ours, owner)
-            made.say(BEAT)
+            made.send_control(BEAT)
             assert ours.recv(1, socket.MSG_PEEK)  # it has arrived
             made.close("drain")
             assert byes(read_to_end(client)) == ["drain"]

@@ -124,7 +124,7 @@ def test_a_reader_that_missed_something_is_read_to_first(worker: Worker) -> None
 def test_nothing_overtakes_a_hello_that_did_not_fit(worker: Worker) -> None:
     """An answer before it on the same connection may fill the kernel's buffers."""
     client = worker.connect(fill=True)
-    assert client.wire.held_since is not None
+    assert client.wire.blocked_since is not None
     while len(client.raw) < client.unread // 2:
         assert client.frames() == []
     worker.tell(1)
@@ -141,7 +141,7 @@ def test_a_stalled_reader_is_read_on_to_when_it_drains_and_holds_nobody_up(worke
     stalled, other = worker.connect(), worker.connect(BOB)
     number, got = 0, list[str]()
     other.frames()
-    while stalled.wire.held_since is None:
+    while stalled.wire.blocked_since is None:
         number += 1
         worker.hub.deliver([event(number, text="x" * 3_000)], number)
         worker.rounds.send()

@@ -225,7 +225,7 @@ class _Moment:
             part = entries[start : start + PART]
             entries[start : start + PART] = [None] * len(part)  # freed bit by bit: all of it at once takes 5 ms
             found.take(part)
-            self._pace.rest()  # by their number: how many fit into a moment depends on the machine
+            self._pace.pause()  # by their number: how many fit into a moment depends on the machine
         return [], found
 
 

@@ -85,7 +85,7 @@ def _open(shape: EventFormat | None = None) -> Response:
     # For the wrapper outside Flask: it takes the socket and never asks for the generator, where it can.
     request.environ[PENDING_KEY] = pending
     response = Response(
-        iter(get_background().engine.feed(opening, build_disconnect(request.environ))), headers=STREAM_HEADERS
+        iter(get_background().engine.open_generator(opening, build_disconnect(request.environ))), headers=STREAM_HEADERS
     )
     response.call_on_close(pending.abandon)
     return response
