@@ -112,7 +112,7 @@ def _engine(app: Flask) -> StreamEngine:
 def _live(app: Flask, settings: Settings) -> None:
     """From the poller to the streams. Flags listen to the log before the hub does, so that it asks fresh ones."""
     app.extensions["beacon_flags"] = asked = evaluation.Flags(settings.flag_overrides)
-    app.extensions["beacon_html_shape"] = build_html_format(_renderer(app))
+    app.extensions["beacon_html_format"] = build_html_format(_renderer(app))
     hub = Hub(lambda user: asked.is_enabled(evaluation.Flag.SSE_STREAMING, user))
     app.extensions["beacon_live"] = live = BackgroundServices(app, settings, hub)
     metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others

@@ -1,4 +1,4 @@
-"""Sends what is new to everybody who is live, round after round: under load a round joins what came meanwhile."""
+"""Sends new events to all live subscribers in rounds; under load one round covers everything that has arrived."""
 
 import logging
 import threading
@@ -15,14 +15,14 @@ from app.stream.subscriber import Subscriber
 log = logging.getLogger(__name__)
 
 MAX_IDLE_S = 1.0
-# Sends between two looks at the clock; 16 take about 0.1 ms.
+# Sends between two checks of the clock; 16 take about 0.1 ms.
 SENDS_PER_CLOCK_CHECK = 16
 
 _ONLY_EVERYONE = frozenset({EVERYONE})
 
 
 class Broadcaster:
-    """A lifecycle part. `send` is one thread's: it runs rounds until nothing is new."""
+    """A background part. Only one thread may call `send`, which runs rounds until nothing is new."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -31,7 +31,7 @@ class Broadcaster:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="rounds", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="broadcaster", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -43,13 +43,13 @@ class Broadcaster:
     def send(self) -> None:
         while self._sent != self._hub.cursor or self._restarts != self._hub.restarts:
             if self._restarts != self._hub.restarts:
-                # It may have grown to the same id again meanwhile.
+                # The log may have reached the same id again since it was reset.
                 self._restarts, self._sent = self._hub.restarts, self._hub.ring.floor
             after, self._sent = self._sent, self._hub.cursor
             try:
                 self._round(after, self._sent)
             except Exception:
-                log.exception("a round from id %s to %s failed; who missed it reads the log", after, self._sent)
+                log.exception("broadcast of ids %s to %s failed; subscribers will read the log", after, self._sent)
                 self._put_behind(self._sent)
 
     def _run(self) -> None:
@@ -62,7 +62,7 @@ class Broadcaster:
         ring = self._hub.ring
         entries = [entry for entry in ring.after(after) if entry.event.id <= upto]
         if after < ring.floor:
-            # More came at once than the ring holds, or this is the first round of all.
+            # More events arrived at once than the ring buffer holds, or this is the first round.
             self._put_behind(ring.floor)
         _BroadcastRound(self._hub, entries, after, upto).run()
 
@@ -73,7 +73,7 @@ class Broadcaster:
 
 
 class _BroadcastRound:
-    """From `after` to `upto`. The bytes for a form and the audiences that matter are joined once."""
+    """One round from `after` to `upto`. Bytes are joined once for each encoding and set of relevant audiences."""
 
     def __init__(self, hub: Hub, entries: Sequence[BufferedEvent], after: int, upto: int) -> None:
         self._hub, self._entries, self._after, self._upto = hub, entries, after, upto
@@ -88,8 +88,8 @@ class _BroadcastRound:
         for place, subscriber in enumerate(self._hub.snapshot()):
             if not subscriber.live or subscriber.cursor >= upto:
                 continue
-            # The usual case first and without a call: it has what came before, and its bytes are made.
-            alike = made.get(subscriber.form) if self._is_for_everyone and subscriber.cursor == after else None
+            # The usual case first and without a call: the subscriber is up to date and its bytes exist.
+            alike = made.get(subscriber.encoding) if self._is_for_everyone and subscriber.cursor == after else None
             for chunk in alike or self._for(subscriber):
                 if not subscriber.push(chunk):
                     break
@@ -105,32 +105,32 @@ class _BroadcastRound:
             subscriber.mark_lagging()
             return ()
         if subscriber.cursor > self._after:
-            # It went live in the middle of what this round sends.
+            # The subscriber went live in the middle of this round's range.
             entries = [entry for entry in self._entries if entry.event.id > subscriber.cursor]
-            return list(self._join(entries, subscriber.form, subscriber.audiences, subscriber.cursor))
+            return list(self._join(entries, subscriber.encoding, subscriber.audiences, subscriber.cursor))
         if self._is_for_everyone:
-            return self._shared(subscriber.form, subscriber.form, _ONLY_EVERYONE)
+            return self._shared(subscriber.encoding, subscriber.encoding, _ONLY_EVERYONE)
         audiences = self._audiences & subscriber.audiences
-        return self._shared((subscriber.form, audiences), subscriber.form, audiences)
+        return self._shared((subscriber.encoding, audiences), subscriber.encoding, audiences)
 
     def _shared(
         self,
         key: SharedEncoding | tuple[SharedEncoding, frozenset[str]],
-        form: SharedEncoding,
+        encoding: SharedEncoding,
         audiences: frozenset[str],
     ) -> Iterable[Chunk]:
         made = self._made.get(key)
         if made is None:
-            made = self._made[key] = list(self._join(self._entries, form, audiences, self._after))
+            made = self._made[key] = list(self._join(self._entries, encoding, audiences, self._after))
         return made
 
     def _join(
-        self, entries: Iterable[BufferedEvent], form: SharedEncoding, audiences: Collection[str], after: int
+        self, entries: Iterable[BufferedEvent], encoding: SharedEncoding, audiences: Collection[str], after: int
     ) -> Iterable[Chunk]:
-        return join_chunks(entries, form, audiences, after, self._upto, self._pace)
+        return join_chunks(entries, encoding, audiences, after, self._upto, self._pace)
 
     def _note(self, deliveries: int) -> None:
-        """Events that go out joined share the mean of their lags."""
+        """Count deliveries. Events sent together are counted with the mean of their lags."""
         if deliveries:
             mean = sum(entry.appended_at for entry in self._entries) / len(self._entries)
             self._hub.counters.deliveries += deliveries

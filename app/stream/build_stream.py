@@ -1,4 +1,4 @@
-"""The parts that tell, put together: which of them run depends on whether this process has an event loop."""
+"""Builds the streaming engine: which of its parts run depends on whether the process has an event loop."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from app.stream.socket_loop import SocketLoop
 
 
 class StreamEngine:
-    """A lifecycle part. `socket_loop` takes sockets; it is None where there is no event loop to serve them."""
+    """A background part. `socket_loop` takes over sockets; it is None in a process without an event loop."""
 
     def __init__(self, hub: Hub, settings: Settings, read_log: ReadLog, is_degraded: Callable[[], bool]) -> None:
         self.hub = hub
@@ -37,7 +37,7 @@ class StreamEngine:
             self.socket_loop.start()
 
     def stop(self) -> None:
-        """What is still open is told goodbye; the feeds of generators end by themselves."""
+        """Close all open streams with a `bye`; generator streams end by themselves."""
         self.hub.drain()
         if self.socket_loop is not None:
             self.socket_loop.stop()
@@ -49,7 +49,7 @@ class StreamEngine:
         GracefulShutdown(self.hub, self._settings.drain_s).run()
 
     def open_generator(self, opening: Opening, cut: Callable[[], None] = lambda: None) -> GeneratorStream:
-        """The stream as an iterator; `cut` ends its connection from outside."""
+        """Return the stream as an iterator; `cut` closes its connection from outside."""
         rhythm = StreamTiming(self._settings.heartbeat_s, self._settings.stream_lifetime_s)
         return GeneratorStream(self.hub, opening, self._replay, rhythm, self._is_log_away, cut)
 

@@ -1,4 +1,4 @@
-"""Brings handed-off readers that are behind up to date, a chunk at a time and in turn."""
+"""Brings lagging socket subscribers up to date, a few chunks at a time and in turn."""
 
 import logging
 import threading
@@ -12,21 +12,21 @@ from app.stream.socket_transport import SocketSubscriber
 
 log = logging.getLogger(__name__)
 
-# Looks at the log that may be under way at once: each holds a connection while it lasts.
+# Concurrent reads of the log; each one holds a database connection while it runs.
 CATCHUP_THREADS = 4
 RETRY_S = 0.5
-# Chunks for one reader before it is another's turn.
+# Chunks for one subscriber before the next one gets its turn.
 CHUNKS_PER_TURN = 4
 
 
 class CatchUp:
-    """A lifecycle part. A wire waits here at most once; one that does not take its bytes leaves, and comes again."""
+    """A background part. A subscriber is queued at most once. If its socket blocks, it is added again later."""
 
     def __init__(self, hub: Hub, replay: Replay) -> None:
         self._hub, self._replay = hub, replay
         self._waiting: SimpleQueue[SocketSubscriber | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        # One for all: taking from the queue and reading SQLite give nobody else a turn.
+        # Shared by all threads: neither taking from the queue nor reading SQLite yields to the loop.
         self._pace = TimeSlice()
 
     def add(self, wire: SocketSubscriber) -> None:
@@ -55,7 +55,7 @@ class CatchUp:
                 time.sleep(RETRY_S)
                 self.add(wire)
             except Exception:
-                log.exception("a stream of %s cannot be caught up", wire.reader.viewer.name)
+                log.exception("catch-up of a stream failed: user=%s after=%s", wire.reader.viewer.name, wire.cursor)
                 wire.end("error")
 
     def _turn(self, wire: SocketSubscriber) -> None:
@@ -64,14 +64,14 @@ class CatchUp:
             if not wire.can_send() or wire.live:
                 return
             chunk = self._replay.next(wire)
-            # Looking may have taken a while: the stream may have ended or been told goodbye meanwhile, or been stalled
-            # by a heartbeat, drained and had another turn.
+            # The read may have taken a while. Since then the stream may have ended or been asked to close, or a
+            # heartbeat may have blocked its socket, which drained and got another turn.
             if not wire.can_send() or chunk.after != wire.cursor or not wire.write(chunk):
                 return
             self._hub.counters.deliveries += chunk.events
             if self._hub.go_live(wire):
                 return
             if chunk.upto == chunk.after:
-                # The tail is ahead of the log itself, which an older file has replaced: look again, but not at once.
+                # The tail is ahead of the log, because an older file replaced it: retry after a pause.
                 time.sleep(RETRY_S)
         self.add(wire)

@@ -1,4 +1,4 @@
-"""Control frames: what a stream says about itself. They carry no id, except `reset`, which carries the head's."""
+"""Control frames: `hello`, `reset`, `heartbeat`, `bye`. Only `reset` has an id, which is the head's."""
 
 import random
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ RETRY_RANGE_MS = (1_500, 3_000)
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A stream that is admitted: who reads, from where, and what `hello` says.
+    """An admitted stream: its reader, its start position and the content of `hello`.
 
-    `flag_version` is the hub's from before the flag was asked for this stream.
+    `flag_version` is the hub's version from before the flag was evaluated for this stream.
     """
 
     reader: Reader
@@ -33,14 +33,14 @@ class Opening:
 
     @property
     def outcome(self) -> str:
-        """How it begins: `none` (nothing was missed), `replayed` or `reset`."""
+        """How the stream resumes: `none` (nothing was missed), `replayed` or `reset`."""
         if self.start.reset is not None:
             return "reset"
         return "replayed" if self.start.after < self.start.head else "none"
 
 
 def reset_frame(start: StartPosition) -> bytes:
-    """Tells a client that its cursor is unusable; the id is the head's, so that it goes on from there."""
+    """Tells a client that its cursor is unusable. The id is the head's, so the client continues from there."""
     return sse.json_frame({"reason": start.reset, "head": start.head}, event="reset", id=start.head)
 
 
@@ -49,5 +49,5 @@ def heartbeat_frame(head: int, *, degraded: bool) -> bytes:
 
 
 def bye_frame(reason: CloseReason | None) -> bytes:
-    """A courtesy before closing; clients must not depend on it."""
+    """Sent before closing as a courtesy; clients must not depend on it."""
     return sse.json_frame({"reason": reason, "poll": reason == "flag-off"}, event="bye")

@@ -1,5 +1,7 @@
-"""One open stream from `hello` to `bye`, as an iterator: where there is no socket to hand off (TLS at gunicorn, the
-development server, the test client)."""
+"""Runs one stream from `hello` to `bye` as an iterator, where no socket can be handed off.
+
+That is: TLS at gunicorn, the development server, the test client.
+"""
 
 import random
 import time
@@ -72,7 +74,7 @@ class GeneratorStream:
                 yield control.heartbeat_frame(self._hub.cursor, degraded=self._is_degraded())
 
     def _catch_up(self, subscriber: QueuedSubscriber) -> bytes:
-        """One chunk of what was missed; live once nothing lies between the cursor and the hub."""
+        """Return one chunk of missed events. The subscriber goes live once its cursor has reached the hub's."""
         try:
             chunk = self._replay.next(subscriber)
         except LogUnavailable:
@@ -81,6 +83,6 @@ class GeneratorStream:
         subscriber.cursor = chunk.upto
         self._hub.counters.deliveries += chunk.events
         if not self._hub.go_live(subscriber) and chunk.upto == chunk.after:
-            # The tail is ahead of the log itself, which an older file has replaced: look again, but not at once.
+            # The tail is ahead of the log, because an older file replaced it: retry after a pause.
             subscriber.pause_before_retry(LOG_RETRY_S)
         return chunk.data

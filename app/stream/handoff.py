@@ -1,7 +1,7 @@
-"""Takes the request's socket from gunicorn once the answer is finished, so that a stream costs no greenlet.
+"""Takes the request's socket from gunicorn when the response is ready, so that a stream costs no greenlet.
 
-A WSGI wrapper outside Flask: whatever the request held (its context, its database session) has been given back before
-the socket changes hands, and an error on the way is still an ordinary answer.
+This is a WSGI wrapper outside Flask: the request's context and database session have been released before the socket
+changes hands, and an error before that is still an ordinary response.
 """
 
 import socket
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PENDING_KEY = "beacon.stream"
-# These are the connection's, or would give a stream's reader what belongs to a browser.
+# Hop-by-hop headers that are set here, and `Set-Cookie`, which a stream must not send.
 _NOT_IN_HEAD = frozenset({"connection", "content-length", "date", "keep-alive", "set-cookie", "transfer-encoding"})
 
 
 class HandedOffBody:
-    """The body of an answer whose socket is gone: gunicorn's worker drops the connection when it meets one."""
+    """The body of a response whose socket was handed off: gunicorn's worker drops its connection when it sees one."""
 
     def __iter__(self) -> "HandedOffBody":
         return self
@@ -34,21 +34,21 @@ class HandedOffBody:
 
 @dataclass(slots=True)
 class PendingStream:
-    """Left in the request's environ by the route: a stream that is admitted. `release` gives its seat back, once."""
+    """An admitted stream, left in the request's environ by the route. `release` frees its slot; it is called once."""
 
     opening: Opening
     release: Callable[[], None]
     is_taken: bool = False
 
     def abandon(self) -> None:
-        """The answer ends here: nobody took the stream, or its generator is done."""
+        """The response has ended: nobody took over the stream, or its generator is done."""
         if not self.is_taken:
             self.is_taken = True
             self.release()
 
 
 class SocketOwner(Protocol):
-    """Whoever owns handed-off sockets."""
+    """Owns handed-off sockets."""
 
     def open(
         self,
@@ -62,7 +62,7 @@ class SocketOwner(Protocol):
 
 
 class HandOff:
-    """`taker` answers who takes sockets here, or None where there is no event loop (development server, tests)."""
+    """`taker` returns the owner of sockets, or None without an event loop (development server, tests)."""
 
     def __init__(self, application: "WSGIApplication", taker: Callable[[], SocketOwner | None]) -> None:
         self._application, self._taker = application, taker
@@ -87,7 +87,7 @@ class HandOff:
             return body
         status = heads[-1][0]
         if not status.startswith("200 "):
-            _abandon(environ)  # something behind the route failed: another answer took the place of the stream's
+            _abandon(environ)  # something after the route failed: another response replaced the stream's
         taker = self._taker() if _can_hand_off(environ, status) else None
         if taker is None:
             _limit_socket(environ)
@@ -99,11 +99,11 @@ class HandOff:
 
 
 def build_disconnect(environ: "WSGIEnvironment") -> Callable[[], None]:
-    """Ends the request's connection from outside, where its own greenlet waits for a peer that does not read."""
+    """Build a function that closes the request's connection while its greenlet waits for a peer that does not read."""
     held = environ.get("gunicorn.socket")
 
     def cut() -> None:
-        with suppress(OSError):  # the peer was faster
+        with suppress(OSError):  # the peer has already closed it
             if held is not None:
                 held.shutdown(socket.SHUT_RDWR)
 
@@ -111,7 +111,7 @@ def build_disconnect(environ: "WSGIEnvironment") -> Callable[[], None]:
 
 
 def _limit_socket(environ: "WSGIEnvironment") -> None:
-    """A stream that keeps its greenlet waits for its peer no longer, and holds no more, than one that does not."""
+    """Give a stream that keeps its greenlet the same timeout and kernel limits as a handed-off one."""
     held = environ.get("gunicorn.socket")
     if held is not None:
         held.settimeout(SLOW_READER_TIMEOUT_S)
@@ -123,7 +123,7 @@ def _hand_off(
 ) -> None:
     held = environ["gunicorn.socket"]
     family, kind, protocol = held.family, held.type, held.proto
-    # gevent's own watchers let go; the plain socket needs none, and no other holder of the number is left.
+    # Detaching stops gevent's watchers. The plain socket needs none, and nothing else holds the descriptor.
     connection = Connection(family, kind, protocol, fileno=held.detach())
     try:
         chunked = environ["SERVER_PROTOCOL"] == "HTTP/1.1"
@@ -141,7 +141,7 @@ def _hand_off(
 
 
 def _can_hand_off(environ: "WSGIEnvironment", status: str) -> bool:
-    """Only a GET without a body, over plain HTTP/1: TLS and HTTP/2 need their own layers on the socket."""
+    """True for a GET without a body over plain HTTP/1: TLS and HTTP/2 need their own layers on the socket."""
     held = environ.get("gunicorn.socket")
     return (
         held is not None
@@ -155,7 +155,7 @@ def _can_hand_off(environ: "WSGIEnvironment", status: str) -> bool:
 
 
 def _encode_head(status: str, headers: list[tuple[str, str]], *, chunked: bool) -> bytes:
-    """No length: the stream ends with its last chunk, or for HTTP/1.0 with its connection, which ends in both cases."""
+    """Encode the head without a length: the stream ends with its last chunk, or for HTTP/1.0 with its connection."""
     kept = [(name, value) for name, value in headers if name.lower() not in _NOT_IN_HEAD]
     kept += [("Date", formatdate(usegmt=True)), ("Connection", "close")]
     if chunked:
@@ -171,4 +171,4 @@ def _abandon(environ: "WSGIEnvironment") -> None:
 
 
 def _refuse_write(_data: bytes) -> None:
-    raise RuntimeError("a stream's answer is an iterable")
+    raise RuntimeError("a stream's response body must be an iterable, not written by hand")

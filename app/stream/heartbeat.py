@@ -1,4 +1,4 @@
-"""The streams' clock: heartbeats spread over their interval, lifetimes, readers that stand still, the loop's lag."""
+"""Sends heartbeats spread over their interval, ends streams that are slow or too old, and measures the loop's lag."""
 
 import logging
 import random
@@ -19,7 +19,7 @@ LAG_WINDOW_S = 1.0
 
 
 class Heartbeats:
-    """A lifecycle part. Every wire belongs to one slot of a wheel that turns once a heartbeat interval."""
+    """A background part. Every subscriber belongs to one slot of a wheel that turns once per heartbeat interval."""
 
     def __init__(self, hub: Hub, heartbeat_s: float, is_degraded: Callable[[], bool]) -> None:
         self._hub, self._is_degraded = hub, is_degraded
@@ -40,7 +40,7 @@ class Heartbeats:
         self._slots[wire.slot].pop(wire, None)
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -56,17 +56,17 @@ class Heartbeats:
             self._stopping.wait(max(0.0, due - time.monotonic()))
             now = time.monotonic()
             self._note_lag(now, now - due)
-            due = max(due, now - self._tick_s)  # after a long pause: go on, do not catch up on lost beats
+            due = max(due, now - self._tick_s)  # after a long pause: continue, do not send the missed heartbeats
             try:
                 self._beat()
                 if now >= swept + SWEEP_INTERVAL_S:
                     swept = now
                     self._sweep(now)
             except Exception:
-                log.exception("a beat failed; the next one comes")
+                log.exception("heartbeat round failed; the next one runs in %.1f s", self._tick_s)
 
     def _beat(self) -> None:
-        """One slot's heartbeats: the same bytes for all of them."""
+        """Send one slot's heartbeats: the same bytes to all of its subscribers."""
         self._turn = (self._turn + 1) % len(self._slots)
         slot = self._slots[self._turn]
         if not slot:
@@ -77,7 +77,7 @@ class Heartbeats:
                 wire.send_control(frame)
             if pace.is_over():
                 pace.pause()
-                frame = self._frame()  # what has been sent meanwhile is not above the head that the next ones hear of
+                frame = self._frame()  # events sent during the pause must not lie above the head in this frame
 
     def _frame(self) -> bytes:
         return control.heartbeat_frame(self._hub.cursor, degraded=self._is_degraded())
@@ -88,8 +88,8 @@ class Heartbeats:
             for wire in list(slot):
                 try:
                     self._look_at(wire, now)
-                except Exception:  # the others' times go on
-                    log.exception("a stream of %s could not be looked at", wire.reader.viewer.name)
+                except Exception:  # the other streams' timeouts still have to be checked
+                    log.exception("checking a stream's timeouts failed: user=%s", wire.reader.viewer.name)
             pace()
         self._hub.check_flags()
 

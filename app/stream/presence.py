@@ -1,7 +1,7 @@
-"""How many streams a user has on the other workers, what this worker tells them of its own, and who may have more.
+"""Stores each worker's stream counts in the database, reads those of other workers and grants new streams.
 
-Rows that nobody renews stop counting after three seconds of the database's time, so a worker that was killed locks
-nobody out. A worker's rows are written by that worker alone, except that anyone removes those of the long dead.
+Rows that are not renewed stop counting after three seconds of the database's time, so a killed worker locks nobody out.
+Only the worker itself writes its rows, except that any worker removes the rows of workers that died long ago.
 """
 
 import json
@@ -26,34 +26,34 @@ from app.stream.models import PresenceRow
 
 ROW_EXPIRES_S = 3.0
 DEAD_WORKER_S = 60.0
-# For the thread's own connection, where waiting in C holds up nobody; shorter than a row lives.
+# For the thread's own connection, where waiting in C blocks nobody. Shorter than a row's lifetime.
 SQLITE_BUSY_MS = 1_000
-# PostgreSQL's advisory locks: these many for all users together, because its table of locks is bounded.
+# Number of PostgreSQL advisory locks that all users share, because its lock table is bounded.
 USER_LOCKS = 64
 
 T = TypeVar("T")
 
 DATABASE_ERRORS = (SQLAlchemyError, DatabaseUnavailable)
-"""What every method of the store raises while the database does not answer."""
+"""Every method of the store raises one of these while the database does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotClaim:
-    """More streams of one user, to be had as far as the cap allows."""
+    """A request for more streams of one user, granted as far as the cap allows."""
 
     has: int
-    """What this worker counts now."""
+    """Streams that this worker counts now."""
     wants: int
 
 
 @dataclass(frozen=True, slots=True)
 class PresenceUpdate:
-    """What a worker writes in one transaction."""
+    """A worker's changes, written in one transaction."""
 
     changes: Mapping[str, int]
-    """Users whose count is another one now; zero removes the row."""
+    """New counts of users whose count has changed; zero removes the row."""
     renew: Mapping[str, int] | None = None
-    """All of the worker's counts, where `seen` of all its rows is to be brought up to date."""
+    """All of the worker's counts if `seen` of all its rows is to be renewed, else None."""
     sweep: bool = False
     """Remove the rows of workers that have been silent for a minute."""
     claims: Mapping[str, SlotClaim] = field(default_factory=dict)
@@ -61,10 +61,10 @@ class PresenceUpdate:
 
 
 class PresenceStore:
-    """The rows, read and written. Every method raises one of `AWAY` when the database does not answer.
+    """Reads and writes the rows. Every method raises one of `DATABASE_ERRORS` when the database does not answer.
 
-    On SQLite writing goes to a real thread with a connection of its own: renewing thousands of rows takes
-    milliseconds in C. psycopg waits cooperatively, and the rows are renewed inside the server: there the pool serves.
+    On SQLite, writes run on a native thread with its own connection, because renewing thousands of rows takes
+    milliseconds in C. On PostgreSQL the pool is enough: psycopg waits cooperatively and the server renews the rows.
     One caller at a time may write; any number may read.
     """
 
@@ -77,28 +77,28 @@ class PresenceStore:
         self._rows = _RowWriter(now, settings.max_streams_per_user, is_sqlite=settings.is_sqlite)
 
     def count_elsewhere(self, worker: str, user: str) -> int:
-        """The streams of `user` on all workers but this one, as these last said."""
+        """Count the streams of `user` on all other workers, as they last reported them."""
         with self._app.app_context(), read() as session:
             return session.scalar(self._elsewhere, {"worker": worker, "user": user}) or 0
 
     def has_others(self, worker: str) -> bool:
-        """Whether any other worker has streams."""
+        """True if any other worker has streams."""
         with self._app.app_context(), read() as session:
             return session.execute(self._others, {"worker": worker}).first() is not None
 
     def save(self, worker: str, update: PresenceUpdate) -> Mapping[str, int]:
-        """All of `update`, or nothing of it. The answer is how many of its claimed streams each user gets.
+        """Write `update` completely or not at all. Returns how many of the claimed streams each user gets.
 
-        From the look at the other workers' rows to the commit no other worker decides about the same user.
+        From reading the other workers' rows to the commit, no other worker decides about the same user.
         """
         return self._write(lambda connection: self._rows.save(connection, worker, update))
 
     def remove_worker(self, worker: str) -> None:
-        """Remove all rows of `worker`."""
+        """Delete all rows of `worker`."""
         self._write(lambda connection: self._rows.forget(connection, worker))
 
     def close(self) -> None:
-        """Hold no connection from now until the next write."""
+        """Close the connection; the next write opens a new one."""
         if self._own is not None:
             concurrency.run_in_thread(self._own.close)
 
@@ -113,14 +113,14 @@ class PresenceStore:
 
 
 class _RowWriter:
-    """What is done to a worker's rows. Its statements are made once: building one takes longer than running it."""
+    """Runs the statements on a worker's rows. They are built once: building one takes longer than running it."""
 
     def __init__(self, now: sa.ColumnElement[float], cap: int, *, is_sqlite: bool) -> None:
         self._cap = cap
         of_worker = PresenceRow.worker == sa.bindparam("of_worker")
         self._upsert = _build_upsert(now, is_sqlite=is_sqlite)
         self._claimed = _select_claimed(now, is_sqlite=is_sqlite)
-        # SQLite has one lock, which the transaction holds from its beginning.
+        # None on SQLite, whose transaction holds the only lock from its beginning.
         self._lock = None if is_sqlite else _LOCK_USERS
         self._renewal = sa.update(PresenceRow).where(of_worker).values(seen=now)
         self._removal = sa.delete(PresenceRow).where(of_worker)
@@ -142,7 +142,7 @@ class _RowWriter:
 
     def _grant(self, connection: Connection, worker: str, claims: Mapping[str, SlotClaim]) -> dict[str, int]:
         if self._lock is not None:
-            # A statement of its own: the next one sees what was committed before the locks were had.
+            # A separate statement, so that the next one sees what was committed before the locks were acquired.
             connection.execute(self._lock, {"locks": _lock_ids(claims)})
         asked = {"of_worker": worker, "pairs": json.dumps(dict.fromkeys(claims, 0))}
         others = dict(connection.execute(self._claimed, asked).all())
@@ -156,13 +156,13 @@ class _RowWriter:
             connection.execute(self._closing, {"of_worker": worker})
 
     def _renew(self, connection: Connection, worker: str, counts: Mapping[str, int]) -> None:
-        """A worker that was frozen for a minute finds its rows swept: then all of them are written anew."""
+        """Renew all rows. If they were swept because this worker was frozen for a minute, write all of them again."""
         if connection.execute(self._renewal, {"of_worker": worker}).rowcount != len(counts):
             self.forget(connection, worker)
             self._change(connection, worker, counts)
 
 
-# In ascending order, as `_locks` gives them: whoever takes several waits for nobody who waits for it.
+# Takes the locks in ascending order, as `_lock_ids` returns them, so that two transactions cannot deadlock.
 _LOCK_USERS = sa.text("SELECT pg_advisory_xact_lock(4207004, wanted) FROM unnest(CAST(:locks AS int[])) AS wanted")
 
 
@@ -171,10 +171,10 @@ def _lock_ids(users: Collection[str]) -> list[int]:
 
 
 def _build_upsert(now: sa.ColumnElement[float], *, is_sqlite: bool) -> sa.Executable:
-    """One statement for any number of users."""
+    """Build one upsert for any number of users."""
     pairs = _pairs(is_sqlite=is_sqlite)
     worker = sa.bindparam("of_worker", type_=sa.Text)
-    # Without a WHERE, SQLite would take ON CONFLICT for a join's ON.
+    # Without a WHERE, SQLite would parse ON CONFLICT as the ON of a join.
     rows = sa.select(worker, pairs.c.key, sa.cast(pairs.c.value, sa.Integer), now).where(sa.true())
     dialect = sqlite if is_sqlite else postgresql
     insert = dialect.insert(PresenceRow).from_select(["worker", "user", "count", "seen"], rows)
@@ -184,14 +184,14 @@ def _build_upsert(now: sa.ColumnElement[float], *, is_sqlite: bool) -> sa.Execut
 
 
 def _select_claimed(now: sa.ColumnElement[float], *, is_sqlite: bool) -> sa.Select[str, int]:
-    """What the others count for any number of users."""
+    """Select other workers' counts for any number of users."""
     users = sa.select(_pairs(is_sqlite=is_sqlite).c.key)
     others = sa.and_(PresenceRow.user.in_(users), PresenceRow.worker != sa.bindparam("of_worker"), _is_alive(now))
     return sa.select(PresenceRow.user, sa.func.sum(PresenceRow.count)).where(others).group_by(PresenceRow.user)
 
 
 def _pairs(*, is_sqlite: bool) -> sa.TableValuedAlias:
-    """Numbers by user: they travel as one JSON object."""
+    """Counts by user as a table; they are passed as one JSON object."""
     text = sa.bindparam("pairs", type_=sa.Text)
     if is_sqlite:
         return sa.func.json_each(text).table_valued("key", "value")
@@ -199,7 +199,7 @@ def _pairs(*, is_sqlite: bool) -> sa.TableValuedAlias:
 
 
 def _select_elsewhere(now: sa.ColumnElement[float]) -> sa.Select[int]:
-    """Made once: building it takes ten times as long as asking it."""
+    """Built once: building this query takes ten times as long as running it."""
     others = sa.and_(PresenceRow.user == sa.bindparam("user"), PresenceRow.worker != sa.bindparam("worker"))
     return sa.select(sa.func.coalesce(sa.func.sum(PresenceRow.count), 0)).where(others, _is_alive(now))
 
@@ -209,14 +209,14 @@ def _select_others(now: sa.ColumnElement[float]) -> sa.Select[int]:
 
 
 def _is_alive(now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
-    """Nothing from the future either: the clock may have been set back since a dead worker wrote."""
+    """Match recent rows. Rows from the future do not count: the clock may have been set back since then."""
     return PresenceRow.seen.between(now - ROW_EXPIRES_S, now + ROW_EXPIRES_S)
 
 
 class _ThreadConnection:
-    """For real threads, one after the other. Kept, because opening one costs more than a transaction on it.
+    """A connection for native threads, one at a time. It stays open, because opening costs more than a transaction.
 
-    Without a pool, because a pool's locks are the event loop's.
+    It does not use a pool, because a pool's locks belong to the event loop.
     """
 
     def __init__(self, database_url: str) -> None:
@@ -230,7 +230,7 @@ class _ThreadConnection:
         self._file: tuple[int, int] | None = None
 
     def transact(self, work: Callable[[Connection], T]) -> T | SQLAlchemyError:
-        """Hands an error back: gevent prints the trace of whatever a function of its thread pool raises."""
+        """Run `work` in a transaction. Errors are returned: gevent prints a traceback of what its threads raise."""
         try:
             connection = self._opened()
             with connection.begin():
@@ -247,7 +247,7 @@ class _ThreadConnection:
     def _opened(self) -> Connection:
         file = _file_identity(self._path)
         if file != self._file:
-            # What is open would go on writing to the file that was moved away.
+            # The open connection would keep writing to the file that was moved away.
             self.close()
         if self._connection is None:
             self._connection, self._file = self._engine.connect(), file
@@ -256,7 +256,7 @@ class _ThreadConnection:
 
 def _file_identity(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 -- for every write, and a Path would be built for nothing
+        found = os.stat(path)  # noqa: PTH116 -- runs for every write, and a Path would be built for nothing
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -264,5 +264,5 @@ def _file_identity(path: str) -> tuple[int, int] | None:
 
 def _set_pragmas(connection: Any, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_MS}")
-    # Losing these rows in a power cut is what they are for; a later commit of anyone else makes them last with its own.
+    # These rows may be lost in a power cut. Anyone's later commit with synchronous=FULL makes them durable as well.
     connection.execute("PRAGMA synchronous=NORMAL")

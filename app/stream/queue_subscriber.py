@@ -1,4 +1,4 @@
-"""A reader on the generator transport: its feed takes from a bounded queue what the rounds put there."""
+"""A subscriber on the generator transport: the broadcaster fills a bounded queue, its generator empties it."""
 
 import threading
 from collections import deque
@@ -11,7 +11,7 @@ MAX_QUEUED_BYTES = 64 * 1024
 
 
 class QueuedSubscriber(Subscriber):
-    """A full queue makes it behind; its feed then asks the replay itself. Safe between real threads."""
+    """A full queue marks it lagging; its generator then reads from the replay. Safe between native threads."""
 
     __slots__ = ("_bytes", "_chunks", "_cut", "_is_waiting", "_ready")
 
@@ -22,7 +22,7 @@ class QueuedSubscriber(Subscriber):
         on_end: Callable[[], None] | None = None,
         cut: Callable[[], None] = lambda: None,
     ) -> None:
-        """`cut` ends the connection while the feed waits for its peer, and cannot look at goodbyes."""
+        """`cut` closes the connection while the generator waits for its peer and cannot see the close reason."""
         super().__init__(reader, after, on_end)
         self._cut = cut
         self._is_waiting = False
@@ -46,7 +46,7 @@ class QueuedSubscriber(Subscriber):
             return True
 
     def take(self, timeout_s: float) -> bytes:
-        """All that is queued, joined; empty after `timeout_s`, or when there is something else to look at."""
+        """Return all queued bytes; empty after `timeout_s`, or when the stream is lagging or to be closed."""
         with self._ready:
             if not self._chunks and self.live and self.close_reason is None:
                 self._is_waiting = True
@@ -63,7 +63,7 @@ class QueuedSubscriber(Subscriber):
             self._ready.notify()
 
     def close(self, reason: CloseReason) -> None:
-        """Ask the feed to say goodbye; for a revocation it must hear at once."""
+        """Ask the generator to end the stream. After a revocation it must end at once."""
         with self._ready:
             self.close_reason = self.close_reason or reason
             self._ready.notify()
@@ -72,7 +72,7 @@ class QueuedSubscriber(Subscriber):
             self._cut()
 
     def pause_before_retry(self, timeout_s: float) -> None:
-        """Pause before the log is tried again; ends early when the stream is to close."""
+        """Pause before the log is read again. Ends early when the stream is to be closed."""
         with self._ready:
             if self.close_reason is None:
                 self._ready.wait(timeout_s)

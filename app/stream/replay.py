@@ -1,4 +1,4 @@
-"""What a reader has missed, a chunk at a time: from the ring where it reaches back far enough, else from the log."""
+"""Reads what a subscriber has missed, in chunks: from the ring buffer if it reaches back far enough, else the log."""
 
 import logging
 from collections.abc import Callable, Collection, Sequence
@@ -13,12 +13,12 @@ from app.stream.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 
-# Ring entries looked at for one chunk.
+# Ring buffer entries examined for one chunk.
 MAX_ENTRIES_PER_CHUNK = 500
 
 ReadLog = Callable[[int, Collection[str]], EventPage]
-"""The log after a cursor for these audiences; opens and gives back its own connection. Raises `Pruned`, and whatever
-the driver raises while the log is away."""
+"""Reads the log after a cursor for these audiences, on a connection of its own. Raises `CursorPruned`, and the
+driver's errors while the log is unavailable."""
 
 
 class LogUnavailable(Exception):
@@ -26,19 +26,19 @@ class LogUnavailable(Exception):
 
 
 class Replay:
-    """Used by every transport: `next` only looks, whoever sends moves the reader's cursor."""
+    """Used by every transport. `next` only reads; the sender moves the subscriber's cursor."""
 
     def __init__(self, hub: Hub, read_log: ReadLog) -> None:
         self._hub, self._read_log = hub, read_log
         self.log_is_away = False
 
     def next(self, subscriber: Subscriber) -> Chunk:
-        """From the reader's cursor as far as one chunk goes; it may hold no bytes, and lead nowhere at the end.
+        """Return the next chunk after the cursor. It may have no bytes, and at the end of the log it moves nothing.
 
-        A revocation on the way ends the stream, and so does a cursor below which the log has been pruned meanwhile: its
-        client comes back, and is answered with a `reset`. Raises `LogAway`.
+        A revocation in the range closes the stream. So does a cursor below the log's floor, which may have risen since
+        then: the client reconnects and gets a `reset`. Raises `LogUnavailable`.
         """
-        cursor = subscriber.cursor  # it may move during the look
+        cursor = subscriber.cursor  # it may move during the read
         try:
             entries, upto = self._look(subscriber, cursor)
         except CursorPruned:
@@ -47,10 +47,10 @@ class Replay:
         if any(entry.event.audience == CONTROL and is_revoked(subscriber, entry.event) for entry in entries):
             subscriber.close("revoked")
             return Chunk(b"", cursor, cursor, 0)
-        return next(iter(join_chunks(entries, subscriber.form, subscriber.audiences, cursor, upto, TimeSlice())))
+        return next(iter(join_chunks(entries, subscriber.encoding, subscriber.audiences, cursor, upto, TimeSlice())))
 
     def _look(self, subscriber: Subscriber, cursor: int) -> tuple[Sequence[BufferedEvent], int]:
-        # In this order: on real threads the tail may go on between any two of them.
+        # The order matters: on native threads the tail may advance between any two of these.
         head = self._hub.cursor
         entries = self._hub.ring.after(cursor, MAX_ENTRIES_PER_CHUNK)
         if cursor >= self._hub.ring.floor:
@@ -66,7 +66,7 @@ class Replay:
             raise
         except Exception as error:
             if not self.log_is_away:
-                log.error("the log is away, readers that are behind wait: %s", str(error)[:200])
+                log.error("cannot read the log, lagging streams wait: %s", str(error)[:200])
             self.log_is_away = True
             raise LogUnavailable(str(error)) from error
         self.log_is_away = False

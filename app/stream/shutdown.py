@@ -1,4 +1,4 @@
-"""The order in which a worker ends, so that nothing is lost and clients come back spread over time."""
+"""Shuts down a worker's streams in an order that loses nothing and spreads the clients' reconnects over time."""
 
 import random
 import time
@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from app.stream.hub import Hub
 
-# A load balancer looks at /readyz about this often; new requests are still answered meanwhile.
+# A load balancer polls /readyz about this often; new requests are still answered during this time.
 READINESS_NOTICE_S = 2.0
-# Streams told goodbye in a second, unless the time would not do for all.
+# Streams closed per second, unless there is too little time for all of them.
 CLOSES_PER_S = 500
 CHECK_INTERVAL_S = 0.02
 
 
 class GracefulShutdown:
-    """`drain_s` bounds the whole. Readiness goes off first, streams end in random order, then the worker may stop."""
+    """Takes at most `drain_s`. Readiness goes off first, then streams end in random order, then the worker may stop."""
 
     def __init__(self, hub: Hub, drain_s: float, sleep: Callable[[float], None] = time.sleep) -> None:
         self._hub, self._drain_s, self._sleep = hub, drain_s, sleep

@@ -1,4 +1,4 @@
-"""All handed-off sockets of this worker, in one `epoll`: who has gone, who takes bytes again."""
+"""Watches all handed-off sockets of this worker with one `epoll`: closed peers, and sockets that are writable again."""
 
 import logging
 import select
@@ -25,7 +25,7 @@ from app.stream.socket_transport import (
 
 log = logging.getLogger(__name__)
 
-# gevent takes `epoll` away from `select`, because waiting in it would hold the loop; here it is only ever asked.
+# gevent removes `epoll` from `select`, because waiting in it would block the loop. Here it is only polled.
 _epoll_factory = get_original("select", "epoll")
 
 _MAX_EVENTS_PER_POLL = 512
@@ -33,7 +33,7 @@ _READABLE = select.EPOLLIN | select.EPOLLRDHUP
 
 
 class SocketLoop:
-    """A lifecycle part of workers with an event loop."""
+    """A background part of workers with an event loop."""
 
     def __init__(self, hub: Hub, catchup: CatchUp, pulse: Heartbeats, lifetime_s: float) -> None:
         self._hub, self._catchup, self._heartbeats, self._lifetime_s = hub, catchup, pulse, lifetime_s
@@ -47,7 +47,7 @@ class SocketLoop:
         return len(self._subscribers)
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="wires", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="socket-loop", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -64,7 +64,7 @@ class SocketLoop:
         *,
         in_http_chunks: bool,
     ) -> SocketSubscriber:
-        """Take over a socket: the head and the first frames go out, then the reader is brought up to date."""
+        """Take over a socket: send the head and the first frames, then let the subscriber catch up."""
         connection.setblocking(False)
         set_kernel_limits(connection)
         ends_at = time.monotonic() + self._lifetime_s * uniform(0.8, 1.2)  # noqa: S311 -- spreads reconnects
@@ -85,7 +85,7 @@ class SocketLoop:
     def _begin(self, wire: SocketSubscriber, head: bytes, opening: Opening) -> None:
         wire.begin(head, opening.frames())
         self._hub.check_admission(wire, opening)
-        # If not even these went out, it is caught up when it drains.
+        # If even these bytes were not all sent, it catches up once its socket drains.
         if wire.can_send() and not self._hub.go_live(wire):
             self.catch_up(wire)
 
@@ -101,7 +101,7 @@ class SocketLoop:
             wire.set_ack_timeout(BLOCKED_ACK_TIMEOUT_MS if wanted else ACK_TIMEOUT_MS)
 
     def forget(self, wire: SocketSubscriber, reason: str) -> None:
-        """Called by the wire before it closes its socket: the number may be another's right after."""
+        """Called by the subscriber before it closes its socket, because the descriptor may be reused at once."""
         del self._subscribers[wire.fd]
         self._epoll.unregister(wire.fd)
         self._heartbeats.remove(wire)
@@ -122,13 +122,13 @@ class SocketLoop:
         for fd, events in self._epoll.poll(0, _MAX_EVENTS_PER_POLL):
             wire = self._subscribers.get(fd)
             if wire is None:
-                continue  # closed by what was done for another one of this batch
+                continue  # closed while another one of this batch was handled
             try:
                 if events & select.EPOLLOUT and wire.blocked_since is not None:
                     wire.on_writable()
                 if events & ~select.EPOLLOUT and wire.fd >= 0:
                     wire.on_readable()
             except Exception:
-                log.exception("a stream of %s failed", wire.reader.viewer.name)
+                log.exception("a stream failed: user=%s cursor=%s", wire.reader.viewer.name, wire.cursor)
                 wire.end("error")
             pace()

@@ -1,4 +1,4 @@
-"""One worker's open streams by user, and which of these numbers the database does not know yet."""
+"""Counts one worker's open streams by user, and knows which counts are not in the database yet."""
 
 import threading
 from collections import Counter
@@ -11,7 +11,7 @@ from app.stream.presence import PresenceUpdate, SlotClaim
 RENEW_EVERY_S = 1.0
 SWEEP_EVERY_S = 60.0
 
-# Instead of the written count where a write failed: it may have been committed all the same.
+# Replaces the written count if a write failed, because it may have been committed all the same.
 _UNKNOWN_COUNT = -1
 _NO_GRANTS: Mapping[str, int] = MappingProxyType({})
 
@@ -19,7 +19,7 @@ SlotRefusal = Literal["full", "user-cap"]
 
 
 class SlotRequest:
-    """One stream that the database is to decide about. It is counted when `answer` says that it is granted."""
+    """A stream that the database is to decide about. It is counted if `answer` becomes `granted`."""
 
     __slots__ = ("answer", "user")
 
@@ -31,11 +31,11 @@ class SlotRequest:
 class StreamCounter:
     """Exact, because deciding and counting are one step. Any thread, greenlet or callback may call every method.
 
-    One `Update` at a time: between `due` and its `kept` or `lost` nobody asks for the next.
+    One `PresenceUpdate` at a time: `next_update` must be followed by `confirm` or `roll_back` before the next one.
     """
 
     def __init__(self) -> None:
-        # Nothing under it waits, so an event loop's callback never finds it taken.
+        # Nothing waits while holding it, so an event loop's callback never finds it locked.
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._written: dict[str, int] = {}
@@ -50,11 +50,11 @@ class StreamCounter:
 
     @property
     def has_written_rows(self) -> bool:
-        """Whether the database may hold rows of this worker."""
+        """True if the database may hold rows of this worker."""
         return bool(self._written)
 
     def acquire(self, user: str, most: int, most_of_user: int) -> SlotRefusal | None:
-        """Count one more stream of `user`, or say which of the two bounds is reached."""
+        """Count one more stream of `user`, or return which of the two limits is reached."""
         with self._lock:
             refusal = self._refusal(user, most, most_of_user)
             if refusal is None:
@@ -62,7 +62,8 @@ class StreamCounter:
         return refusal
 
     def request(self, user: str, most: int, most_of_user: int) -> SlotRequest:
-        """As `take`, but where both bounds allow it, the next update claims the stream and `kept` or `lost` answers."""
+        """Like `acquire`, but if both limits allow it, the next update claims the stream, and `confirm` or `roll_back`
+        sets the answer."""
         ask = SlotRequest(user)
         with self._lock:
             ask.answer = self._refusal(user, most, most_of_user)
@@ -71,14 +72,14 @@ class StreamCounter:
         return ask
 
     def release(self, user: str) -> None:
-        """Count one stream less; once for each that was taken or granted."""
+        """Count one stream less. Call it once for each stream that was acquired or granted."""
         with self._lock:
             self._add(user, -1)
 
     def next_update(self, now: float) -> PresenceUpdate | None:
-        """What is to be written at `now` (monotonic seconds); None where there is nothing, above all without streams.
+        """Return what to write at `now` (monotonic seconds); None if there is nothing, above all without streams.
 
-        `kept` or `lost` says afterwards what became of it.
+        Call `confirm` or `roll_back` afterwards.
         """
         with self._lock:
             wanted = {user: self.count_for(user) for user in self._changed}
@@ -97,7 +98,7 @@ class StreamCounter:
             )
 
     def confirm(self, update: PresenceUpdate, now: float, granted: Mapping[str, int] = _NO_GRANTS) -> None:
-        """`update`, asked for at `now`, is in the database, and with it as many new streams as are `granted`."""
+        """Record that `update`, requested at `now`, was committed together with the `granted` new streams."""
         with self._lock:
             self._written.update(update.changes)
             self._written.update({user: update.claims[user].has + more for user, more in granted.items() if more})
@@ -110,18 +111,18 @@ class StreamCounter:
                 self._sweep_at = now + SWEEP_EVERY_S
 
     def roll_back(self, update: PresenceUpdate) -> None:
-        """`update` may be in the database or not: all of it is due again, and nobody knows what it would grant."""
+        """Record that `update` may or may not be committed: all of it is written again, its claims are unknown."""
         with self._lock:
             unsure = {*update.changes, *update.claims}
             self._changed.update(unsure)
             self._written.update(dict.fromkeys(unsure, _UNKNOWN_COUNT))
-            # Also those who came meanwhile, or each would wait for the same failure, one after the other.
+            # Also answer requests that arrived since, or each of them would wait for the same failure in turn.
             for ask in (*self._deciding, *self._requested):
                 ask.answer = "unknown"
             self._deciding, self._requested = [], []
 
     def _answer(self, granted: Mapping[str, int]) -> None:
-        # Never above the row: a stream that was taken meanwhile has used up some of what was granted.
+        # Never exceed the row: a stream acquired since then has used up part of what was granted.
         left = {user: min(more, self._written.get(user, 0) - self.count_for(user)) for user, more in granted.items()}
         for ask in self._deciding:
             if left.get(ask.user, 0) > 0:

@@ -1,4 +1,4 @@
-"""The `topics=` query: exact types, or every type below a prefix."""
+"""Parses the `topics=` query parameter: exact event types, or all types with a prefix."""
 
 import re
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ _PREFIX = re.compile(EVENT_TYPE_PATTERN.pattern + r"\.\*")
 
 
 class InvalidTopics(ValueError):
-    """The text says which topic is wrong and what was expected."""
+    """A topic is invalid; the text says which one and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Empty means all."""
+    """A filter on event types; an empty one matches all."""
 
     exact: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ class Topics:
 
 
 def parse_topics(text: str | None) -> Topics:
-    """From `a,b.*`; raises `BadTopics`. No query at all means everything, an empty one is a mistake."""
+    """Parse `a,b.*`. None matches everything, an empty text is an error. Raises `InvalidTopics`."""
     if text is None:
         return Topics()
     names = text.split(",")

@@ -1,4 +1,4 @@
-"""How many streams are open in the whole deployment, as its workers said last."""
+"""Counts open streams of the whole deployment, as its workers last reported them."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -13,7 +13,7 @@ def count_streams(session: Session) -> int:
 
 
 def streaming_users(session: Session) -> set[str]:
-    """Whoever has a stream open."""
+    """Names of the users who have a stream open."""
     return set(session.scalars(sa.select(PresenceRow.user).where(_is_alive(), PresenceRow.count > 0)))
 
 

@@ -41,11 +41,11 @@ def reader(
     person: Person = ALICE,
     head: int = 0,
     topics: str | None = None,
-    shape: EventFormat = formats.JSON_FORMAT,
+    event_format: EventFormat = formats.JSON_FORMAT,
     login_id: str | None = None,
     token_id: int | None = None,
 ) -> Reader:
-    return Reader(Viewer(person.name, person.role), shape, parse_topics(topics), head, login_id, token_id)
+    return Reader(Viewer(person.name, person.role), event_format, parse_topics(topics), head, login_id, token_id)
 
 
 def subscriber(
@@ -53,13 +53,13 @@ def subscriber(
     after: int = 0,
     head: int = 0,
     topics: str | None = None,
-    shape: EventFormat = formats.JSON_FORMAT,
+    event_format: EventFormat = formats.JSON_FORMAT,
     login_id: str | None = None,
     token_id: int | None = None,
     on_end: Callable[[], None] | None = None,
 ) -> QueuedSubscriber:
     """A reader of the generator transport."""
-    return QueuedSubscriber(reader(person, head, topics, shape, login_id, token_id), after, on_end)
+    return QueuedSubscriber(reader(person, head, topics, event_format, login_id, token_id), after, on_end)
 
 
 def opening(who: Reader, start: StartPosition | None = None) -> Opening:

@@ -649,7 +649,7 @@ class TestWithoutTheDatabase:
         back()
         worker.flush()
         assert rows(app) == {("worker-1", "alice"): CAP - 1}
-        assert caplog.records[-1].message.startswith("workers know of each other's streams again")
+        assert caplog.records[-1].message.startswith("stream limits are shared between workers again")
 
     def test_a_running_worker_tells_the_others_when_it_is_back(
         self, app: Flask, hire: Hire, move_database: Callable[[], Callable[[], None]], monkeypatch: pytest.MonkeyPatch

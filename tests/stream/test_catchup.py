@@ -231,7 +231,7 @@ class TestRunning:
             wait_for(lambda: ids_in(connection.taken) == [1, 2, 3])
             wait_for(lambda: not behind.replay.log_is_away)
         behind.catchup.stop()
-        assert caplog.text.count("the log is away") == 1
+        assert caplog.text.count("cannot read the log") == 1
 
     def test_what_cannot_be_encoded_ends_its_reader_and_nobody_elses(self) -> None:
         def fails(_event: Event) -> bytes:
@@ -239,7 +239,7 @@ class TestRunning:
 
         behind, broken, fine = Behind(FakeLog(*events(1, 3))), FakeSocket(), FakeSocket()
         behind.hub.deliver((), 3)
-        made = readers.wire(broken, behind, readers.reader(shape=EventFormat("broken", fails)))
+        made = readers.wire(broken, behind, readers.reader(event_format=EventFormat("broken", fails)))
         add(behind.hub, made)
         behind.catch_up(made)
         behind.join(fine)

@@ -71,15 +71,15 @@ def test_an_event_is_encoded_once_a_shape_and_only_for_shapes_that_are_read(hub:
 
     one, two, unread = counted("one"), counted("two"), counted("unread")
     for person, shape in ((ALICE, one), (BOB, one), (ADA, one), (ALICE, two)):
-        joined(hub, subscriber(person, shape=shape))
-    add(hub, subscriber(shape=unread))  # behind: it will read the ring
+        joined(hub, subscriber(person, event_format=shape))
+    add(hub, subscriber(event_format=unread))  # behind: it will read the ring
     hub.deliver([event(1)], 1)
     rounds.send()
     assert sorted(calls) == ["one", "two"]
 
 
 def test_a_shape_may_leave_an_event_out(hub: Hub, rounds: Broadcaster) -> None:
-    reader = joined(hub, subscriber(shape=formats.RECONCILIATION_FORMAT))
+    reader = joined(hub, subscriber(event_format=formats.RECONCILIATION_FORMAT))
     hub.deliver([event(1, "job.failed"), event(2, "command.status", phase="running")], 2)
     rounds.send()
     assert taken(reader) == [2]
@@ -219,7 +219,7 @@ def test_a_reader_that_a_failure_kept_from_its_event_reads_on_from_its_cursor(hu
     def broken(_event: Event) -> bytes:
         raise KeyError("a shape that fails")
 
-    served, unserved = joined(hub, subscriber()), joined(hub, subscriber(shape=EventFormat("broken", broken)))
+    served, unserved = joined(hub, subscriber()), joined(hub, subscriber(event_format=EventFormat("broken", broken)))
     hub.deliver([event(1)], 1)
     rounds.send()
     assert hub.cursor == 1
@@ -301,7 +301,7 @@ class TestCounting:
         assert len(hub) == 3
 
     def test_opening_and_closing_are_counted_by_shape_and_reason(self, hub: Hub) -> None:
-        first, second = subscriber(), subscriber(shape=formats.SSE_FORMAT)
+        first, second = subscriber(), subscriber(event_format=formats.SSE_FORMAT)
         add(hub, first)
         add(hub, second)
         assert hub.counters.open == {"json": 1, "sse": 1}

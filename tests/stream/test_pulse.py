@@ -193,4 +193,4 @@ def test_a_beat_that_fails_is_logged_and_the_next_ones_come(
     pulse.start()
     wait_for(lambda: b"heartbeat" in connection.taken)
     pulse.stop()
-    assert "a beat failed" in caplog.text
+    assert "heartbeat round failed" in caplog.text

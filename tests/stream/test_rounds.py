@@ -256,7 +256,7 @@ class TestFailing:
         def broken(found: Event) -> bytes:
             raise KeyError(found.id)
 
-        served, failing, behind = noting(hub), subscriber(shape=EventFormat("broken", broken)), noting(hub, BOB)
+        served, failing, behind = noting(hub), subscriber(event_format=EventFormat("broken", broken)), noting(hub, BOB)
         joined(hub, failing)
         hub.remove(behind, "x")
         add(hub, behind)  # after the failing one
@@ -264,7 +264,7 @@ class TestFailing:
         with caplog.at_level(logging.ERROR, "app.stream.broadcaster"):
             tell(hub, event(1))
             rounds.send()
-        assert "a round from id 0 to 1 failed" in caplog.text
+        assert "broadcast of ids 0 to 1 failed" in caplog.text
         assert (served.ids, served.live) == ([1], True)
         assert [(one.live, one.cursor) for one in (failing, behind)] == [(False, 0)] * 2
 
@@ -334,8 +334,8 @@ class TestRunning:
 
         shape = EventFormat("counted", encode)
         for person in (ALICE, BOB):
-            joined(hub, subscriber(person, shape=shape))
+            joined(hub, subscriber(person, event_format=shape))
         tell(hub, event(1), event(2, "a", "role:operator"))
         rounds.send()
         assert sorted(calls) == [1, 2]
-        assert taken(joined(hub, subscriber(after=2, shape=shape))) == []
+        assert taken(joined(hub, subscriber(after=2, event_format=shape))) == []

@@ -73,4 +73,4 @@ def test_an_event_that_no_template_can_show_goes_out_as_a_signal(caplog: pytest.
     with caplog.at_level(logging.ERROR, "app.stream.formats"):
         frame = only(formats.build_html_format(broken)(event(7, "odd")))
     assert (frame.event, frame.id) == ("signal", "7")
-    assert "event 7 (odd)" in caplog.text
+    assert "event_id=7 type=odd" in caplog.text

@@ -193,7 +193,7 @@ def test_one_that_fails_ends_alone(
         worker.wires._look()
     worker.tell(1)
     assert [frame.event for frame in other.frames()] == ["hello", "a"]
-    assert "a stream of alice failed" in caplog.text
+    assert "a stream failed: user=alice" in caplog.text
     assert worker.hub.counters.closes == {"error": 1}
 
 

@@ -71,15 +71,15 @@ def frames() -> Response:
     return Response(b"".join(parts), headers={**STREAM_HEADERS, **cursor_headers})
 
 
-def _open(shape: EventFormat | None = None) -> Response:
-    """A stream in this shape, or in the one that is asked for."""
+def _open(event_format: EventFormat | None = None) -> Response:
+    """A stream in this event_format, or in the one that is asked for."""
     admitted = stream_auth.identify(request.args.get("lastEventId"))
-    chosen, shape = _parse_topics(), shape or _parse_format()
+    chosen, event_format = _parse_topics(), event_format or _parse_format()
     who, start = admitted.who, admitted.start
     db.session.remove()  # admission may wait, and a waiting request must not hold a connection
     flag_version = get_background().hub.flag_version
     seat = _admit(admitted)
-    reader = Reader(who.viewer, shape, chosen, start.head, who.login_id, who.token_id)
+    reader = Reader(who.viewer, event_format, chosen, start.head, who.login_id, who.token_id)
     opening = Opening(reader, start, _hello(admitted, streams=True), flag_version)
     pending = PendingStream(opening, seat.release)
     # For the wrapper outside Flask: it takes the socket and never asks for the generator, where it can.
@@ -141,13 +141,15 @@ def _parse_format() -> EventFormat:
         case "html":
             return _html_format()
         case other:
-            raise Problem(400, "Bad shape", f"as is json or html, not {other[:50]!r}", errors={"as": "json or html"})
+            raise Problem(
+                400, "Bad format", f"as is json or html, not {other[:50]!r}", errors={"as": "json or html"}
+            )
 
 
 def _html_format() -> EventFormat:
     """One function for all readers, so that the hub encodes a fragment once."""
-    shape: EventFormat = current_app.extensions["beacon_html_shape"]
-    return shape
+    event_format: EventFormat = current_app.extensions["beacon_html_format"]
+    return event_format
 
 
 def _not_ready_problem() -> Problem:
