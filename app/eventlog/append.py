@@ -1,4 +1,4 @@
-"""The one writer of the `event` table."""
+"""Appends events to the `event` table; no other module writes it."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +15,13 @@ from app.eventlog import event_types
 from app.eventlog.models import EventRow
 from app.infra.clock import utc_text
 
-# Executed on the connection and not by the session, whose own bulk insert costs as much again.
+# Executed on the connection: the session's own bulk insert costs twice as much.
 _INSERT = sa.insert(EventRow).returning(EventRow.id, sort_by_parameter_order=True)
 _DEPTH = f"JSON nested at most {event_types.MAX_DEPTH} deep"
 
 
 class InvalidEvent(ValueError):
-    """The event cannot be appended; `field` names what is wrong with it, the text says what was expected."""
+    """The event cannot be appended. `field` names the invalid field, the text says what was expected."""
 
     def __init__(self, field: str, expected: str, *, too_large: bool = False) -> None:
         super().__init__(expected)
@@ -39,7 +39,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class PreparedEvent:
-    """An event that has been checked and written as JSON: all that is left is to insert it."""
+    """A validated event, encoded as JSON and ready to insert."""
 
     type: str
     audience: str
@@ -47,21 +47,20 @@ class PreparedEvent:
 
 
 DeriveEvents = Callable[[Session, Sequence[PreparedEvent]], Sequence[NewEvent]]
-"""What follows from events that are about to be inserted: its rows are written in the session, its events returned."""
+"""Derives events from those about to be inserted: it may write rows in the session and returns the derived events."""
 
 
 def register_derive(app: Flask, derive: DeriveEvents) -> None:
-    """Let `derive` add what follows to every append of this application, in the same commit."""
+    """Let `derive` add derived events to every append of this application, in the same commit."""
     app.extensions["beacon_derive"] = derive
 
 
 def append(session: Session, events: Sequence[NewEvent | PreparedEvent]) -> list[int]:
-    """Insert `events` in order, behind them what follows from them, and return the ids of `events`.
+    """Insert `events` in order, followed by the events derived from them, and return the ids of `events`.
 
-    Call it last inside `db.write()`. The session is flushed first, so that every other change is made before the
-    log is locked: two writers that took these locks in different orders would wait for each other for ever. Whoever
-    has many events prepares them before the transaction, because every other writer waits for its end.
-    Raises `BadEvent`, and then nothing is inserted.
+    Call it last inside `db.write()`. The session is flushed first, so that every other change is made before the log is
+    locked: two writers that took these locks in different orders would deadlock. Prepare large batches before the
+    transaction, because all other writers wait for its end. Raises `InvalidEvent`; then nothing is inserted.
     """
     prepared = [prepare(event, place) if isinstance(event, NewEvent) else event for place, event in enumerate(events)]
     if not prepared:
@@ -76,7 +75,7 @@ def append(session: Session, events: Sequence[NewEvent | PreparedEvent]) -> list
 
 
 def prepare(event: NewEvent, place: int = 0) -> PreparedEvent:
-    """Check `event` and write its payload as JSON; `place` is its number in its batch. Raises `BadEvent`."""
+    """Validate `event` and encode its payload as JSON; `place` is its index in its batch. Raises `InvalidEvent`."""
     if not event_types.is_valid_type(event.type):
         expected = "lower-case words of letters, digits and _, joined by dots, like job.finished"
         raise InvalidEvent(f"{place}.type", expected)

@@ -1,4 +1,4 @@
-"""A publisher's body, one event at a time: parsing 8 MiB at once would hold the event loop."""
+"""Parses a publisher's body one event at a time, because parsing 8 MiB at once would block the event loop."""
 
 import json
 import re
@@ -8,11 +8,11 @@ from typing import Any
 from app.eventlog.event_types import MAX_PAYLOAD_BYTES
 from app.infra.strict_json import reject_duplicate_keys
 
-# An event is parsed in one go, so its text has a bound: the largest payload with every byte escaped, and its envelope.
+# Limit of one event, which is parsed in one call: the largest payload with every byte escaped, plus its envelope.
 MAX_EVENT_CHARS = 6 * MAX_PAYLOAD_BYTES + 4_096
-# What the parser gets to see at once. It moves on in large steps, because each one copies it.
+# Size of the text window given to the parser. It moves in large steps, because each step copies the window.
 _WINDOW_CHARS = 2 * MAX_EVENT_CHARS
-# The longest that the parser looks at before it finds a value cut off: `-Infinity`, or an escaped surrogate pair.
+# Longest text that the parser examines before it reports a truncated value: `-Infinity` or an escaped surrogate pair.
 _PARSER_LOOKAHEAD_CHARS = 16
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder(object_pairs_hook=reject_duplicate_keys)
@@ -27,11 +27,10 @@ class EventTooLarge(Exception):
 
 
 def iter_values(body: bytes) -> Iterator[Any]:
-    """The members of the array that `body` is, or the one value that it is instead.
+    """Yield the items of a JSON array, or the single value if the body is no array.
 
-    What is JSON and what is not, `strict_json.loads(body)` would say the same. Raises `ValueError` with its words where
-    the text goes wrong, `RecursionError` for a value nested too deep, `EventTooLarge`; what came before has been
-    yielded.
+    It accepts the same JSON as `strict_json.loads(body)`. At the place of an error it raises the same `ValueError`,
+    `RecursionError` for a value nested too deep, or `EventTooLarge`; the values before it have then been yielded.
     """
     text = body.decode(json.detect_encoding(body), "surrogatepass")
     start = _skip_blanks(text, 0)
@@ -48,7 +47,7 @@ def _single(text: str, at: int) -> Generator[Any, None, int]:
 
 
 def _members(text: str, at: int) -> Generator[Any, None, int]:
-    """From behind the opening bracket to behind the closing one."""
+    """Yield the items from after the opening bracket; returns the position after the closing one."""
     window, place = _ParserWindow(text), 0
     at = _skip_blanks(text, at)
     if text.startswith("]", at):
@@ -65,13 +64,13 @@ def _members(text: str, at: int) -> Generator[Any, None, int]:
 
 
 class _ParserWindow:
-    """The part of `text` that the parser sees, so that a value without an end is given up early."""
+    """The part of `text` that the parser sees, so that a value without an end is rejected early."""
 
     def __init__(self, text: str) -> None:
         self._text, self._base, self._seen = text, 0, text[:_WINDOW_CHARS]
 
     def value(self, at: int, place: int) -> tuple[Any, int]:
-        """The value that begins at `at`, and where it ends."""
+        """Parse the value that begins at `at`; returns it and its end."""
         self._show(at)
         try:
             value, end = _DECODER.raw_decode(self._seen, at - self._base)
@@ -92,7 +91,7 @@ class _ParserWindow:
         return self._base + len(self._seen) >= len(self._text)
 
     def _is_cut_off(self, error: json.JSONDecodeError) -> bool:
-        """Whether the parser failed at the window's edge, rather than over what the publisher wrote."""
+        """True if the parser failed at the window's edge, and not because of invalid JSON."""
         if self._shows_the_end():
             return False
         at_edge = error.pos >= len(self._seen) - _PARSER_LOOKAHEAD_CHARS

@@ -1,4 +1,4 @@
-"""Notices that an older database was put back, for one worker: before it serves, after a loss and while it reads."""
+"""Detects a restored older database for one worker: before it serves, after a lost connection and while it reads."""
 
 import logging
 from dataclasses import dataclass
@@ -18,24 +18,24 @@ from app.infra import database_errors
 
 log = logging.getLogger(__name__)
 
-# Ids that are left out within one generation come from transactions that were taken back.
+# Gaps between ids within one generation come from rolled-back transactions.
 MAX_ID_GAP = 1_000
 
 
 class LogReplaced(Exception):
-    """The log is not the one that was read so far."""
+    """The log is not the one that was read before."""
 
 
 @dataclass(frozen=True, slots=True)
 class TailPosition:
-    """Where to read on. `rewound_to` is set where what was read above it is not in the log any more."""
+    """Where to continue reading. `rewound_to` is set if the log no longer has what was read above it."""
 
     after: int
     rewound_to: int | None = None
 
 
 class Continuity:
-    """`resume` says where the tail goes on, `check` is asked about each of its looks, `keep` is called every second."""
+    """The tail calls `resume` to begin or continue and `check` after each read; `record_head` runs every second."""
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._app, self._mark = app, HighWaterMark(settings)
@@ -43,9 +43,9 @@ class Continuity:
         self._is_suspect = False
 
     def resume(self, cursor: int | None) -> TailPosition:
-        """From `cursor`, or from the head. Gives the log a new generation where it went back."""
+        """Return where to continue from `cursor`, or the head. Begins a new generation if the log was replaced."""
         with self._app.app_context():
-            self._settle(cursor)
+            self._ensure_generation(cursor)
             before = self._fingerprint
             with read() as session:
                 newest, head = generation.current_generation(session), log_read.head(session)
@@ -57,17 +57,17 @@ class Continuity:
             return TailPosition(head, head) if head < cursor else TailPosition(cursor)
 
     def check(self, session: Session, cursor: int, page: EventPage) -> None:
-        """Raises `Replaced` where this page of the log after `cursor` comes from another one."""
+        """Raise `LogReplaced` if this page after `cursor` comes from another log."""
         if self._is_suspect:
-            raise LogReplaced("an older database was put back, and has grown since")
+            raise LogReplaced("an older database was restored, and has grown since")
         if page.events and page.cursor - cursor <= MAX_ID_GAP + len(page.events):
             return
-        bounds = log_read.bounds(session)
-        if self._fingerprint is not None and (bounds.generation != self._fingerprint.generation or bounds.head < cursor):
-            raise LogReplaced("an older database was put back")
+        bounds, known = log_read.bounds(session), self._fingerprint
+        if known is not None and (bounds.generation != known.generation or bounds.head < cursor):
+            raise LogReplaced("an older database was restored")
 
     def record_head(self) -> None:
-        """Write down what has been handed out, as long as it is this log that did."""
+        """Record the highest id that has been handed out, unless the log was replaced."""
         with self._app.app_context(), read() as session:
             head, known = log_read.head(session), self._fingerprint
             if known is None or known.head == head:
@@ -78,7 +78,7 @@ class Continuity:
             self._fingerprint = generation.take_fingerprint(session)
         self._write_mark(self._fingerprint)
 
-    def _settle(self, cursor: int | None) -> None:
+    def _ensure_generation(self, cursor: int | None) -> None:
         with read() as session:
             is_first = (
                 generation.current_generation(session).place is None
@@ -88,20 +88,20 @@ class Continuity:
                 return
         try:
             with write() as session:
-                self._begin(session, cursor)
+                self._begin_generation(session, cursor)
         except (DBAPIError, DatabaseUnavailable) as error:
             if database_errors.classify_error(error).state != "read-only":
                 raise
-            log.warning("the log may be an older one, and takes no new generation: the database is read-only")
+            log.warning("the event log may have been replaced, but the database is read-only: no new generation begun")
 
-    def _begin(self, session: Session, cursor: int | None) -> None:
+    def _begin_generation(self, session: Session, cursor: int | None) -> None:
         handed_out = self._handed_out(cursor)
         if _is_replaced(session, handed_out):
             highest = max((one.head for one in handed_out), default=0)
             made = generation.begin_generation(session, highest)
             log.warning(
-                "an older database was put back: the log ends at id %s, %s had been given; generation %s begins at %s, "
-                "and every reader from before gets one reset",
+                "an older database was restored: the log ends at id %s, ids up to %s had been handed out; "
+                "generation=%s begins at id %s, and every older cursor gets one reset",
                 made.after_id,
                 highest or "more",
                 made.generation,
@@ -110,11 +110,11 @@ class Continuity:
         else:
             generation.current_generation(session).place = generation.database_identity(session)
         session.flush()
-        # Before the commit: whoever looks next finds both or neither.
+        # Before the commit, so that the next reader finds both or neither.
         self._write_mark(generation.take_fingerprint(session))
 
     def _handed_out(self, cursor: int | None) -> list[LogFingerprint]:
-        """All that is known of it here; each has to hold."""
+        """All fingerprints known to this worker; the log must match each of them."""
         found = [one for one in (self._fingerprint, self._mark.read()) if one is not None]
         if self._fingerprint is not None and cursor is not None:
             found.append(LogFingerprint(self._fingerprint.generation, cursor))
@@ -124,7 +124,7 @@ class Continuity:
         try:
             self._mark.write(known)
         except OSError as error:
-            log.error("what the log has handed out cannot be written down: %s", error)
+            log.error("cannot write the log's high-water mark: head=%s: %s", known.head, error)
 
 
 def _is_replaced(session: Session, handed_out: list[LogFingerprint]) -> bool:

@@ -1,4 +1,4 @@
-"""Where a reader of the log left off: usable, or the reason why not."""
+"""Validates a client's cursor: where it resumes in the log, or why it cannot."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ MAX_DIGITS = 18
 
 @dataclass(frozen=True, slots=True)
 class StartPosition:
-    """Where reading begins. With `reset` the client's own cursor was unusable and `after` is the head."""
+    """Where reading begins. If `reset` is set, the client's cursor was unusable and `after` is the head."""
 
     after: int
     head: int
@@ -17,16 +17,16 @@ class StartPosition:
 
 
 def parse_cursor(text: str | None) -> int | None:
-    """The id that a client sent; None where there is none or it is no number."""
+    """Parse the id that a client sent; None if it is missing or not a number."""
     if text and text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS:
         return int(text)
     return None
 
 
 def resolve_start(text: str | None, head: int, floor: int, *, is_lost: bool = False) -> StartPosition:
-    """`text` is what the client sent; none or an empty one begins at the head, because it has missed nothing.
+    """Resolve the cursor `text` of a client. Without one it begins at the head, because it has missed nothing.
 
-    `is_lost`: it was given before an older database was put back.
+    `is_lost`: the cursor was handed out before an older database was restored.
     """
     if not text:
         return StartPosition(head, head)

@@ -1,4 +1,4 @@
-"""What has been handed out, kept outside the database: an older one that is put back does not bring it along."""
+"""Stores the highest id handed out in a file outside the database, so that a restored backup does not replace it."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from app.eventlog.generation import LogFingerprint
 
 
 class HighWaterMark:
-    """One small file, written in place: one of no use is none."""
+    """One small file, written in place; an unreadable one counts as missing."""
 
     def __init__(self, settings: Settings) -> None:
         if settings.is_sqlite:
@@ -27,7 +27,7 @@ class HighWaterMark:
             return None
 
     def write(self, known: LogFingerprint) -> None:
-        """Never back within a generation, because another worker may have been told more."""
+        """Write the mark, but never lower it within a generation: another worker may have handed out more."""
         before = self.read()
         if before is not None and before.generation == known.generation and before.head >= known.head:
             return

@@ -1,4 +1,4 @@
-"""Where a reader begins, from what it sent and what the log is now."""
+"""Determines where a client begins to read, from the cursor it sent and the current log."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from app.eventlog.cursor import StartPosition
 
 
 def resolve_start_position(session: Session, text: str | None, generation: str | None = None) -> StartPosition:
-    """`text` is the reader's cursor, `generation` the one that came with it, if it says so."""
+    """Resolve the client's cursor `text`; `generation` is the one it was handed out with, if the client sent it."""
     bounds = log.bounds(session)
     sent = cursor.parse_cursor(text)
     is_lost = sent is not None and bounds.is_lost(sent)

@@ -107,7 +107,7 @@ def test_a_file_restored_under_a_running_server_is_noticed_too(
     reasons, after = resets(live_app, headers, cursor)
     assert reasons == ["generation"]
     assert resets(live_app, headers, after)[0] == []
-    assert sum("an older database was put back: the log ends" in line for line in caplog.messages) == 1
+    assert sum("an older database was restored: the log ends" in line for line in caplog.messages) == 1
 
 
 def test_another_worker_follows_to_the_generation_that_the_first_one_began(

@@ -193,7 +193,7 @@ def test_a_look_that_does_not_come_back_is_a_loss_and_its_end_is_none(
     answers.set()
     wait_for(lambda: ears.ids == [3] and not tail.degraded, "the look to come back")
     said = [record.getMessage().partition(",")[0] for record in caplog.records if record.levelno >= logging.WARNING]
-    assert said == ["database is away", "database is back"]
+    assert said == ["database is unavailable", "database is back"]
 
 
 def test_it_cannot_start_without_its_database(fake: FakeLog) -> None:

@@ -66,7 +66,7 @@ def test_one_that_cannot_be_reached_is_said_to_be_that(tmp_path: Path, caplog: p
     try:
         app.extensions["beacon_live"].start_when_ready()
         (said,) = reasons(caplog)
-        assert said.startswith("the database is away (")
+        assert said.startswith("the database is unavailable (")
         assert "see that it runs, and where BEACON_DATABASE_URL points" in said
         assert database_part(app) == (503, "unreachable")
     finally:

@@ -111,7 +111,7 @@ def test_a_silent_database_is_said_at_once_logged_once_and_loses_nothing(
         assert after[0] > before[0]
         wait_for(lambda: client.get("/readyz").status_code == 200, "readiness", 10)
     said = [record.getMessage().partition(",")[0] for record in caplog.records if record.name == "app.eventlog.tail"]
-    assert said == ["database is away", "database is back"]
+    assert said == ["database is unavailable", "database is back"]
     caplog.clear()  # whose tracebacks hold the connections that could not be made
 
 

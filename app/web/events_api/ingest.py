@@ -1,4 +1,4 @@
-"""From a publisher's body to events that are ready to insert, one by one and in short slices."""
+"""Turns a publisher's request body into events that are ready to insert, one by one in short time slices."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from app.infra.problems import Problem
 from app.web import auth
 
 MAX_EVENTS_PER_BATCH = 1_000
-# Bad fields that one answer names; whoever has more begins with these.
+# Invalid fields that one response names; a client with more of them fixes these first.
 MAX_REPORTED_ERRORS = 1_000
 
 
 class PublishedEvent(BaseModel):
-    """What a publisher sends."""
+    """One event as a publisher sends it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -27,27 +27,27 @@ class PublishedEvent(BaseModel):
 
 
 def prepare_events(body: bytes) -> list[PreparedEvent]:
-    """The events of a body: one, or an array of at most `MAX_BATCH`.
+    """Parse a body with one event, or an array of at most `MAX_EVENTS_PER_BATCH`.
 
-    Raises `ValueError` or `RecursionError` for a body that is not JSON, and the `Problem` to answer with otherwise.
+    Raises `ValueError` or `RecursionError` for a body that is not JSON, and a `Problem` for everything else.
     """
-    intake = _BatchReader()
+    reader = _BatchReader()
     try:
         for place, value in enumerate(iterate_in_slices(batch.iter_values(body))):
             if place == MAX_EVENTS_PER_BATCH:
                 raise Problem(400, "Bad input", f"send 1 to {MAX_EVENTS_PER_BATCH} events, not more at once")
-            intake.take(place, value)
+            reader.add(place, value)
     except batch.EventTooLarge as error:
         expected = f"at most {event_types.MAX_PAYLOAD_BYTES} bytes, this has many more"
         raise _to_problem(InvalidEvent(f"{error.place}.data", expected, too_large=True)) from error
-    return intake.done()
+    return reader.finish()
 
 
 class _BatchReader:
-    """Keeps of each event only its text: a million parsed values at once would keep the garbage collector busy.
+    """Keeps only the JSON text of each event: a million parsed values at once would keep the garbage collector busy.
 
-    A mistake is told when the body has been read to its end, fields that are wrong before whatever else is: so one
-    answer names all of those, and the same body gets the same answer whatever the order of its events.
+    Errors are reported after the whole body has been read, invalid fields before all other errors. So one response
+    names all invalid fields, and it does not depend on the order of the events.
     """
 
     def __init__(self) -> None:
@@ -56,16 +56,16 @@ class _BatchReader:
         self._forbidden: str | None = None
         self._bad: Problem | None = None
 
-    def take(self, place: int, value: Any) -> None:
-        item = self._checked(place, value)
+    def add(self, place: int, value: Any) -> None:
+        item = self._validate(place, value)
         if item is None or self._errors or self._forbidden:
             return
         self._forbidden = _forbidden_reason(item, place)
         if self._forbidden is None and self._bad is None:
             self._prepare(item, place)
 
-    def done(self) -> list[PreparedEvent]:
-        """All of them, or the `Problem` with them."""
+    def finish(self) -> list[PreparedEvent]:
+        """Return all events, or raise the `Problem` with them."""
         if self._errors:
             field, expected = next(iter(self._errors.items()))
             raise Problem(400, "Bad input", f"{field}: {expected}", errors=self._errors)
@@ -77,10 +77,10 @@ class _BatchReader:
             raise Problem(400, "Bad input", f"send 1 to {MAX_EVENTS_PER_BATCH} events, not 0")
         return self._events
 
-    def _checked(self, place: int, value: Any) -> PublishedEvent | None:
+    def _validate(self, place: int, value: Any) -> PublishedEvent | None:
         unknown = len(value.keys() - PublishedEvent.model_fields.keys()) if isinstance(value, dict) else 0
         if unknown > MAX_REPORTED_ERRORS:  # the validator would keep an error for each of them
-            self._errors[str(place)] = f"{unknown} of its fields are wrong"
+            self._errors[str(place)] = f"{unknown} of its fields are unknown"
             return None
         try:
             return PublishedEvent.model_validate(value)

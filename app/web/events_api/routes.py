@@ -27,18 +27,18 @@ MAX_PAGE_CHARS = 8 * 1024 * 1024
 
 
 class PollRecorder(Protocol):
-    """Who is told that somebody reads the log; it knows the rollout, which this package does not."""
+    """Records who polls the log. It belongs to the rollout, which this package must not import."""
 
     def note_poll(self, user: str, *, as_program: bool = False) -> None: ...
 
 
 @bp.post("/api/events")
 def publish() -> ResponseReturnValue:
-    """`201 {"ids": […]}`, or nothing is appended at all."""
+    """Append all events and return `201 {"ids": […]}`, or append nothing."""
     who = actor()
     auth.check(who, "operator", "publish")
     rate_limits.get_publish_limit().hit(who.name)
-    db.session.remove()  # reading a large body takes many turns of the loop, and connections are few
+    db.session.remove()  # reading a large body yields to the loop many times, and connections are scarce
     events = _parse_body()
     with write() as session:
         ids = append(session, events)
@@ -48,7 +48,7 @@ def publish() -> ResponseReturnValue:
 @bp.post("/api/sse/test")
 @require("operator", scope="publish")
 def broadcast() -> ResponseReturnValue:
-    """A `test.broadcast` event to everyone, so that a person can see the whole road work."""
+    """Publish a `test.broadcast` event to everyone, so that a person can check delivery from end to end."""
     rate_limits.get_publish_limit().hit(actor().name)
     data = {"actor": actor().name, "sentAt": utc_text()}
     with write() as session:
@@ -59,14 +59,14 @@ def broadcast() -> ResponseReturnValue:
 @bp.get("/api/events")
 @require("viewer", scope="read")
 def events() -> Response:
-    """One page after a cursor: `{data, meta: {head, next, reset}}`. It ends early once it comes to `MAX_PAGE_CHARS`."""
+    """Return one page after a cursor: `{data, meta: {head, next, reset}}`. It ends early at `MAX_PAGE_CHARS`."""
     limit = _parse_limit()
     readers: PollRecorder = current_app.extensions["beacon_online"]
     readers.note_poll(actor().name, as_program=True)
     session = db.session()
     start = _parse_start(session)
     found = log.fetch_rows(session, start.after, actor().viewer.audiences, limit, MAX_PAGE_CHARS)
-    db.session.remove()  # a page of large events takes many turns of the loop, and connections are few
+    db.session.remove()  # encoding a page of large events yields to the loop often, and connections are scarce
     data = ",".join([_encode_event(event) for event in iterate_in_slices(log.decode_rows(found.rows))])
     following = found.cursor if found.full else None
     head = max(start.head, found.cursor)
@@ -80,7 +80,7 @@ def _encode_event(event: Event) -> str:
 
 
 def _parse_body() -> list[PreparedEvent]:
-    """The events of this request's body; one that is not JSON is refused in the same words as everywhere."""
+    """Parse the events of the request's body. Invalid JSON gets the same error as everywhere else."""
     if not request.is_json:
         request.on_json_loading_failed(None)
     try:
@@ -93,7 +93,7 @@ def _parse_body() -> list[PreparedEvent]:
 
 
 def _parse_start(session: Session) -> StartPosition:
-    """Where `after` says; without it, unlike a stream, at the oldest there is: a page of the log is asked for."""
+    """Parse `after`. Without it, a page begins at the oldest event, unlike a stream."""
     text = request.args.get("after")
     if text is None:
         bounds = log.bounds(session)

@@ -1,4 +1,4 @@
-"""The stream under its paths, and its finite twin for pages that poll."""
+"""The stream endpoints, and their finite counterpart for pages that poll."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ MAX_POLLED_FRAMES = 500
 MAX_POLLED_CHARS = 8 * 1024 * 1024
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
-    # A proxy that compresses holds frames back until it has enough of them.
+    # A proxy that compresses would hold frames back until it has enough of them.
     "Cache-Control": "no-cache, no-store, no-transform",
     "X-Accel-Buffering": "no",
 }
@@ -56,13 +56,13 @@ def sse_stream() -> Response:
 
 @bp.get("/api/events/frames")
 def frames() -> Response:
-    """What a stream would have sent since `after`, as a finite answer; never gated by the flag."""
+    """What a stream would have sent since `after`, as a finite response. The flag does not apply to it."""
     admitted = stream_auth.identify(request.args.get("after"), scope=("read", "stream"))
     online().note_poll(admitted.who.name, as_program=admitted.who.token_id is not None)
     html = _html_format()
     audiences = admitted.who.viewer.audiences
     found = log.fetch_rows(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES, MAX_POLLED_CHARS)
-    db.session.remove()  # rendering takes many turns of the loop, and connections are few
+    db.session.remove()  # rendering yields to the loop many times, and connections are scarce
     parts = [sse.json_frame(_hello(admitted, streams=is_enabled(Flag.SSE_STREAMING, admitted.who.name)), event="hello")]
     if admitted.start.reset:
         parts.append(control.reset_frame(admitted.start))
@@ -72,17 +72,17 @@ def frames() -> Response:
 
 
 def _open(event_format: EventFormat | None = None) -> Response:
-    """A stream in this event_format, or in the one that is asked for."""
+    """Open a stream in this format, or in the requested one."""
     admitted = stream_auth.identify(request.args.get("lastEventId"))
     chosen, event_format = _parse_topics(), event_format or _parse_format()
     who, start = admitted.who, admitted.start
     db.session.remove()  # admission may wait, and a waiting request must not hold a connection
     flag_version = get_background().hub.flag_version
-    seat = _admit(admitted)
+    slot = _admit(admitted)
     reader = Reader(who.viewer, event_format, chosen, start.head, who.login_id, who.token_id)
     opening = Opening(reader, start, _hello(admitted, streams=True), flag_version)
-    pending = PendingStream(opening, seat.release)
-    # For the wrapper outside Flask: it takes the socket and never asks for the generator, where it can.
+    pending = PendingStream(opening, slot.release)
+    # For the wrapper outside Flask: where it can, it takes the socket and never starts the generator.
     request.environ[PENDING_KEY] = pending
     response = Response(
         iter(get_background().engine.open_generator(opening, build_disconnect(request.environ))), headers=STREAM_HEADERS
@@ -92,16 +92,16 @@ def _open(event_format: EventFormat | None = None) -> Response:
 
 
 def _admit(admitted: IdentifiedReader) -> StreamSlot:
-    """Raise, and log, why this reader gets no stream now."""
+    """Return a slot for this reader. If it gets none, the refusal is counted, logged and raised."""
     try:
         stream_auth.check_flag(admitted.who)
         if get_background().hub.draining or not get_background().started:
             raise _not_ready_problem()
-        seat = get_background().admission.admit(admitted.who.name)
+        slot = get_background().admission.admit(admitted.who.name)
         if get_background().hub.draining:  # it may have waited
-            seat.release()
+            slot.release()
             raise _not_ready_problem()
-        return seat
+        return slot
     except Problem as problem:
         reason = str(problem.members.get("reason", problem.status))
         get_background().hub.counters.refusals[reason] += 1
@@ -123,7 +123,7 @@ def _hello(admitted: IdentifiedReader, *, streams: bool) -> dict[str, Any]:
 
 
 def _drop_trailing_zero(seconds: float) -> float:
-    """15 rather than 15.0 on the wire."""
+    """Return 15 instead of 15.0, for JSON."""
     return int(seconds) if seconds == int(seconds) else seconds
 
 
@@ -141,17 +141,15 @@ def _parse_format() -> EventFormat:
         case "html":
             return _html_format()
         case other:
-            raise Problem(
-                400, "Bad format", f"as is json or html, not {other[:50]!r}", errors={"as": "json or html"}
-            )
+            raise Problem(400, "Bad format", f"as is json or html, not {other[:50]!r}", errors={"as": "json or html"})
 
 
 def _html_format() -> EventFormat:
-    """One function for all readers, so that the hub encodes a fragment once."""
+    """Return the application's HTML format. All streams share one object, so that a fragment is encoded once."""
     event_format: EventFormat = current_app.extensions["beacon_html_format"]
     return event_format
 
 
 def _not_ready_problem() -> Problem:
-    detail = "This worker takes no streams now; try again."
+    detail = "This worker does not accept streams now. Try again."
     return Problem(503, "Not ready", detail, headers=build_retry_after(1, 5), reason="draining")

@@ -1,4 +1,4 @@
-"""Who may open a stream: a credential first, then the flag."""
+"""Authenticates clients that open a stream, and checks the feature flag."""
 
 from dataclasses import dataclass
 
@@ -17,20 +17,20 @@ from app.web import auth
 
 @dataclass(frozen=True, slots=True)
 class IdentifiedReader:
-    """Who opens a stream, and where it begins; both from one look at the database."""
+    """Who opens a stream and where it begins, both read from the database in one session."""
 
     who: Actor
     start: StartPosition
 
 
 def identify(cursor_text: str | None, scope: str | tuple[str, ...] = "stream") -> IdentifiedReader:
-    """The reader behind this request; the `Last-Event-ID` header beats `cursor_text`.
+    """Identify the client of this request. The `Last-Event-ID` header takes precedence over `cursor_text`.
 
-    Raises 401 without a good credential, 403 for a token without the scope.
+    Raises 401 without a valid credential, 403 for a token without the scope.
     """
     session = db.session()
-    # The head is read before the credential: a revocation in between lies above it, and is applied.
-    # The address of an EventSource names for ever what it was opened with: its header has the newer cursor.
+    # The head is read before the credential: a revocation in between lies above it, so it is applied.
+    # The URL of an EventSource keeps its first cursor for ever; the header has the newer one.
     newer = request.headers.get("Last-Event-ID")
     start = resolve_start_position(session, newer or cursor_text, None if newer else request.args.get("generation"))
     who = _credential(session)
@@ -49,7 +49,7 @@ def check_flag(who: Actor) -> None:
 def _credential(session: Session) -> Actor | None:
     text = auth.bearer_text()
     if text is None:
-        # Plain EventSource clients send the cookie by themselves: not from another site.
+        # Plain EventSource clients send the cookie by themselves. Cross-site requests must not use it.
         return None if request.headers.get("Sec-Fetch-Site") == "cross-site" else auth.actor_or_none()
     if text.startswith(tokens.PREFIX):
         return auth.actor_or_none()
