@@ -98,5 +98,5 @@ def test_without_a_kernel_that_lists_locks_nobody_is_named(tmp_path: Path, monke
     monkeypatch.setattr(lock_holders, "PROC", tmp_path)
     sqlite3.connect(tmp_path / "x.db").close()
     assert lock_holders.find_readers(str(tmp_path / "x.db")) == []
-    assert lock_holders.describe_holders([]) == "nobody can be named"
+    assert lock_holders.describe_holders([]) == "unknown"
     assert os.getpid() > 0

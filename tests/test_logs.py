@@ -29,7 +29,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Told:
     return Told(caplog)
 
 
-FAILED, STILL = ("the task failed and is tried again", True), ("the task still fails: KeyError", False)
+FAILED, STILL = ("the task failed and will be retried", True), ("the task still fails: KeyError", False)
 AGAIN = ("the task works again", False)
 
 

@@ -79,8 +79,8 @@ def test_a_reader_that_stays_is_told_once_and_the_file_is_cut_when_it_ends(
     wal.checkpoint()
     assert (wal.state.size, wal.state.age_s, wal.state.pending) == (0, 0.0, 0)
     assert [line.partition(":")[0].partition(",")[0] for line in caplog.messages] == [
-        "the write-ahead log of the database cannot be moved",
-        "the write-ahead log of the database moves again",
+        "the database's write-ahead log cannot be checkpointed",
+        "the database's write-ahead log is checkpointed again",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What keeps long work from holding the event loop: a breath between slices, or a real thread."""
+"""Keeps long work from blocking the event loop: yields between time slices, or runs it on a native thread."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,24 +10,24 @@ from gevent.hub import Hub
 from gevent.monkey import is_module_patched
 from gevent.threadpool import ThreadPool as GeventThreadPool
 
-# gevent runs up to 50 callbacks, each a slice of somebody's work, before it looks at a socket after `sleep(0)`. A timer
-# that is already due costs 2 µs and has every waiting socket looked at in the next turn.
+# After `sleep(0)` gevent runs up to 50 callbacks, each a slice of some work, before it polls sockets. A timer that is
+# already due costs 2 µs and makes the loop poll all waiting sockets in its next turn.
 _YIELD_S = 1e-6
 SLICE_S = 0.002
 
 
 def yield_to_loop() -> None:
-    """Let the loop look at its sockets and run whoever waits; on a plain thread, let another thread run."""
+    """Let the loop poll its sockets and run what waits. On a plain thread, let another thread run."""
     time.sleep(_YIELD_S)
 
 
-# Where the time of each piece is not looked at: so many together stay below what a stream would notice.
+# Number of items handled between two yields if each is short: together they delay no stream noticeably.
 SLICE_ITEMS = 50
 T = TypeVar("T")
 
 
 class TimeSlice:
-    """Breathes when its slice is over: `pace()` after each piece of work keeps others from waiting for all of it."""
+    """Yields to the loop when its time is over: call it after each piece of work, so that others need not wait."""
 
     def __init__(self, slice_s: float = SLICE_S) -> None:
         self._slice_s = slice_s
@@ -46,10 +46,10 @@ class TimeSlice:
 
 
 def iterate_in_slices(items: Iterable[T]) -> Iterator[T]:
-    """The items one by one, with a breath after every `SLICE_ITEMS` of them or `SLICE_S` seconds of their work.
+    """Yield the items, and yield to the loop after every `SLICE_ITEMS` of them or `SLICE_S` seconds of work.
 
-    What the consumer does with an item counts as well as what it took to make it. Hold neither a lock nor a
-    database connection across a paced loop: whoever gets the turn may want it.
+    The time counts both making an item and what the consumer does with it. Hold neither a lock nor a database
+    connection across such a loop: code that runs in between may need it.
     """
     pace = TimeSlice(SLICE_S)
     for count, item in enumerate(items, 1):
@@ -59,14 +59,14 @@ def iterate_in_slices(items: Iterable[T]) -> Iterator[T]:
 
 
 class NativeThreads:
-    """A few native threads of one purpose: who waits for them does not wait for those of another."""
+    """A few native threads for one purpose, so that its callers do not wait for work of another purpose."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._pools: WeakKeyDictionary[Hub, GeventThreadPool] = WeakKeyDictionary()
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """The result of `function`, computed on one of them where this thread is an event loop."""
+        """Return the result of `function`, run on one of these threads if the caller's thread runs an event loop."""
         if not is_module_patched("threading"):
             return function(*args)
         hub = get_hub()
@@ -75,12 +75,12 @@ class NativeThreads:
         return self._pools[hub].apply(function, args)
 
 
-# gevent looks names up on the threads of the hub's own pool, ten of them: a name server that does not answer holds each
-# for seconds, and whoever logs in or opens a stream would wait for all lookups of all services. Hence a pool beside it.
+# gevent resolves host names on the ten threads of the hub's own pool. A name server that does not answer blocks each of
+# them for seconds, and logins and new streams would wait for the lookups of all services. Hence a separate pool.
 _SHARED_THREADS = 8
 _shared_threads = NativeThreads(_SHARED_THREADS)
 
 
 def run_in_thread(function: Callable[..., Any], *args: Any) -> Any:
-    """The result of `function`, computed on a native thread where this one is an event loop; short calls only."""
+    """Return the result of `function`, run on a native thread if this one runs an event loop. For short calls only."""
     return _shared_threads.run(function, *args)

@@ -1,7 +1,7 @@
-"""When a request must be over, whatever it is waiting for: its socket is shut down then.
+"""Deadlines for outgoing requests: the socket is shut down when the time is over, whatever the request waits for.
 
-One thread looks after all of them: a timer for each request would cost as much as the request itself. It begins with
-the first request and ends when none is left to look after.
+One thread serves all deadlines, because a timer per request would cost as much as the request itself. It starts with
+the first deadline and ends when none is left.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from types import TracebackType
 
 
 class Deadline:
-    """`with Deadline(5) as deadline`: what it is told to `watch` is cut once so many seconds are over."""
+    """`with Deadline(5) as deadline`: the socket passed to `watch` is shut down after that many seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.at = time.monotonic() + seconds
@@ -27,11 +27,11 @@ class Deadline:
     def watch(self, connected: socket.socket | None) -> None:
         self._socket = connected
         self._close_twin()
-        if self.passed:  # the cut came before there was anything to cut
+        if self.passed:  # the deadline passed before there was a socket
             self.cut()
 
     def watch_twin(self, connected: socket.socket) -> None:
-        """For one that TLS is about to take over: only a descriptor of our own still reaches it then."""
+        """Watch a socket that TLS is about to take over: only a duplicate descriptor still reaches it then."""
         self._twin = self._socket = connected.dup()
 
     @property
@@ -43,7 +43,7 @@ class Deadline:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        # Once over, a kept connection may serve the next request: it must not be cut any more.
+        # After this the connection may be reused for the next request, so it must not be shut down any more.
         with self._lock:
             self._over = True
         self._socket = None
@@ -65,7 +65,7 @@ class Deadline:
 
 
 class _DeadlineThread:
-    """The thread, and what is due when. What is over already stays in the heap until its turn comes."""
+    """The thread and its heap of deadlines. A finished one stays in the heap until it is due."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -88,7 +88,7 @@ class _DeadlineThread:
             deadline.cut()
 
     def _next(self) -> Deadline | None:
-        """The next one whose time has come; None where there is none to wait for."""
+        """Wait for the next deadline that passes; None if there is none left."""
         with self._changed:
             while True:
                 while self._due and self._due[0][2].is_over:

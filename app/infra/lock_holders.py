@@ -1,4 +1,4 @@
-"""Who holds what others of the database wait for, for the log and `beacon doctor`: as far as it can be known."""
+"""Finds the processes that block others in the database, as far as possible, for the log and `beacon doctor`."""
 
 import os
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from sqlalchemy.engine import Connection
 
 from app.db import db
 
-# In SQLite's shared memory a writer locks this byte, and readers lock those.
+# Bytes of SQLite's shared memory: a writer locks the first, readers lock the others.
 WRITER_BYTE, READER_BYTES = 120, range(123, 128)
 MAX_SHOWN_HOLDERS = 5
 PROC = Path("/proc")
 
-# Whoever has written and not committed, or holds one of the locks by which Beacon's own writers take turns.
+# Sessions that have written without committing, or hold an advisory lock by which Beacon's own writers take turns.
 _SELECT_HOLDERS = sa.text("""
 SELECT a.pid, coalesce(nullif(a.application_name, ''), a.usename, 'a program') AS name,
   coalesce(host(a.client_addr), 'this host') AS host, a.state,
@@ -34,7 +34,7 @@ class LockHolder:
     name: str
     doing: str
     age_s: int | None = None
-    """How long it has done so, where the database says."""
+    """How long it has been doing so, if the database says."""
 
     def __str__(self) -> str:
         since = "" if self.age_s is None else f" for {self.age_s} s"
@@ -42,7 +42,7 @@ class LockHolder:
 
 
 def find_writers() -> list[LockHolder]:
-    """Those whom other writers wait for. Inside the application's context; raises the driver's errors."""
+    """Find the sessions that block other writers. Needs the application context; raises the driver's errors."""
     if db.engine.dialect.name == "sqlite":
         return _find_file_holders(db.engine.url.database or "", range(WRITER_BYTE, WRITER_BYTE + 1), "writing")
     with db.engine.connect() as connection:
@@ -50,13 +50,13 @@ def find_writers() -> list[LockHolder]:
 
 
 def find_readers(path: str) -> list[LockHolder]:
-    """Those who keep a checkpoint of this SQLite file from going on."""
+    """Find the readers that block a checkpoint of this SQLite file."""
     return _find_file_holders(path, READER_BYTES, "reading")
 
 
 def describe_holders(holders: list[LockHolder]) -> str:
     shown = "; ".join(map(str, holders[:MAX_SHOWN_HOLDERS]))
-    return shown or "nobody can be named"
+    return shown or "unknown"
 
 
 def _find_postgres_holders(connection: Connection) -> list[LockHolder]:
@@ -65,7 +65,7 @@ def _find_postgres_holders(connection: Connection) -> list[LockHolder]:
 
 
 def _find_file_holders(address: str, held: range, doing: str) -> list[LockHolder]:
-    """By the locks on SQLite's shared memory, which the kernel lists with their processes."""
+    """Find holders by their locks on SQLite's shared memory, which the kernel lists with process ids."""
     path = address.removeprefix("file:").partition("?")[0]
     try:
         inode = os.stat(f"{path}-shm").st_ino  # noqa: PTH116 -- a text that is built here
@@ -77,7 +77,7 @@ def _find_file_holders(address: str, held: range, doing: str) -> list[LockHolder
 
 
 def _parse_holder_pid(line: str, inode: int, held: range) -> int | None:
-    """`1: POSIX  ADVISORY  READ 3212 08:01:5376 124 124`; a process of another container is 0 or less."""
+    """Parse `1: POSIX  ADVISORY  READ 3212 08:01:5376 124 124`; the pid of another container is 0 or less."""
     parts = line.split()
     if len(parts) != 8 or not parts[5].endswith(f":{inode}") or not parts[6].isdecimal():
         return None
@@ -91,5 +91,5 @@ def _process_name(pid: int) -> str:
         words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return "a program"
-    # Not what follows: arguments may hold secrets.
+    # Without the arguments, which may contain secrets.
     return Path(words[0].decode(errors="replace")).name or "a program"

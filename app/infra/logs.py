@@ -1,4 +1,4 @@
-"""Logs: one line an event, `time level logger message key=value`; the `[SSE]` lines of streams; failures that last."""
+"""Configures logging (`time level logger message key=value`), logs stream events, and throttles repeated failures."""
 
 import logging
 import os
@@ -9,9 +9,9 @@ from typing import Any
 
 log = logging.getLogger("beacon.stream")
 
-# What is new is told at once, but never more often than this: something may come and go every second.
+# Minimum time between two lines: a new failure is logged at once, but it may come and go every second.
 MIN_LOG_INTERVAL_S = 30.0
-# What lasts is told again so often.
+# How often a lasting failure is logged again.
 REPEAT_INTERVAL_S = 600.0
 
 
@@ -22,7 +22,7 @@ class _LineFormatter(logging.Formatter):
 
 
 def configure_logging(level: int = logging.INFO) -> None:
-    """Send the process's logs to standard error; called by entry points, never on import."""
+    """Send the process's logs to standard error. Called by entry points, never on import."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_LineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()
@@ -33,7 +33,7 @@ def configure_logging(level: int = logging.INFO) -> None:
 
 
 def log_stream_event(what: str, **facts: Any) -> None:
-    """`[SSE] open user=alice after=12 …`: gunicorn's access log never sees the end of a stream."""
+    """Log `[SSE] open user=alice after=12 …`. gunicorn's access log does not contain the end of a stream."""
     shown = " ".join(
         f"{name}={value!r}" if isinstance(value, str) and " " in value else f"{name}={value}"
         for name, value in facts.items()
@@ -43,12 +43,12 @@ def log_stream_event(what: str, **facts: Any) -> None:
 
 
 class FailureLog:
-    """Tells of something that is tried again and again: a failure at once with its traceback, while it lasts a line
-    every ten minutes, and when it is over. Two a minute at most, as when a dozen of them wait for one database."""
+    """Logs failures of a task that is retried: the first one with its traceback, then a line every ten minutes while
+    it lasts, and its end. At most two lines a minute, as when a dozen tasks wait for one database."""
 
     def __init__(self, logger: logging.Logger, what: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._log, self._what, self._clock = logger, what, clock
-        # The kind of failure that was told last; "" is that all is well, as it is taken to be at the start.
+        # The kind of failure that was logged last; "" means no failure, as at the start.
         self._told = ""
         self._at = float("-inf")
 
@@ -58,7 +58,7 @@ class FailureLog:
         if not self._may_tell(MIN_LOG_INTERVAL_S if is_new else REPEAT_INTERVAL_S):
             return
         if is_new:
-            self._log.error("%s failed and is tried again", self._what, exc_info=error)
+            self._log.error("%s failed and will be retried", self._what, exc_info=error)
         else:
             self._log.error("%s still fails: %s", self._what, kind)
         self._tells(kind)

@@ -1,4 +1,4 @@
-"""How often one user may ask for something: counted by each worker for itself, in memory."""
+"""Rate limits per user, counted in memory by each worker separately."""
 
 import threading
 
@@ -12,11 +12,10 @@ from app.infra.problems import Problem, build_retry_after
 
 
 class UserRateLimit:
-    """At most `per_second` hits of a user within any second; `what` and `setting` go into the refusal's sentence.
+    """At most `per_second` hits of one user within any second. `what` and `setting` appear in the error text.
 
-    Memory is bounded by the users of the last two seconds: two counters for each of them, which expire. (The moving
-    window of `limits` would keep a list for every name for ever, its fixed window locks users out when the clock is
-    set back.)
+    Memory is bounded by the users of the last two seconds, with two counters each, which expire. (The moving window of
+    `limits` would keep a list for every name for ever; its fixed window locks users out when the clock is set back.)
     """
 
     def __init__(self, per_second: int, what: str = "requests", setting: str = "") -> None:
@@ -26,12 +25,12 @@ class UserRateLimit:
         self._limiter: SlidingWindowCounterRateLimiter | None = None
 
     def hit(self, user: str) -> None:
-        """Count one. Raises `Problem` 429, with reason `rate`, where that is one too many; it is then not counted."""
+        """Count one hit. Above the limit it raises `Problem` 429 with reason `rate` and does not count the hit."""
         if not self._made().hit(self._item, user):
             raise self._refusal()
 
     def _made(self) -> SlidingWindowCounterRateLimiter:
-        """At the first hit, because the storage starts a timer when it is made: building an app starts nothing."""
+        """Create the limiter at the first hit: its storage starts a timer, and building an app must start nothing."""
         with self._making:
             if self._limiter is None:
                 self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
@@ -40,14 +39,14 @@ class UserRateLimit:
     def _refusal(self) -> Problem:
         by = f" ({self._setting})" if self._setting else ""
         detail = (
-            f"You may make {self.per_second} {self._what} a second on one worker{by}. "
+            f"At most {self.per_second} {self._what} a second are allowed on one worker{by}. "
             "Wait as long as Retry-After says, and send fewer at once."
         )
         return Problem(429, "Too many requests", detail, headers=build_retry_after(1, 3), reason="rate")
 
 
 def build_connect_limit(settings: Settings) -> UserRateLimit:
-    """For everyone who opens streams."""
+    """Build the limit on opening streams."""
     return UserRateLimit(settings.connect_rate_per_user, "attempts to open a stream", "BEACON_CONNECT_RATE_PER_USER")
 
 
@@ -56,6 +55,6 @@ def build_publish_limit(settings: Settings) -> UserRateLimit:
 
 
 def get_publish_limit() -> UserRateLimit:
-    """For everyone who publishes to the current application."""
+    """Return the current application's limit on publishing."""
     found: UserRateLimit = current_app.extensions["beacon_publish_rate"]
     return found
