@@ -1,4 +1,4 @@
-"""The live half of one worker: the threads that hear, read and tell. Built by the factory, started by the server."""
+"""Runs the background threads of one worker; the factory builds them, the server starts and stops them."""
 
 import logging
 import threading
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 PRUNE_EVERY_S = 600.0
 START_RETRY_S = 0.5
-# Events that are decoded before the loop turns again.
+# Events decoded before the tail yields to the loop.
 TAIL_PAGE_EVENTS = 100
-# Events read from the log at a time for one reader that is behind.
+# Events read from the log at a time for one lagging subscriber.
 REPLAY_PAGE_EVENTS = 100
-# So far back, whoever resumes after a restart is read to from memory.
+# Number of events loaded into memory at start, so that clients that reconnect after a restart need no query.
 PREFILL_EVENTS = 1_000
 CHECKPOINT_EVERY_S = 5.0
 MARK_EVERY_S = 1.0
@@ -41,21 +41,21 @@ LOG_LIMIT_EVERY_S = 10.0
 
 
 class BackgroundPart(Protocol):
-    """Something that runs beside the requests."""
+    """Something that runs in the background, beside the requests."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
 
 
 class DrainablePart(Protocol):
-    """A part whose work must not be cut off: first `drain` is called, then `wait` until a moment (monotonic)."""
+    """A part whose work must not be cut off. At shutdown `drain` is called, then `wait` until `ends` (monotonic)."""
 
     def drain(self) -> None: ...
     def wait(self, ends: float) -> None: ...
 
 
 class BackgroundServices:
-    """Tail, hub and whatever else was added; `start` and `stop` are idempotent and belong to the server's hooks."""
+    """The tail, the streams and all added parts. `start` and `stop` are idempotent and called by the server's hooks."""
 
     def __init__(self, app: Flask, settings: Settings, hub: Hub) -> None:
         self._app = app
@@ -96,28 +96,28 @@ class BackgroundServices:
         self._stopping = threading.Event()
 
     def add_first(self, part: BackgroundPart) -> None:
-        """One that stops when all others have: it sees them end."""
+        """Add a part that stops after all others."""
         self._parts.insert(0, part)
 
     def add(self, part: BackgroundPart) -> None:
-        """Parts start in the order in which they were added, and stop in the opposite one."""
+        """Add a part. Parts start in the order in which they were added, and stop in reverse order."""
         self._parts.append(part)
 
     def add_drainable(self, part: DrainablePart) -> None:
-        """One that a worker which ends waits for, together with the streams and no longer than for them."""
+        """Add a part that a stopping worker waits for, at the same time as for the streams and no longer."""
         self._drains.append(part)
 
     def start_when_ready(self) -> None:
-        """Start, now or as soon as the database answers; until then the worker is not ready and takes no streams.
+        """Start now, or as soon as the database is usable. Until then the worker is not ready and refuses streams.
 
-        A worker that gave up instead would take the whole server with it: gunicorn ends when one cannot boot.
+        Exiting instead would stop the whole server: gunicorn ends if a worker cannot boot.
         """
         why = self._find_obstacle()
         if why is None:
             self.start()
             return
-        log.error("%s; this worker starts when it is back", why)
-        threading.Thread(target=self._wait_for_database, args=(why,), name="begin", daemon=True).start()
+        log.error("this worker waits for its database: %s", why)
+        threading.Thread(target=self._wait_for_database, args=(why,), name="wait-for-database", daemon=True).start()
 
     def start(self) -> None:
         if self.started:
@@ -138,11 +138,11 @@ class BackgroundServices:
         try:
             self._continuity.record_head()
         except (SQLAlchemyError, DatabaseUnavailable) as error:
-            log.warning("what the log has handed out is not written down, the database is away: %s", error)
+            log.warning("cannot write the log's high-water mark at shutdown, the database is unavailable: %s", error)
         self.started = False
 
     def drain(self) -> None:
-        """Say goodbye in order: readiness off, streams told one after the other, within `DRAIN_S`."""
+        """Shut down gracefully within `BEACON_DRAIN_S`: readiness goes off, then streams are closed one by one."""
         if not self.started:
             return
         ends = time.monotonic() + self._drain_s
@@ -157,14 +157,15 @@ class BackgroundServices:
         return self.tail.degraded
 
     def _find_obstacle(self) -> str | None:
-        """Why this worker cannot serve yet, and what to do about it."""
+        """Return why this worker cannot serve yet and what to do about it; None if it can."""
         try:
             with self._app.app_context(), read() as session:
                 lack = schema_version.find_schema_problem(session)
         except (SQLAlchemyError, DatabaseUnavailable) as error:
             told = str(getattr(error, "orig", None) or error).strip().splitlines()
             where = "BEACON_DATABASE_URL" if not self.settings.is_sqlite else "BEACON_INSTANCE_DIR"
-            return f"the database is away ({told[0] if told else error!r}); see that it runs, and where {where} points"
+            reason = told[0] if told else repr(error)
+            return f"the database is unavailable ({reason}); check that it runs and that {where} is right"
         return None if lack is None else lack[1]
 
     def _wait_for_database(self, told: str) -> None:
@@ -172,27 +173,27 @@ class BackgroundServices:
             self._recover()
             why = self._find_obstacle()
             if why is None:
-                log.warning("the database is back, this worker starts")
+                log.warning("the database is usable, this worker starts")
                 self.start()
                 return
-            if why.partition("(")[0] != told.partition("(")[0]:  # the driver's words may differ each time
-                log.error("%s; this worker starts when it is back", why)
+            if why.partition("(")[0] != told.partition("(")[0]:  # the driver's message may differ each time
+                log.error("this worker waits for its database: %s", why)
                 told = why
 
     def _wake_tail(self, _sender: object) -> None:
         self.tail.wake()
 
     def _read_log(self, cursor: int, audiences: Collection[str]) -> EventPage:
-        """For the replay: a look that holds a connection no longer than it takes."""
+        """Read the log for the replay, holding a connection only for as long as the read takes."""
         with self._app.app_context(), read() as session:
             page = log_read.read_visible(session, cursor, audiences, REPLAY_PAGE_EVENTS)
-            bounds = log_read.bounds(session)  # asked afterwards: the floor may have risen during the replay
+            bounds = log_read.bounds(session)  # read last, because the floor may have risen during the replay
             if cursor < bounds.floor or bounds.is_lost(cursor):
                 raise log_read.CursorPruned
             return page
 
     def _prefill(self) -> None:
-        """The newest events into memory, for those who come back after a restart."""
+        """Load the newest events into memory for clients that reconnect after a restart."""
         with self._app.app_context(), read() as session:
             floor = max(log_read.floor(session), self.hub.cursor - PREFILL_EVENTS)
             page = log_read.read_after(session, floor, PREFILL_EVENTS)
@@ -209,7 +210,7 @@ class BackgroundServices:
             return log_read.head(session)
 
     def _recover(self) -> None:
-        """Pooled connections may still hold a file that was moved away. Those to a server are tried before each use."""
+        """Drop SQLite's pooled connections, which may hold a file that was moved away. Those to a server are pinged."""
         with self._app.app_context():
             if db.engine.dialect.name == "sqlite":
                 db.engine.dispose()
@@ -219,12 +220,12 @@ class BackgroundServices:
             with self._app.app_context():
                 call()
 
-        run.__qualname__ = name  # which the log tells
+        run.__qualname__ = name  # the name in log lines
         return run
 
 
 class Periodic:
-    """Runs something again and again; of a failure the log hears, rarely where it lasts, and the next turn comes."""
+    """Runs a task periodically. Failures are logged (throttled) and the task keeps running."""
 
     def __init__(self, interval_s: float, call: Callable[[], None]) -> None:
         self._interval_s, self._call = interval_s, call
@@ -245,13 +246,13 @@ class Periodic:
         while not self._stopping.wait(self._interval_s):
             try:
                 self._call()
-            except Exception as error:  # noqa: BLE001 -- whatever it is, it is told and the next turn comes
+            except Exception as error:  # noqa: BLE001 -- whatever failed, it is logged and the task keeps running
                 self._failure_log.record_failure(error)
             else:
                 self._failure_log.record_success()
 
 
 def get_background() -> BackgroundServices:
-    """The live half of the current application."""
+    """Return the background services of the current application."""
     found: BackgroundServices = current_app.extensions["beacon_live"]
     return found

@@ -46,18 +46,20 @@ def test_one_that_was_never_migrated_is_said_to_be_that_and_the_worker_starts_on
     live: BackgroundServices = app.extensions["beacon_live"]
     live.start_when_ready()
     (said,) = reasons(caplog)
-    assert said.startswith("the database answers and was never migrated; run beacon migrate")
+    assert said.startswith(
+        "this worker waits for its database: the database is reachable but was never migrated; run beacon migrate"
+    )
     assert database_part(app) == (503, "not migrated")
     with psycopg.connect(settings.database_url.replace("+psycopg", "")) as migrating:
         migrating.execute(f"SELECT pg_advisory_xact_lock({schema_version.MIGRATION_LOCK})".encode())
-        wait_for(lambda: "beacon migrate is at work" in reasons(caplog)[-1], "the worker to see who migrates")
+        wait_for(lambda: "beacon migrate is running" in reasons(caplog)[-1], "the worker to see who migrates")
         assert not live.started
     other = create_app(settings)
     database_upgrade.migrate_database(other, settings)
     stop(other)
     wait_for(lambda: live.started, "the worker to start")
     wait_for(lambda: database_part(app) == (200, "ok"), "readiness")
-    assert reasons(caplog)[-1] == "the database is back, this worker starts"
+    assert reasons(caplog)[-1] == "the database is usable, this worker starts"
 
 
 def test_one_that_cannot_be_reached_is_said_to_be_that(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -66,8 +68,8 @@ def test_one_that_cannot_be_reached_is_said_to_be_that(tmp_path: Path, caplog: p
     try:
         app.extensions["beacon_live"].start_when_ready()
         (said,) = reasons(caplog)
-        assert said.startswith("the database is unavailable (")
-        assert "see that it runs, and where BEACON_DATABASE_URL points" in said
+        assert said.startswith("this worker waits for its database: the database is unavailable (")
+        assert "check that it runs and that BEACON_DATABASE_URL is right" in said
         assert database_part(app) == (503, "unreachable")
     finally:
         stop(app)
