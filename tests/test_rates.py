@@ -95,7 +95,7 @@ def test_users_of_long_ago_take_no_memory() -> None:
     rate = UserRateLimit(5)
     for n in range(500):
         rate.hit(f"user-{n}")
-    storage = rate._made().storage
+    storage = rate._get_limiter().storage
     storage.expirations.update(dict.fromkeys(storage.expirations, 0.0))  # type: ignore[attr-defined]
     rate.hit("alice")
     wait_for(lambda: len(storage.storage) == 1, "the old counts to go")  # type: ignore[attr-defined]

@@ -34,19 +34,19 @@ def iter_values(body: bytes) -> Iterator[Any]:
     """
     text = body.decode(json.detect_encoding(body), "surrogatepass")
     start = _skip_blanks(text, 0)
-    end = yield from _members(text, start + 1) if text.startswith("[", start) else _single(text, start)
+    end = yield from _iter_members(text, start + 1) if text.startswith("[", start) else _iter_single(text, start)
     end = _skip_blanks(text, end)
     if end != len(text):
         raise json.JSONDecodeError("Extra data", text, end)
 
 
-def _single(text: str, at: int) -> Generator[Any, None, int]:
+def _iter_single(text: str, at: int) -> Generator[Any, None, int]:
     value, end = _ParserWindow(text).value(at, 0)
     yield value
     return end
 
 
-def _members(text: str, at: int) -> Generator[Any, None, int]:
+def _iter_members(text: str, at: int) -> Generator[Any, None, int]:
     """Yield the items from after the opening bracket; returns the position after the closing one."""
     window, place = _ParserWindow(text), 0
     at = _skip_blanks(text, at)
@@ -71,7 +71,7 @@ class _ParserWindow:
 
     def value(self, at: int, place: int) -> tuple[Any, int]:
         """Parse the value that begins at `at`; returns it and its end."""
-        self._show(at)
+        self._move_to(at)
         try:
             value, end = _DECODER.raw_decode(self._seen, at - self._base)
         except json.JSONDecodeError as error:
@@ -83,16 +83,16 @@ class _ParserWindow:
             raise EventTooLarge(place)
         return value, end
 
-    def _show(self, at: int) -> None:
-        if at + MAX_EVENT_CHARS >= self._base + len(self._seen) and not self._shows_the_end():
+    def _move_to(self, at: int) -> None:
+        if at + MAX_EVENT_CHARS >= self._base + len(self._seen) and not self._is_at_end():
             self._base, self._seen = at, self._text[at : at + _WINDOW_CHARS]
 
-    def _shows_the_end(self) -> bool:
+    def _is_at_end(self) -> bool:
         return self._base + len(self._seen) >= len(self._text)
 
     def _is_cut_off(self, error: json.JSONDecodeError) -> bool:
         """True if the parser failed at the window's edge, and not because of invalid JSON."""
-        if self._shows_the_end():
+        if self._is_at_end():
             return False
         at_edge = error.pos >= len(self._seen) - _PARSER_LOOKAHEAD_CHARS
         return at_edge or error.msg.startswith("Unterminated string")

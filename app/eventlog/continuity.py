@@ -1,4 +1,4 @@
-"""Detects a restored older database for one worker: before it serves, after a lost connection and while it reads."""
+"""Detects a restored older database: before a worker serves, after a lost connection and while it reads."""
 
 import logging
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class Continuity:
                 generation.current_generation(session).place is None
                 and generation.database_identity(session) is not None
             )
-            if not is_first and not _is_replaced(session, self._handed_out(cursor)):
+            if not is_first and not _is_replaced(session, self._known_fingerprints(cursor)):
                 return
         try:
             with write() as session:
@@ -95,7 +95,7 @@ class Continuity:
             log.warning("the event log may have been replaced, but the database is read-only: no new generation begun")
 
     def _begin_generation(self, session: Session, cursor: int | None) -> None:
-        handed_out = self._handed_out(cursor)
+        handed_out = self._known_fingerprints(cursor)
         if _is_replaced(session, handed_out):
             highest = max((one.head for one in handed_out), default=0)
             made = generation.begin_generation(session, highest)
@@ -113,7 +113,7 @@ class Continuity:
         # Before the commit, so that the next reader finds both or neither.
         self._write_mark(generation.take_fingerprint(session))
 
-    def _handed_out(self, cursor: int | None) -> list[LogFingerprint]:
+    def _known_fingerprints(self, cursor: int | None) -> list[LogFingerprint]:
         """All fingerprints known to this worker; the log must match each of them."""
         found = [one for one in (self._fingerprint, self._mark.read()) if one is not None]
         if self._fingerprint is not None and cursor is not None:

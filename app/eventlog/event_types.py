@@ -57,7 +57,7 @@ class Payload(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-class Finding(Payload):
+class FindingPayload(Payload):
     """A problem with certain jobs that a person should know about. `since`: when it was first seen.
 
     `count`: for `flapping`, how often the state came and went until this event; for other kinds the number of jobs, if
@@ -81,7 +81,7 @@ class DiscrepancyDetails(Payload):
     missing_job_ids: StrictNames
 
 
-class LastDiscrepancy(Payload):
+class LastDiscrepancyPayload(Payload):
     """The newest discrepancy of a service, open or closed."""
 
     at: Moment
@@ -118,9 +118,9 @@ class ReconciliationUpdate(Payload):
     checked_at: Moment
     as_of: Moment | None = None
     discrepancy_details: DiscrepancyDetails | None = None
-    findings: Annotated[list[Finding], Field(fail_fast=True)] | None = None
+    findings: Annotated[list[FindingPayload], Field(fail_fast=True)] | None = None
     last_verified_at: Moment | None = None
-    last_discrepancy: LastDiscrepancy | None = None
+    last_discrepancy: LastDiscrepancyPayload | None = None
     last_flapping: LastFlapping | None = None
     counts_only: list[str] | None = None
     counts_only_queues: list[str] | None = None

@@ -95,11 +95,11 @@ def begin_generation(session: Session, highest: int) -> EventGeneration:
     )
     session.add(made)
     session.flush()
-    _give_ids_above(session, base)
+    _advance_ids(session, base)
     return made
 
 
-def _give_ids_above(session: Session, base: int) -> None:
+def _advance_ids(session: Session, base: int) -> None:
     connection = session.connection()
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("SELECT setval(pg_get_serial_sequence('event', 'id'), :base)"), {"base": base})

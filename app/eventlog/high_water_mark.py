@@ -1,4 +1,4 @@
-"""Stores the highest id handed out in a file outside the database, so that a restored backup does not replace it."""
+"""Stores the highest id handed out in a file outside the database, which a restored backup does not replace."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Notifies the tail of commits. A lost notification costs at most a second, because the tail also reads by itself."""
+"""Notifies the tail of commits. A lost notification costs at most a second: the tail also reads by itself."""
 
 import os
 import sqlite3

@@ -1,4 +1,4 @@
-"""Deadlines for outgoing requests: the socket is shut down when the time is over, whatever the request waits for.
+"""Deadlines for outgoing requests: the socket is shut down when time is up, whatever the request waits for.
 
 One thread serves all deadlines, because a timer per request would cost as much as the request itself. It starts with
 the first deadline and ends when none is left.
@@ -21,7 +21,7 @@ class Deadline:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._twin: socket.socket | None = None
-        self._over = False
+        self._is_finished = False
         self.passed = False
 
     def watch(self, connected: socket.socket | None) -> None:
@@ -36,7 +36,7 @@ class Deadline:
 
     @property
     def is_over(self) -> bool:
-        return self._over
+        return self._is_finished
 
     def __enter__(self) -> "Deadline":
         _deadline_thread.add(self)
@@ -45,13 +45,13 @@ class Deadline:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         # After this the connection may be reused for the next request, so it must not be shut down any more.
         with self._lock:
-            self._over = True
+            self._is_finished = True
         self._socket = None
         self._close_twin()
 
     def cut(self) -> None:
         with self._lock:
-            if self._over:
+            if self._is_finished:
                 return
             self.passed = True
             if self._socket is not None:
@@ -69,18 +69,18 @@ class _DeadlineThread:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._due: list[tuple[float, int, Deadline]] = []
+        self._heap: list[tuple[float, int, Deadline]] = []
         self._numbers = itertools.count()
-        self._runs = False
+        self._is_running = False
 
     def add(self, deadline: Deadline) -> None:
         with self._changed:
             entry = (deadline.at, next(self._numbers), deadline)
-            heapq.heappush(self._due, entry)
-            if not self._runs:
-                self._runs = True
+            heapq.heappush(self._heap, entry)
+            if not self._is_running:
+                self._is_running = True
                 threading.Thread(target=self._run, name="beacon-deadlines", daemon=True).start()
-            elif self._due[0] is entry:
+            elif self._heap[0] is entry:
                 self._changed.notify()
 
     def _run(self) -> None:
@@ -91,14 +91,14 @@ class _DeadlineThread:
         """Wait for the next deadline that passes; None if there is none left."""
         with self._changed:
             while True:
-                while self._due and self._due[0][2].is_over:
-                    heapq.heappop(self._due)
-                if not self._due:
-                    self._runs = False
+                while self._heap and self._heap[0][2].is_over:
+                    heapq.heappop(self._heap)
+                if not self._heap:
+                    self._is_running = False
                     return None
-                left = self._due[0][0] - time.monotonic()
+                left = self._heap[0][0] - time.monotonic()
                 if left <= 0:
-                    return heapq.heappop(self._due)[2]
+                    return heapq.heappop(self._heap)[2]
                 self._changed.wait(left)
 
 

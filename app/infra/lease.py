@@ -97,7 +97,7 @@ class Lease:
         self._claim = None
 
     def claim(self) -> LeaseClaim:
-        """Return the claim for work of several transactions, which must not end under a later one. Raises `LeaseLost`."""
+        """Return the claim, for work that must not be finished under a later one. Raises `LeaseLost`."""
         claim = self._claim
         if claim is None:
             raise LeaseLost(f"{self.holder} does not hold the lease {self.name}")

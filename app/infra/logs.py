@@ -1,4 +1,4 @@
-"""Configures logging (`time level logger message key=value`), logs stream events, and throttles repeated failures."""
+"""Configures logging (`time level logger message key=value`), logs stream events and throttles failures."""
 
 import logging
 import os
@@ -49,27 +49,27 @@ class FailureLog:
     def __init__(self, logger: logging.Logger, what: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._log, self._what, self._clock = logger, what, clock
         # The kind of failure that was logged last; "" means no failure, as at the start.
-        self._told = ""
-        self._at = float("-inf")
+        self._last_logged = ""
+        self._logged_at = float("-inf")
 
     def record_failure(self, error: Exception) -> None:
         kind = type(error).__name__
-        is_new = kind != self._told
-        if not self._may_tell(MIN_LOG_INTERVAL_S if is_new else REPEAT_INTERVAL_S):
+        is_new = kind != self._last_logged
+        if not self._may_log(MIN_LOG_INTERVAL_S if is_new else REPEAT_INTERVAL_S):
             return
         if is_new:
             self._log.error("%s failed and will be retried", self._what, exc_info=error)
         else:
             self._log.error("%s still fails: %s", self._what, kind)
-        self._tells(kind)
+        self._note_logged(kind)
 
     def record_success(self) -> None:
-        if self._told and self._may_tell(MIN_LOG_INTERVAL_S):
+        if self._last_logged and self._may_log(MIN_LOG_INTERVAL_S):
             self._log.warning("%s works again", self._what)
-            self._tells("")
+            self._note_logged("")
 
-    def _may_tell(self, after_s: float) -> bool:
-        return self._clock() - self._at >= after_s
+    def _may_log(self, after_s: float) -> bool:
+        return self._clock() - self._logged_at >= after_s
 
-    def _tells(self, kind: str) -> None:
-        self._told, self._at = kind, self._clock()
+    def _note_logged(self, kind: str) -> None:
+        self._last_logged, self._logged_at = kind, self._clock()

@@ -21,22 +21,22 @@ class UserRateLimit:
     def __init__(self, per_second: int, what: str = "requests", setting: str = "") -> None:
         self.per_second, self._what, self._setting = per_second, what, setting
         self._item = RateLimitItemPerSecond(per_second)
-        self._making = threading.Lock()
+        self._lock = threading.Lock()
         self._limiter: SlidingWindowCounterRateLimiter | None = None
 
     def hit(self, user: str) -> None:
         """Count one hit. Above the limit it raises `Problem` 429 with reason `rate` and does not count the hit."""
-        if not self._made().hit(self._item, user):
-            raise self._refusal()
+        if not self._get_limiter().hit(self._item, user):
+            raise self._build_problem()
 
-    def _made(self) -> SlidingWindowCounterRateLimiter:
+    def _get_limiter(self) -> SlidingWindowCounterRateLimiter:
         """Create the limiter at the first hit: its storage starts a timer, and building an app must start nothing."""
-        with self._making:
+        with self._lock:
             if self._limiter is None:
                 self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
             return self._limiter
 
-    def _refusal(self) -> Problem:
+    def _build_problem(self) -> Problem:
         by = f" ({self._setting})" if self._setting else ""
         detail = (
             f"At most {self.per_second} {self._what} a second are allowed on one worker{by}. "

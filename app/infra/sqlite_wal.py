@@ -41,8 +41,8 @@ class WalMonitor:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._whole_at = time.monotonic()
-        self._is_told = False
+        self._complete_at = time.monotonic()
+        self._is_logged = False
         self.state = WalState(0, 0.0)
 
     def checkpoint(self) -> None:
@@ -50,18 +50,18 @@ class WalMonitor:
         pending = run_in_thread(run_checkpoint, self._path)
         now = time.monotonic()
         if pending == 0:
-            self._whole_at = now
-        self.state = WalState(wal_size(self._path), now - self._whole_at if pending else 0.0, pending)
-        self._tell()
+            self._complete_at = now
+        self.state = WalState(wal_size(self._path), now - self._complete_at if pending else 0.0, pending)
+        self._log_change()
 
-    def _tell(self) -> None:
-        if self.state.is_stuck and not self._is_told:
+    def _log_change(self) -> None:
+        if self.state.is_stuck and not self._is_logged:
             log.warning(
                 "the database's write-ahead log cannot be checkpointed: %s", describe_stuck(self._path, self.state)
             )
-        elif self._is_told and not self.state.is_stuck:
+        elif self._is_logged and not self.state.is_stuck:
             log.warning("the database's write-ahead log is checkpointed again, size=%s bytes", self.state.size)
-        self._is_told = self.state.is_stuck
+        self._is_logged = self.state.is_stuck
 
 
 def wal_size(path: str) -> int:

@@ -1,4 +1,4 @@
-"""Streams CSV and NDJSON exports with constant memory, and escapes cells that a spreadsheet would run as formulas."""
+"""Streams CSV and NDJSON exports with constant memory, and escapes cells that a spreadsheet would run."""
 
 import csv
 import io

@@ -6,7 +6,13 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from app.eventlog.event_types import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
+from app.eventlog.event_types import (
+    DiscrepancyDetails,
+    FindingKind,
+    FindingPayload,
+    LastDiscrepancyPayload,
+    ReconciliationUpdate,
+)
 from app.reconciliation.types import NOTHING_ABOUT, About, Abouts, Breathe, Item, Loss, in_order, no_pause, slices
 from app.sources.protocol import Job, Look
 
@@ -90,7 +96,7 @@ def about_kept(told: ReconciliationUpdate | None) -> Abouts:
 
 def as_findings(
     found: Found, told: ReconciliationUpdate | None, now: datetime, about: Abouts = NOTHING_ABOUT
-) -> tuple[Finding, ...]:
+) -> tuple[FindingPayload, ...]:
     """For the payload; a kind that was told of before keeps its `since`, unless that is known better."""
     since = {finding.kind: finding.since for finding in (told.findings if told else None) or []}
     return tuple(
@@ -98,11 +104,11 @@ def as_findings(
     )
 
 
-def _finding(kind: FindingKind, ids: Sequence[str], since: datetime, about: About) -> Finding:
+def _finding(kind: FindingKind, ids: Sequence[str], since: datetime, about: About) -> FindingPayload:
     named = bounded_ids(ids)
     total = len(ids) if len(named) < len(ids) else 0
     count = about.number or total or None
-    return Finding(
+    return FindingPayload(
         kind=kind,
         job_ids=named,
         since=about.since or since,
@@ -128,14 +134,14 @@ def details_of(found: Found, present: int) -> DiscrepancyDetails | None:
 
 def last_discrepancy(
     told: ReconciliationUpdate | None, status: str, missing: Sequence[str], now: datetime
-) -> LastDiscrepancy | None:
+) -> LastDiscrepancyPayload | None:
     """The newest discrepancy after this verdict; one that goes on keeps every id it ever named."""
     last = told.last_discrepancy if told else None
     is_open = last is not None and last.closed_at is None
     if status == "discrepancy":
         named = list(last.missing_job_ids) if last and is_open else []
         ids = bounded_ids(_once(chain(named, missing)))
-        return LastDiscrepancy(at=last.at if last and is_open else now, missing_job_ids=ids)
+        return LastDiscrepancyPayload(at=last.at if last and is_open else now, missing_job_ids=ids)
     if status == "verified" and last and is_open:
         return last.model_copy(update={"closed_at": now})
     return last
@@ -192,12 +198,12 @@ def _once(ids: Iterable[str]) -> Iterator[str]:
             yield job_id
 
 
-def same(findings: Iterable[Finding], told: ReconciliationUpdate | None) -> bool:
+def same(findings: Iterable[FindingPayload], told: ReconciliationUpdate | None) -> bool:
     """Whether the newest event named the same kinds, ids and numbers; how often a state comes and goes is no news."""
     return _told_of(findings) == _told_of((told.findings if told else None) or ())
 
 
-def _told_of(findings: Iterable[Finding]) -> dict[str, tuple[Any, ...]]:
+def _told_of(findings: Iterable[FindingPayload]) -> dict[str, tuple[Any, ...]]:
     return {
         one.kind: (one.job_ids, None if one.kind == "flapping" else one.count, one.note, one.queues) for one in findings
     }

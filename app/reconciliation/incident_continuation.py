@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.eventlog.event_types import Finding, ReconciliationUpdate
+from app.eventlog.event_types import FindingPayload, ReconciliationUpdate
 from app.reconciliation.models import DiscrepancyEvent
 from app.reconciliation.types import Verdict
 
@@ -31,6 +31,6 @@ def goes_on(told: ReconciliationUpdate, verdict: Verdict) -> bool:
     return verdict.status == told.status == "stale"
 
 
-def _named(findings: Iterable[Finding]) -> set[tuple[str, str]]:
+def _named(findings: Iterable[FindingPayload]) -> set[tuple[str, str]]:
     wrong = [finding for finding in findings if finding.kind not in _NO_DISCREPANCY]
     return {(finding.kind, job_id) for finding in wrong for job_id in finding.job_ids or (_NO_JOBS,)}

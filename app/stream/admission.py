@@ -56,9 +56,9 @@ class Admission:
         self._changed, self._stopping = threading.Event(), threading.Event()
         self._flushing = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._away = False
-        self._others = False
-        self._look_for_others_at = 0.0
+        self._is_database_away = False
+        self._cached_has_others = False
+        self._check_others_at = 0.0
         self.worker = ""
 
     @property
@@ -88,7 +88,7 @@ class Admission:
                 if self._counter.has_written_rows:
                     self._store.remove_worker(self.worker)
             except DATABASE_ERRORS as error:
-                self._missed(error)
+                self._note_database_error(error)
             self._store.close()
 
     def admit(self, user: str) -> StreamSlot:
@@ -102,15 +102,15 @@ class Admission:
         deadline = time.monotonic() + MAX_RECHECK_S
         while True:
             if self._counter.total >= self.capacity:
-                raise self._full()
-            refusal = self._take(user)
+                raise self._full_problem()
+            refusal = self._try_acquire(user)
             if refusal is None:
                 self._changed.set()
                 return StreamSlot(self, user)
             if refusal == "full":
-                raise self._full()
+                raise self._full_problem()
             if time.monotonic() >= deadline or self._stopping.wait(RECHECK_INTERVAL_S):
-                raise self._over_cap()
+                raise self._over_cap_problem()
 
     def release_slot(self, user: str) -> None:
         """Called by `StreamSlot.release`, once for each slot."""
@@ -130,12 +130,12 @@ class Admission:
         try:
             granted = self._store.save(self.worker, update)
         except Exception as error:  # noqa: BLE001 -- whatever failed, this worker must keep renewing its rows
-            self._missed(error)
+            self._note_database_error(error)
             self._counter.roll_back(update)
             self._changed.set()
         else:
             self._counter.confirm(update, now, granted)
-            self._answered()
+            self._note_recovery()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -144,10 +144,10 @@ class Admission:
             self.flush()
             self._stopping.wait(FLUSH_EVERY_S)
 
-    def _take(self, user: str) -> SlotRefusal | None:
+    def _try_acquire(self, user: str) -> SlotRefusal | None:
         """Count one more stream of `user` if there is room. The database decides if it is shared and reachable."""
         cap = self._settings.max_streams_per_user
-        if not self._away and self._is_shared():
+        if not self._is_database_away and self._is_shared():
             ask = self._counter.request(user, self.capacity, cap)
             with self._flushing:
                 # The previous holder of the lock may have flushed this request as well.
@@ -157,55 +157,53 @@ class Admission:
                 return None
             if ask.answer == "full" or ask.answer == "user-cap":
                 return ask.answer
-        return self._counter.acquire(user, self.capacity, cap - self._elsewhere(user))
+        return self._counter.acquire(user, self.capacity, cap - self._count_elsewhere(user))
 
     def _is_shared(self) -> bool:
         """True if another worker may be admitting the same user."""
         return self._settings.workers > 1 or not self._settings.is_sqlite or self._has_others()
 
-    def _elsewhere(self, user: str) -> int:
+    def _count_elsewhere(self, user: str) -> int:
         """The user's streams on other workers; 0 if this worker's count already decides or the database is down."""
         if self._counter.count_for(user) >= self._settings.max_streams_per_user or not self._has_others():
             return 0
         try:
             return self._store.count_elsewhere(self.worker, user)
         except DATABASE_ERRORS as error:
-            self._missed(error)
+            self._note_database_error(error)
             return 0
 
     def _has_others(self) -> bool:
         """True if another worker has streams. Queried at most twice a second, so a lone worker's streams cost none."""
         now = time.monotonic()
-        if now < self._look_for_others_at:
-            return self._others
+        if now < self._check_others_at:
+            return self._cached_has_others
         try:
-            self._others = self._store.has_others(self.worker)
+            self._cached_has_others = self._store.has_others(self.worker)
         except DATABASE_ERRORS as error:
-            self._missed(error)
+            self._note_database_error(error)
             return False
-        self._look_for_others_at = now + OTHER_WORKERS_CACHE_S
-        return self._others
+        self._check_others_at = now + OTHER_WORKERS_CACHE_S
+        return self._cached_has_others
 
-    def _missed(self, error: Exception) -> None:
-        if not self._away:
+    def _note_database_error(self, error: Exception) -> None:
+        if not self._is_database_away:
             lines = str(error).splitlines() or [type(error).__name__]
             log.warning(
                 "the database does not answer, stream limits are per worker: worker=%s: %s", self.worker, lines[0]
             )
-        self._away = True
+        self._is_database_away = True
 
-    def _answered(self) -> None:
-        if self._away:
+    def _note_recovery(self) -> None:
+        if self._is_database_away:
             log.warning("stream limits are shared between workers again: worker=%s", self.worker)
-        self._away = False
+        self._is_database_away = False
 
-    def _full(self) -> Problem:
-        detail = (
-            f"This worker has {self.streams} open streams and accepts no more. Wait as long as Retry-After says."
-        )
+    def _full_problem(self) -> Problem:
+        detail = f"This worker has {self.streams} open streams and accepts no more. Wait as long as Retry-After says."
         return Problem(503, "Full", detail, headers=build_retry_after(3, 10), reason="full")
 
-    def _over_cap(self) -> Problem:
+    def _over_cap_problem(self) -> Problem:
         detail = (
             f"You have {self._settings.max_streams_per_user} streams open, the maximum for one user "
             "(BEACON_MAX_STREAMS_PER_USER). Close a tab or a program that holds one, then connect again."

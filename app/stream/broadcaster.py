@@ -47,10 +47,10 @@ class Broadcaster:
                 self._restarts, self._sent = self._hub.restarts, self._hub.ring.floor
             after, self._sent = self._sent, self._hub.cursor
             try:
-                self._round(after, self._sent)
+                self._run_round(after, self._sent)
             except Exception:
                 log.exception("broadcast of ids %s to %s failed; subscribers will read the log", after, self._sent)
-                self._put_behind(self._sent)
+                self._mark_lagging_below(self._sent)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -58,15 +58,15 @@ class Broadcaster:
             self._hub.has_news.clear()
             self.send()
 
-    def _round(self, after: int, upto: int) -> None:
+    def _run_round(self, after: int, upto: int) -> None:
         ring = self._hub.ring
         entries = [entry for entry in ring.after(after) if entry.event.id <= upto]
         if after < ring.floor:
             # More events arrived at once than the ring buffer holds, or this is the first round.
-            self._put_behind(ring.floor)
+            self._mark_lagging_below(ring.floor)
         _BroadcastRound(self._hub, entries, after, upto).run()
 
-    def _put_behind(self, floor: int) -> None:
+    def _mark_lagging_below(self, floor: int) -> None:
         for subscriber in self._hub.snapshot():
             if subscriber.live and subscriber.cursor < floor:
                 subscriber.mark_lagging()
@@ -90,30 +90,30 @@ class _BroadcastRound:
                 continue
             # The usual case first and without a call: the subscriber is up to date and its bytes exist.
             alike = made.get(subscriber.encoding) if self._is_for_everyone and subscriber.cursor == after else None
-            for chunk in alike or self._for(subscriber):
+            for chunk in alike or self._chunks_for(subscriber):
                 if not subscriber.push(chunk):
                     break
                 deliveries += chunk.events
             if not place % SENDS_PER_CLOCK_CHECK and self._pace.is_over():
-                self._note(deliveries)
+                self._count_deliveries(deliveries)
                 deliveries = 0
                 self._pace.pause()
-        self._note(deliveries)
+        self._count_deliveries(deliveries)
 
-    def _for(self, subscriber: Subscriber) -> Iterable[Chunk]:
+    def _chunks_for(self, subscriber: Subscriber) -> Iterable[Chunk]:
         if subscriber.cursor < self._after:
             subscriber.mark_lagging()
             return ()
         if subscriber.cursor > self._after:
             # The subscriber went live in the middle of this round's range.
             entries = [entry for entry in self._entries if entry.event.id > subscriber.cursor]
-            return list(self._join(entries, subscriber.encoding, subscriber.audiences, subscriber.cursor))
+            return list(self._join_entries(entries, subscriber.encoding, subscriber.audiences, subscriber.cursor))
         if self._is_for_everyone:
-            return self._shared(subscriber.encoding, subscriber.encoding, _ONLY_EVERYONE)
+            return self._get_shared_chunks(subscriber.encoding, subscriber.encoding, _ONLY_EVERYONE)
         audiences = self._audiences & subscriber.audiences
-        return self._shared((subscriber.encoding, audiences), subscriber.encoding, audiences)
+        return self._get_shared_chunks((subscriber.encoding, audiences), subscriber.encoding, audiences)
 
-    def _shared(
+    def _get_shared_chunks(
         self,
         key: SharedEncoding | tuple[SharedEncoding, frozenset[str]],
         encoding: SharedEncoding,
@@ -121,15 +121,15 @@ class _BroadcastRound:
     ) -> Iterable[Chunk]:
         made = self._made.get(key)
         if made is None:
-            made = self._made[key] = list(self._join(self._entries, encoding, audiences, self._after))
+            made = self._made[key] = list(self._join_entries(self._entries, encoding, audiences, self._after))
         return made
 
-    def _join(
+    def _join_entries(
         self, entries: Iterable[BufferedEvent], encoding: SharedEncoding, audiences: Collection[str], after: int
     ) -> Iterable[Chunk]:
         return join_chunks(entries, encoding, audiences, after, self._upto, self._pace)
 
-    def _note(self, deliveries: int) -> None:
+    def _count_deliveries(self, deliveries: int) -> None:
         """Count deliveries. Events sent together are counted with the mean of their lags."""
         if deliveries:
             mean = sum(entry.appended_at for entry in self._entries) / len(self._entries)

@@ -50,7 +50,7 @@ class CatchUp:
         while (wire := self._waiting.get()) is not None:
             wire.is_queued = False
             try:
-                self._turn(wire)
+                self._serve(wire)
             except LogUnavailable:
                 time.sleep(RETRY_S)
                 self.add(wire)
@@ -58,7 +58,7 @@ class CatchUp:
                 log.exception("catch-up of a stream failed: user=%s after=%s", wire.reader.viewer.name, wire.cursor)
                 wire.end("error")
 
-    def _turn(self, wire: SocketSubscriber) -> None:
+    def _serve(self, wire: SocketSubscriber) -> None:
         for _ in range(CHUNKS_PER_TURN):
             self._pace()
             if not wire.can_send() or wire.live:

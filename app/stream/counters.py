@@ -1,4 +1,4 @@
-"""Stream counters of this worker as plain numbers: incrementing takes nanoseconds; metrics read them every second."""
+"""Stream counters of a worker as plain numbers: an increment takes nanoseconds; metrics read them every second."""
 
 from bisect import bisect_left
 from collections import Counter

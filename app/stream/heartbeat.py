@@ -1,4 +1,4 @@
-"""Sends heartbeats spread over their interval, ends streams that are slow or too old, and measures the loop's lag."""
+"""Sends heartbeats spread over their interval, ends slow or old streams, and measures the event loop's lag."""
 
 import logging
 import random
@@ -26,7 +26,7 @@ class Heartbeats:
         slots = max(1, round(heartbeat_s / WHEEL_TICK_S))
         self._tick_s = heartbeat_s / slots
         self._slots: list[dict[SocketSubscriber, None]] = [{} for _ in range(slots)]
-        self._turn = 0
+        self._current_slot = 0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._lag_since = time.monotonic()
@@ -58,42 +58,42 @@ class Heartbeats:
             self._note_lag(now, now - due)
             due = max(due, now - self._tick_s)  # after a long pause: continue, do not send the missed heartbeats
             try:
-                self._beat()
+                self._send_heartbeats()
                 if now >= swept + SWEEP_INTERVAL_S:
                     swept = now
-                    self._sweep(now)
+                    self._check_all_timeouts(now)
             except Exception:
                 log.exception("heartbeat round failed; the next one runs in %.1f s", self._tick_s)
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         """Send one slot's heartbeats: the same bytes to all of its subscribers."""
-        self._turn = (self._turn + 1) % len(self._slots)
-        slot = self._slots[self._turn]
+        self._current_slot = (self._current_slot + 1) % len(self._slots)
+        slot = self._slots[self._current_slot]
         if not slot:
             return
-        frame, pace = self._frame(), TimeSlice()
+        frame, pace = self._build_frame(), TimeSlice()
         for wire in list(slot):
             if wire.close_reason is None:
                 wire.send_control(frame)
             if pace.is_over():
                 pace.pause()
-                frame = self._frame()  # events sent during the pause must not lie above the head in this frame
+                frame = self._build_frame()  # events sent during the pause must not lie above the head in this frame
 
-    def _frame(self) -> bytes:
+    def _build_frame(self) -> bytes:
         return control.heartbeat_frame(self._hub.cursor, degraded=self._is_degraded())
 
-    def _sweep(self, now: float) -> None:
+    def _check_all_timeouts(self, now: float) -> None:
         pace = TimeSlice()
         for slot in self._slots:
             for wire in list(slot):
                 try:
-                    self._look_at(wire, now)
+                    self._check_timeouts(wire, now)
                 except Exception:  # the other streams' timeouts still have to be checked
                     log.exception("checking a stream's timeouts failed: user=%s", wire.reader.viewer.name)
             pace()
         self._hub.check_flags()
 
-    def _look_at(self, wire: SocketSubscriber, now: float) -> None:
+    def _check_timeouts(self, wire: SocketSubscriber, now: float) -> None:
         if wire.blocked_since is not None:
             wire.note_progress(now)
         if wire.close_reason is not None:

@@ -70,7 +70,7 @@ class PresenceStore:
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._app = app
-        self._own = _ThreadConnection(settings.database_url) if settings.is_sqlite else None
+        self._thread_connection = _ThreadConnection(settings.database_url) if settings.is_sqlite else None
         with app.app_context():
             now = now_epoch()
         self._elsewhere, self._others = _select_elsewhere(now), _select_others(now)
@@ -99,12 +99,12 @@ class PresenceStore:
 
     def close(self) -> None:
         """Close the connection; the next write opens a new one."""
-        if self._own is not None:
-            concurrency.run_in_thread(self._own.close)
+        if self._thread_connection is not None:
+            concurrency.run_in_thread(self._thread_connection.close)
 
     def _write(self, work: Callable[[Connection], T]) -> T:
-        if self._own is not None:
-            done: T | SQLAlchemyError = concurrency.run_in_thread(self._own.transact, work)
+        if self._thread_connection is not None:
+            done: T | SQLAlchemyError = concurrency.run_in_thread(self._thread_connection.transact, work)
             if isinstance(done, SQLAlchemyError):
                 raise done
             return done
@@ -130,7 +130,7 @@ class _RowWriter:
     def save(self, connection: Connection, worker: str, update: PresenceUpdate) -> Mapping[str, int]:
         granted = self._grant(connection, worker, update.claims) if update.claims else {}
         grown = {user: update.claims[user].has + more for user, more in granted.items() if more}
-        self._change(connection, worker, {**update.changes, **grown})
+        self._upsert_counts(connection, worker, {**update.changes, **grown})
         if update.renew is not None:
             self._renew(connection, worker, {**update.renew, **grown})
         if update.sweep:
@@ -149,7 +149,7 @@ class _RowWriter:
         room = {user: self._cap - claim.has - others.get(user, 0) for user, claim in claims.items()}
         return {user: max(0, min(claim.wants, room[user])) for user, claim in claims.items()}
 
-    def _change(self, connection: Connection, worker: str, counts: Mapping[str, int]) -> None:
+    def _upsert_counts(self, connection: Connection, worker: str, counts: Mapping[str, int]) -> None:
         if counts:
             connection.execute(self._upsert, {"of_worker": worker, "pairs": json.dumps(dict(counts))})
         if 0 in counts.values():
@@ -159,7 +159,7 @@ class _RowWriter:
         """Renew all rows. If they were swept because this worker was frozen for a minute, write all of them again."""
         if connection.execute(self._renewal, {"of_worker": worker}).rowcount != len(counts):
             self.forget(connection, worker)
-            self._change(connection, worker, counts)
+            self._upsert_counts(connection, worker, counts)
 
 
 # Takes the locks in ascending order, as `_lock_ids` returns them, so that two transactions cannot deadlock.
@@ -232,7 +232,7 @@ class _ThreadConnection:
     def transact(self, work: Callable[[Connection], T]) -> T | SQLAlchemyError:
         """Run `work` in a transaction. Errors are returned: gevent prints a traceback of what its threads raise."""
         try:
-            connection = self._opened()
+            connection = self._get_connection()
             with connection.begin():
                 return work(connection)
         except SQLAlchemyError as error:
@@ -244,7 +244,7 @@ class _ThreadConnection:
         if connection is not None:
             connection.close()
 
-    def _opened(self) -> Connection:
+    def _get_connection(self) -> Connection:
         file = _file_identity(self._path)
         if file != self._file:
             # The open connection would keep writing to the file that was moved away.

@@ -1,4 +1,4 @@
-"""Reads what a subscriber has missed, in chunks: from the ring buffer if it reaches back far enough, else the log."""
+"""Reads what a subscriber has missed in chunks, from the ring buffer if it reaches back far enough or the log."""
 
 import logging
 from collections.abc import Callable, Collection, Sequence
@@ -40,7 +40,7 @@ class Replay:
         """
         cursor = subscriber.cursor  # it may move during the read
         try:
-            entries, upto = self._look(subscriber, cursor)
+            entries, upto = self._read_entries(subscriber, cursor)
         except CursorPruned:
             subscriber.close("drain")
             return Chunk(b"", cursor, cursor, 0)
@@ -49,17 +49,17 @@ class Replay:
             return Chunk(b"", cursor, cursor, 0)
         return next(iter(join_chunks(entries, subscriber.encoding, subscriber.audiences, cursor, upto, TimeSlice())))
 
-    def _look(self, subscriber: Subscriber, cursor: int) -> tuple[Sequence[BufferedEvent], int]:
+    def _read_entries(self, subscriber: Subscriber, cursor: int) -> tuple[Sequence[BufferedEvent], int]:
         # The order matters: on native threads the tail may advance between any two of these.
         head = self._hub.cursor
         entries = self._hub.ring.after(cursor, MAX_ENTRIES_PER_CHUNK)
         if cursor >= self._hub.ring.floor:
             last = entries[-1].event.id if entries else cursor
             return entries, last if len(entries) == MAX_ENTRIES_PER_CHUNK else max(last, head)
-        page = self._read(cursor, {*subscriber.audiences, CONTROL})
+        page = self._read_from_log(cursor, {*subscriber.audiences, CONTROL})
         return [BufferedEvent(event) for event in page.events], max(page.cursor, cursor)
 
-    def _read(self, cursor: int, audiences: Collection[str]) -> EventPage:
+    def _read_from_log(self, cursor: int, audiences: Collection[str]) -> EventPage:
         try:
             page = self._read_log(cursor, audiences)
         except CursorPruned:

@@ -77,11 +77,11 @@ class RingBuffer:
                 if event.id <= ring_floor:
                     self.add(event)
             for entry in newer:
-                self._keep(entry)
+                self._append(entry)
 
     def add(self, event: Event) -> None:
         """Append the next event, in order."""
-        self._keep(BufferedEvent(event))
+        self._append(BufferedEvent(event))
 
     def after(self, cursor: int, limit: int | None = None) -> Sequence[BufferedEvent]:
         """Entries above `cursor`, oldest first. Complete only if `cursor` is not below `floor`, checked afterwards."""
@@ -89,7 +89,7 @@ class RingBuffer:
             start = bisect_right(self._ids, cursor, self._first)
             return self._entries[start:] if limit is None else self._entries[start : start + limit]
 
-    def _keep(self, entry: BufferedEvent) -> None:
+    def _append(self, entry: BufferedEvent) -> None:
         with self._lock:
             self._entries.append(entry)
             self._ids.append(entry.event.id)

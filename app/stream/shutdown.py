@@ -25,13 +25,13 @@ class GracefulShutdown:
         self._hub.draining = True
         counters.draining, counters.drain_left = 1, len(self._hub)
         self._sleep(min(READINESS_NOTICE_S, self._drain_s / 10))
-        self._say_goodbye()
+        self._close_streams()
         while len(self._hub) and time.monotonic() < ends:
             counters.drain_left = len(self._hub)
             self._sleep(CHECK_INTERVAL_S)
         counters.drain_left = len(self._hub)
 
-    def _say_goodbye(self) -> None:
+    def _close_streams(self) -> None:
         subscribers = self._hub.snapshot()
         random.shuffle(subscribers)
         spread_s = min(self._drain_s / 2, len(subscribers) / CLOSES_PER_S)

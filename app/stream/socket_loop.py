@@ -1,4 +1,4 @@
-"""Watches all handed-off sockets of this worker with one `epoll`: closed peers, and sockets that are writable again."""
+"""Watches all handed-off sockets of a worker with one `epoll`, for closed peers and for writable sockets."""
 
 import logging
 import select
@@ -76,13 +76,13 @@ class SocketLoop:
         self._hub.add(wire, opening)
         self._heartbeats.add(wire)
         try:
-            self._begin(wire, head, opening)
+            self._send_first_frames(wire, head, opening)
         except Exception:
             wire.end("error")
             raise
         return wire
 
-    def _begin(self, wire: SocketSubscriber, head: bytes, opening: Opening) -> None:
+    def _send_first_frames(self, wire: SocketSubscriber, head: bytes, opening: Opening) -> None:
         wire.begin(head, opening.frames())
         self._hub.check_admission(wire, opening)
         # If even these bytes were not all sent, it catches up once its socket drains.
@@ -112,12 +112,12 @@ class SocketLoop:
         try:
             while not self._stopping.is_set():
                 get_hub().wait(watcher)
-                self._look()
+                self._poll()
         finally:
             watcher.stop()
             watcher.close()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         pace = TimeSlice()
         for fd, events in self._epoll.poll(0, _MAX_EVENTS_PER_POLL):
             wire = self._subscribers.get(fd)

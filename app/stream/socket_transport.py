@@ -135,12 +135,12 @@ class SocketSubscriber(Subscriber):
 
     def begin(self, head: bytes, frames: bytes) -> None:
         """Send the response head and the stream's first frames in one segment."""
-        self._send_or_block(head + self._framed(frames))
+        self._send_or_block(head + self._add_http_chunk(frames))
 
     def send_control(self, frame: bytes) -> None:
         """Send a control frame. It is skipped while the socket is blocked, because a chunk is then only partly sent."""
         if self.blocked_since is None:
-            self._send_or_block(self._framed(frame))
+            self._send_or_block(self._add_http_chunk(frame))
 
     def _send_or_block(self, data: bytes) -> None:
         sent = self._send(data)
@@ -148,7 +148,7 @@ class SocketSubscriber(Subscriber):
             self._rest = memoryview(data)[sent:]
             self._mark_blocked()
 
-    def _framed(self, frames: bytes) -> bytes:
+    def _add_http_chunk(self, frames: bytes) -> bytes:
         return http_chunk(frames) if self.encoding.in_http_chunks else frames
 
     def close(self, reason: CloseReason) -> None:
@@ -166,7 +166,7 @@ class SocketSubscriber(Subscriber):
         """Send the kept rest and `bye`, then close. Bytes that the kernel does not accept now are lost."""
         rest, self._rest = self._rest, None
         last = LAST_HTTP_CHUNK if self.encoding.in_http_chunks else b""
-        self._send(bytes(rest or b"") + self._framed(control.bye_frame(self.close_reason)) + last)
+        self._send(bytes(rest or b"") + self._add_http_chunk(control.bye_frame(self.close_reason)) + last)
         self.end(self.close_reason or "error")
 
     def end(self, reason: str) -> None:

@@ -56,9 +56,9 @@ class StreamCounter:
     def acquire(self, user: str, most: int, most_of_user: int) -> SlotRefusal | None:
         """Count one more stream of `user`, or return which of the two limits is reached."""
         with self._lock:
-            refusal = self._refusal(user, most, most_of_user)
+            refusal = self._find_refusal(user, most, most_of_user)
             if refusal is None:
-                self._add(user, 1)
+                self._change_count(user, 1)
         return refusal
 
     def request(self, user: str, most: int, most_of_user: int) -> SlotRequest:
@@ -66,7 +66,7 @@ class StreamCounter:
         sets the answer."""
         ask = SlotRequest(user)
         with self._lock:
-            ask.answer = self._refusal(user, most, most_of_user)
+            ask.answer = self._find_refusal(user, most, most_of_user)
             if ask.answer is None:
                 self._requested.append(ask)
         return ask
@@ -74,7 +74,7 @@ class StreamCounter:
     def release(self, user: str) -> None:
         """Count one stream less. Call it once for each stream that was acquired or granted."""
         with self._lock:
-            self._add(user, -1)
+            self._change_count(user, -1)
 
     def next_update(self, now: float) -> PresenceUpdate | None:
         """Return what to write at `now` (monotonic seconds); None if there is nothing, above all without streams.
@@ -104,7 +104,7 @@ class StreamCounter:
             self._written.update({user: update.claims[user].has + more for user, more in granted.items() if more})
             for user in [user for user in update.changes if not self._written[user]]:
                 del self._written[user]
-            self._answer(granted)
+            self._answer_requests(granted)
             if update.renew is not None:
                 self._renew_at = now + RENEW_EVERY_S
             if update.sweep:
@@ -121,24 +121,24 @@ class StreamCounter:
                 ask.answer = "unknown"
             self._deciding, self._requested = [], []
 
-    def _answer(self, granted: Mapping[str, int]) -> None:
+    def _answer_requests(self, granted: Mapping[str, int]) -> None:
         # Never exceed the row: a stream acquired since then has used up part of what was granted.
         left = {user: min(more, self._written.get(user, 0) - self.count_for(user)) for user, more in granted.items()}
         for ask in self._deciding:
             if left.get(ask.user, 0) > 0:
                 left[ask.user] -= 1
-                self._add(ask.user, 1)
+                self._change_count(ask.user, 1)
                 ask.answer = "granted"
             else:
                 ask.answer = "user-cap"
         self._deciding = []
 
-    def _refusal(self, user: str, most: int, most_of_user: int) -> SlotRefusal | None:
+    def _find_refusal(self, user: str, most: int, most_of_user: int) -> SlotRefusal | None:
         if self.total + len(self._requested) + len(self._deciding) >= most:
             return "full"
         return "user-cap" if self.count_for(user) >= most_of_user else None
 
-    def _add(self, user: str, difference: int) -> None:
+    def _change_count(self, user: str, difference: int) -> None:
         self._counts[user] += difference
         if not self._counts[user]:
             del self._counts[user]

@@ -178,7 +178,7 @@ class TestTheUsersCap:
         fill(two)
         two.flush()
         assert one.admit("alice"), "it has looked: nobody else was there, and it looks again only after a while"
-        monkeypatch.setattr(one, "_look_for_others_at", 0.0)
+        monkeypatch.setattr(one, "_check_others_at", 0.0)
         assert refusal(one).members["reason"] == "user-cap"
 
     def test_nobody_is_evicted(self, app: Flask, hire: Hire) -> None:
@@ -421,8 +421,8 @@ class TestWhereSeveralWorkersServeAndTheDatabaseTakesNoWrites:
         worker.start()
         with locked(database):
             worker.admit("alice")
-            assert worker._away
-        wait_for(lambda: not worker._away and rows(app) == {(worker.worker, "alice"): 1})
+            assert worker._is_database_away
+        wait_for(lambda: not worker._is_database_away and rows(app) == {(worker.worker, "alice"): 1})
 
     def test_a_stream_that_ended_before_its_row_was_written_leaves_none(
         self, app: Flask, hire: Hire, database: Path
@@ -659,7 +659,7 @@ class TestWithoutTheDatabase:
         worker.start()
         back = move_database()
         fill(worker, 2)
-        wait_for(lambda: worker._away)
+        wait_for(lambda: worker._is_database_away)
         back()
         wait_for(lambda: rows(app) == {(worker.worker, "alice"): 2})
 

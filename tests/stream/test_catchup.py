@@ -51,7 +51,7 @@ class Behind(FakeOwner):
         wire = self.catchup._waiting.get()
         assert wire is not None
         wire.is_queued = False
-        self.catchup._turn(wire)
+        self.catchup._serve(wire)
         return wire
 
     def run(self) -> None:

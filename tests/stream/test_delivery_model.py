@@ -216,11 +216,11 @@ class Delivery(RuleBasedStateMachine):
 
     @rule()
     def thirty_seconds_pass(self) -> None:
-        self.pulse._sweep(time.monotonic() + SLOW_READER_TIMEOUT_S + 1)
+        self.pulse._check_all_timeouts(time.monotonic() + SLOW_READER_TIMEOUT_S + 1)
 
     @rule()
     def lifetimes_pass(self) -> None:
-        self.pulse._sweep(time.monotonic() + 2 * LIFETIME_S)
+        self.pulse._check_all_timeouts(time.monotonic() + 2 * LIFETIME_S)
 
     @rule()
     def the_worker_says_goodbye_to_all(self) -> None:
@@ -265,7 +265,7 @@ class Delivery(RuleBasedStateMachine):
 
     @rule()
     def the_loop_looks_at_its_sockets(self) -> None:
-        self.wires._look()
+        self.wires._poll()
 
     # What must hold.
 
@@ -292,7 +292,7 @@ class Delivery(RuleBasedStateMachine):
             for client in self.clients:
                 assert client.next_due() is None, f"{client} has missed it"
                 self.leave(client)
-            self.wires._look()
+            self.wires._poll()
             assert (len(self.hub), self.hub.counters.slow_now) == (0, 0)
             assert not +self.hub.counters.open
             assert not self.epoll.masks
@@ -307,7 +307,7 @@ class Delivery(RuleBasedStateMachine):
                 client.socket.room = None
         for _ in range(2 * len(self.log) + 20):
             self.rounds.send()
-            self.wires._look()
+            self.wires._poll()
             self.turn()
             for client in self.clients:
                 self.hear(client, None)
@@ -378,13 +378,13 @@ class Delivery(RuleBasedStateMachine):
         self.rounds.send()
 
     def beat(self) -> None:
-        self.pulse._beat()
+        self.pulse._send_heartbeats()
 
     def room(self, place: int, room: int | None) -> None:
         connections = [client.socket for client in self.clients if client.socket is not None]
         if connections:
             connections[place % len(connections)].room = room
-            self.wires._look()
+            self.wires._poll()
 
     def turn(self) -> None:
         if self.catchup._waiting.empty():
@@ -393,7 +393,7 @@ class Delivery(RuleBasedStateMachine):
         assert wire is not None
         wire.is_queued = False
         try:
-            self.catchup._turn(wire)
+            self.catchup._serve(wire)
         except LogUnavailable:
             self.catchup.add(wire)
 

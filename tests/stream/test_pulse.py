@@ -60,7 +60,7 @@ def test_every_wire_gets_one_beat_an_interval(pulse: Heartbeats, owner: FakeOwne
     for connection in connections:
         beating(pulse, connection, owner)
     for _ in range(3 * BEATS):
-        pulse._beat()
+        pulse._send_heartbeats()
     assert {len(parse(connection.taken)) for connection in connections} == {3}
 
 
@@ -71,7 +71,7 @@ def test_beats_are_spread_over_the_interval(pulse: Heartbeats, owner: FakeOwner)
     at_once = []
     for _ in range(BEATS):
         before = sum(bool(connection.taken) for connection in connections)
-        pulse._beat()
+        pulse._send_heartbeats()
         at_once.append(sum(bool(connection.taken) for connection in connections) - before)
     assert sum(at_once) == 400
     assert max(at_once) < 100  # 20 are to be expected
@@ -82,7 +82,7 @@ def test_a_beat_tells_the_head_and_whether_the_log_can_be_read(hub: Hub, owner: 
     hub.deliver((), 7)
     connection = FakeSocket()
     beating(degraded, connection, owner)
-    degraded._beat()
+    degraded._send_heartbeats()
     (beat,) = parse(connection.taken)
     assert (beat.event, beat.id, beat.json()["head"], beat.json()["degraded"]) == ("heartbeat", None, 7, True)
 
@@ -93,7 +93,7 @@ def test_a_wire_that_is_gone_gets_no_beat(pulse: Heartbeats, owner: FakeOwner) -
     pulse.remove(made)
     pulse.remove(made)
     for _ in range(BEATS):
-        pulse._beat()
+        pulse._send_heartbeats()
     assert connection.taken == b""
 
 
@@ -102,7 +102,7 @@ def test_a_wire_that_was_told_goodbye_gets_no_beat(pulse: Heartbeats, owner: Fak
     made.close("drain")
     connection.room = None
     for _ in range(BEATS):
-        pulse._beat()
+        pulse._send_heartbeats()
     assert control.bye_frame("drain") not in connection.taken
     assert b"heartbeat" not in connection.taken
 
@@ -112,7 +112,7 @@ def test_a_wire_ends_when_it_has_lived_long_enough(
     pulse: Heartbeats, owner: FakeOwner, age_s: float, ended: list[str]
 ) -> None:
     beating(pulse, FakeSocket(), owner, ends_at=500.0)
-    pulse._sweep(500.0 + age_s)
+    pulse._check_all_timeouts(500.0 + age_s)
     assert owner.forgotten == ended
 
 
@@ -121,7 +121,7 @@ def test_thirty_seconds_without_progress_end_a_wire(
     pulse: Heartbeats, owner: FakeOwner, now: list[float], still_s: float, ended: list[str]
 ) -> None:
     stalled(pulse, owner)
-    pulse._sweep(now[0] + still_s)
+    pulse._check_all_timeouts(now[0] + still_s)
     assert owner.forgotten == ended
 
 
@@ -131,9 +131,9 @@ def test_a_byte_now_and_then_is_progress(pulse: Heartbeats, owner: FakeOwner, no
         now[0] += SLOW_READER_TIMEOUT_S - 1
         connection.room = 1
         made.on_writable()
-        pulse._sweep(now[0])
+        pulse._check_all_timeouts(now[0])
     assert owner.forgotten == []
-    pulse._sweep(now[0] + SLOW_READER_TIMEOUT_S)
+    pulse._check_all_timeouts(now[0] + SLOW_READER_TIMEOUT_S)
     assert owner.forgotten == ["slow"]
 
 
@@ -146,9 +146,9 @@ def test_a_wire_that_stands_still_is_closed_soon_after_its_goodbye_whenever_that
     made, _ = stalled(pulse, owner)
     now[0] += told_after_s
     made.close("drain")
-    pulse._sweep(now[0] + 1.9)
+    pulse._check_all_timeouts(now[0] + 1.9)
     assert owner.forgotten == []
-    pulse._sweep(now[0] + 2.0)
+    pulse._check_all_timeouts(now[0] + 2.0)
     assert owner.forgotten == ["drain"]
 
 
@@ -159,10 +159,10 @@ def test_flags_that_changed_are_asked_about_by_the_sweep(owner: FakeOwner) -> No
     connection = FakeSocket()
     add(hub, beating(pulse, connection, owner))
     allowed.clear()
-    pulse._sweep(1.0)
+    pulse._check_all_timeouts(1.0)
     assert owner.forgotten == []
     hub.request_flag_check()
-    pulse._sweep(1.0)
+    pulse._check_all_timeouts(1.0)
     assert owner.forgotten == ["flag-off"]
 
 

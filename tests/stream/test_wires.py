@@ -50,12 +50,12 @@ class Worker:
 
     def look(self) -> None:
         """What the loop would do next, all of it."""
-        self.wires._look()
+        self.wires._poll()
         while not self.catchup._waiting.empty():
             waiting = self.catchup._waiting.get()
             assert waiting is not None
             waiting.is_queued = False
-            self.catchup._turn(waiting)
+            self.catchup._serve(waiting)
 
     def close(self) -> None:
         self.wires.stop()
@@ -190,7 +190,7 @@ def test_one_that_fails_ends_alone(
     monkeypatch.setattr(SocketSubscriber, "on_readable", broken)
     failing.connection.sendall(b"x")
     while failing.wire.fd >= 0:
-        worker.wires._look()
+        worker.wires._poll()
     worker.tell(1)
     assert [frame.event for frame in other.frames()] == ["hello", "a"]
     assert "a stream failed: user=alice" in caplog.text

@@ -63,7 +63,9 @@ def frames() -> Response:
     audiences = admitted.who.viewer.audiences
     found = log.fetch_rows(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES, MAX_POLLED_CHARS)
     db.session.remove()  # rendering yields to the loop many times, and connections are scarce
-    parts = [sse.json_frame(_hello(admitted, streams=is_enabled(Flag.SSE_STREAMING, admitted.who.name)), event="hello")]
+    parts = [
+        sse.json_frame(_build_hello(admitted, streams=is_enabled(Flag.SSE_STREAMING, admitted.who.name)), event="hello")
+    ]
     if admitted.start.reset:
         parts.append(control.reset_frame(admitted.start))
     parts += [html(event) or b"" for event in iterate_in_slices(log.decode_rows(found.rows))]
@@ -80,7 +82,7 @@ def _open(event_format: EventFormat | None = None) -> Response:
     flag_version = get_background().hub.flag_version
     slot = _admit(admitted)
     reader = Reader(who.viewer, event_format, chosen, start.head, who.login_id, who.token_id)
-    opening = Opening(reader, start, _hello(admitted, streams=True), flag_version)
+    opening = Opening(reader, start, _build_hello(admitted, streams=True), flag_version)
     pending = PendingStream(opening, slot.release)
     # For the wrapper outside Flask: where it can, it takes the socket and never starts the generator.
     request.environ[PENDING_KEY] = pending
@@ -109,7 +111,7 @@ def _admit(admitted: IdentifiedReader) -> StreamSlot:
         raise
 
 
-def _hello(admitted: IdentifiedReader, *, streams: bool) -> dict[str, Any]:
+def _build_hello(admitted: IdentifiedReader, *, streams: bool) -> dict[str, Any]:
     who, start = admitted.who, admitted.start
     return {
         "heartbeatS": _drop_trailing_zero(current_settings().heartbeat_s),

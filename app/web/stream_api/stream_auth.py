@@ -33,7 +33,7 @@ def identify(cursor_text: str | None, scope: str | tuple[str, ...] = "stream") -
     # The URL of an EventSource keeps its first cursor for ever; the header has the newer one.
     newer = request.headers.get("Last-Event-ID")
     start = resolve_start_position(session, newer or cursor_text, None if newer else request.args.get("generation"))
-    who = _credential(session)
+    who = _find_actor(session)
     if who is None:
         raise auth.unauthorized()
     auth.check(who, "viewer", scope)
@@ -46,7 +46,7 @@ def check_flag(who: Actor) -> None:
         raise Problem(403, "Streaming is off", detail, reason="flag-off")
 
 
-def _credential(session: Session) -> Actor | None:
+def _find_actor(session: Session) -> Actor | None:
     text = auth.bearer_text()
     if text is None:
         # Plain EventSource clients send the cookie by themselves. Cross-site requests must not use it.
