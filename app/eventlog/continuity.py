@@ -100,10 +100,10 @@ class Continuity:
             highest = max((one.head for one in handed_out), default=0)
             made = generation.begin_generation(session, highest)
             log.warning(
-                "an older database was restored: the log ends at id %s, ids up to %s had been handed out; "
+                "an older database was restored: the log ends at id %s, highest id handed out=%s; "
                 "generation=%s begins at id %s, and every older cursor gets one reset",
                 made.after_id,
-                highest or "more",
+                highest or "unknown",
                 made.generation,
                 made.first_id,
             )

@@ -29,10 +29,10 @@ class CatchUp:
         # Shared by all threads: neither taking from the queue nor reading SQLite yields to the loop.
         self._pace = TimeSlice()
 
-    def add(self, wire: SocketSubscriber) -> None:
-        if not wire.is_queued:
-            wire.is_queued = True
-            self._waiting.put(wire)
+    def add(self, subscriber: SocketSubscriber) -> None:
+        if not subscriber.is_queued:
+            subscriber.is_queued = True
+            self._waiting.put(subscriber)
 
     def start(self) -> None:
         for _ in range(CATCHUP_THREADS):
@@ -47,31 +47,33 @@ class CatchUp:
             thread.join(timeout=1)
 
     def _run(self) -> None:
-        while (wire := self._waiting.get()) is not None:
-            wire.is_queued = False
+        while (subscriber := self._waiting.get()) is not None:
+            subscriber.is_queued = False
             try:
-                self._serve(wire)
+                self._serve(subscriber)
             except LogUnavailable:
                 time.sleep(RETRY_S)
-                self.add(wire)
+                self.add(subscriber)
             except Exception:
-                log.exception("catch-up of a stream failed: user=%s after=%s", wire.reader.viewer.name, wire.cursor)
-                wire.end("error")
+                log.exception(
+                    "catch-up of a stream failed: user=%s after=%s", subscriber.reader.viewer.name, subscriber.cursor
+                )
+                subscriber.end("error")
 
-    def _serve(self, wire: SocketSubscriber) -> None:
+    def _serve(self, subscriber: SocketSubscriber) -> None:
         for _ in range(CHUNKS_PER_TURN):
             self._pace()
-            if not wire.can_send() or wire.live:
+            if not subscriber.can_send() or subscriber.live:
                 return
-            chunk = self._replay.next(wire)
+            chunk = self._replay.next(subscriber)
             # The read may have taken a while. Since then the stream may have ended or been asked to close, or a
             # heartbeat may have blocked its socket, which drained and got another turn.
-            if not wire.can_send() or chunk.after != wire.cursor or not wire.write(chunk):
+            if not subscriber.can_send() or chunk.after != subscriber.cursor or not subscriber.write(chunk):
                 return
             self._hub.counters.deliveries += chunk.events
-            if self._hub.go_live(wire):
+            if self._hub.go_live(subscriber):
                 return
             if chunk.upto == chunk.after:
                 # The tail is ahead of the log, because an older file replaced it: retry after a pause.
                 time.sleep(RETRY_S)
-        self.add(wire)
+        self.add(subscriber)

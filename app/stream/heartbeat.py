@@ -32,12 +32,12 @@ class Heartbeats:
         self._lag_since = time.monotonic()
         self._worst_lag_s = 0.0
 
-    def add(self, wire: SocketSubscriber) -> None:
-        wire.slot = random.randrange(len(self._slots))  # noqa: S311 -- spreads heartbeats
-        self._slots[wire.slot][wire] = None
+    def add(self, subscriber: SocketSubscriber) -> None:
+        subscriber.slot = random.randrange(len(self._slots))  # noqa: S311 -- spreads heartbeats
+        self._slots[subscriber.slot][subscriber] = None
 
-    def remove(self, wire: SocketSubscriber) -> None:
-        self._slots[wire.slot].pop(wire, None)
+    def remove(self, subscriber: SocketSubscriber) -> None:
+        self._slots[subscriber.slot].pop(subscriber, None)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
@@ -72,9 +72,9 @@ class Heartbeats:
         if not slot:
             return
         frame, pace = self._build_frame(), TimeSlice()
-        for wire in list(slot):
-            if wire.close_reason is None:
-                wire.send_control(frame)
+        for subscriber in list(slot):
+            if subscriber.close_reason is None:
+                subscriber.send_control(frame)
             if pace.is_over():
                 pace.pause()
                 frame = self._build_frame()  # events sent during the pause must not lie above the head in this frame
@@ -85,24 +85,24 @@ class Heartbeats:
     def _check_all_timeouts(self, now: float) -> None:
         pace = TimeSlice()
         for slot in self._slots:
-            for wire in list(slot):
+            for subscriber in list(slot):
                 try:
-                    self._check_timeouts(wire, now)
+                    self._check_timeouts(subscriber, now)
                 except Exception:  # the other streams' timeouts still have to be checked
-                    log.exception("checking a stream's timeouts failed: user=%s", wire.reader.viewer.name)
+                    log.exception("checking a stream's timeouts failed: user=%s", subscriber.reader.viewer.name)
             pace()
         self._hub.check_flags()
 
-    def _check_timeouts(self, wire: SocketSubscriber, now: float) -> None:
-        if wire.blocked_since is not None:
-            wire.note_progress(now)
-        if wire.close_reason is not None:
-            if now >= wire.ends_at:
-                wire.finish()
-        elif wire.blocked_since is not None and now - wire.blocked_since >= SLOW_READER_TIMEOUT_S:
-            wire.close("slow")
-        elif now >= wire.ends_at:
-            wire.close("lifetime")
+    def _check_timeouts(self, subscriber: SocketSubscriber, now: float) -> None:
+        if subscriber.blocked_since is not None:
+            subscriber.note_progress(now)
+        if subscriber.close_reason is not None:
+            if now >= subscriber.ends_at:
+                subscriber.finish()
+        elif subscriber.blocked_since is not None and now - subscriber.blocked_since >= SLOW_READER_TIMEOUT_S:
+            subscriber.close("slow")
+        elif now >= subscriber.ends_at:
+            subscriber.close("lifetime")
 
     def _note_lag(self, now: float, lag_s: float) -> None:
         self._worst_lag_s = max(self._worst_lag_s, lag_s)

@@ -52,8 +52,8 @@ class SocketLoop:
 
     def stop(self) -> None:
         self._stopping.set()
-        for wire in list(self._subscribers.values()):
-            wire.end("drain")
+        for subscriber in list(self._subscribers.values()):
+            subscriber.end("drain")
 
     def open(
         self,
@@ -68,44 +68,44 @@ class SocketLoop:
         connection.setblocking(False)
         set_kernel_limits(connection)
         ends_at = time.monotonic() + self._lifetime_s * uniform(0.8, 1.2)  # noqa: S311 -- spreads reconnects
-        wire = SocketSubscriber(
+        subscriber = SocketSubscriber(
             connection, self, opening.reader, opening.start.after, ends_at, on_end, in_http_chunks=in_http_chunks
         )
-        self._epoll.register(wire.fd, _READABLE)
-        self._subscribers[wire.fd] = wire
-        self._hub.add(wire, opening)
-        self._heartbeats.add(wire)
+        self._epoll.register(subscriber.fd, _READABLE)
+        self._subscribers[subscriber.fd] = subscriber
+        self._hub.add(subscriber, opening)
+        self._heartbeats.add(subscriber)
         try:
-            self._send_first_frames(wire, head, opening)
+            self._send_first_frames(subscriber, head, opening)
         except Exception:
-            wire.end("error")
+            subscriber.end("error")
             raise
-        return wire
+        return subscriber
 
-    def _send_first_frames(self, wire: SocketSubscriber, head: bytes, opening: Opening) -> None:
-        wire.begin(head, opening.frames())
-        self._hub.check_admission(wire, opening)
+    def _send_first_frames(self, subscriber: SocketSubscriber, head: bytes, opening: Opening) -> None:
+        subscriber.begin(head, opening.frames())
+        self._hub.check_admission(subscriber, opening)
         # If even these bytes were not all sent, it catches up once its socket drains.
-        if wire.can_send() and not self._hub.go_live(wire):
-            self.catch_up(wire)
+        if subscriber.can_send() and not self._hub.go_live(subscriber):
+            self.catch_up(subscriber)
 
     def all(self) -> list[SocketSubscriber]:
         return list(self._subscribers.values())
 
-    def catch_up(self, wire: SocketSubscriber) -> None:
-        self._catchup.add(wire)
+    def catch_up(self, subscriber: SocketSubscriber) -> None:
+        self._catchup.add(subscriber)
 
-    def watch_writable(self, wire: SocketSubscriber, *, wanted: bool) -> None:
-        if wire.fd >= 0:
-            self._epoll.modify(wire.fd, _READABLE | select.EPOLLOUT if wanted else _READABLE)
-            wire.set_ack_timeout(BLOCKED_ACK_TIMEOUT_MS if wanted else ACK_TIMEOUT_MS)
+    def watch_writable(self, subscriber: SocketSubscriber, *, wanted: bool) -> None:
+        if subscriber.fd >= 0:
+            self._epoll.modify(subscriber.fd, _READABLE | select.EPOLLOUT if wanted else _READABLE)
+            subscriber.set_ack_timeout(BLOCKED_ACK_TIMEOUT_MS if wanted else ACK_TIMEOUT_MS)
 
-    def forget(self, wire: SocketSubscriber, reason: str) -> None:
+    def forget(self, subscriber: SocketSubscriber, reason: str) -> None:
         """Called by the subscriber before it closes its socket, because the descriptor may be reused at once."""
-        del self._subscribers[wire.fd]
-        self._epoll.unregister(wire.fd)
-        self._heartbeats.remove(wire)
-        self._hub.remove(wire, reason)
+        del self._subscribers[subscriber.fd]
+        self._epoll.unregister(subscriber.fd)
+        self._heartbeats.remove(subscriber)
+        self._hub.remove(subscriber, reason)
 
     def _run(self) -> None:
         watcher = get_hub().loop.io(self._epoll.fileno(), 1)
@@ -120,15 +120,15 @@ class SocketLoop:
     def _poll(self) -> None:
         pace = TimeSlice()
         for fd, events in self._epoll.poll(0, _MAX_EVENTS_PER_POLL):
-            wire = self._subscribers.get(fd)
-            if wire is None:
+            subscriber = self._subscribers.get(fd)
+            if subscriber is None:
                 continue  # closed while another one of this batch was handled
             try:
-                if events & select.EPOLLOUT and wire.blocked_since is not None:
-                    wire.on_writable()
-                if events & ~select.EPOLLOUT and wire.fd >= 0:
-                    wire.on_readable()
+                if events & select.EPOLLOUT and subscriber.blocked_since is not None:
+                    subscriber.on_writable()
+                if events & ~select.EPOLLOUT and subscriber.fd >= 0:
+                    subscriber.on_readable()
             except Exception:
-                log.exception("a stream failed: user=%s cursor=%s", wire.reader.viewer.name, wire.cursor)
-                wire.end("error")
+                log.exception("a stream failed: user=%s cursor=%s", subscriber.reader.viewer.name, subscriber.cursor)
+                subscriber.end("error")
             pace()
