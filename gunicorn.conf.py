@@ -9,7 +9,7 @@ import os  # noqa: E402 -- nothing may be imported before the patch
 
 from app.config import load_settings  # noqa: E402 -- see above
 from app.infra.file_descriptors import raise_descriptor_limit  # noqa: E402 -- see above
-from app.infra.logs import configure  # noqa: E402 -- see above
+from app.infra.logs import configure_logging  # noqa: E402 -- see above
 from app.monitoring.multiprocess_files import MetricFiles  # noqa: E402 -- see above
 
 assert all(  # noqa: S101 -- a worker on unpatched sockets would block all its streams: refuse to start
@@ -50,7 +50,7 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 def post_worker_init(worker):
     raise_descriptor_limit()
-    worker.wsgi.extensions["beacon_live"].begin()
+    worker.wsgi.extensions["beacon_live"].start_when_ready()
     # What is loaded by now stays, and each open stream is a few objects more that stay: looking through all of them
     # again and again for garbage would hold the loop for milliseconds.
     gc.collect()
@@ -65,7 +65,7 @@ def worker_exit(server, worker):  # noqa: ARG001 -- gunicorn's signature
 
 
 def on_starting(server):  # noqa: ARG001 -- gunicorn's signature
-    configure()
+    configure_logging()
 
 
 def when_ready(server):

@@ -1,4 +1,4 @@
-"""Beacon: a live operations dashboard that never claims to be fresher or truer than it is."""
+"""Creates the Flask application of Beacon, a live operations dashboard."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from flask import Flask
 from app.audit import attempt_log, maintenance
 from app.audit.count_cache import CountCache
 from app.audit.head_file import HeadKeeper
-from app.background import PRUNE_EVERY_S, Every, Live
+from app.background import PRUNE_EVERY_S, BackgroundServices, Periodic
 from app.commands import command_retention as command_prune
 from app.commands.removed_jobs import CommandExplanations
 from app.commands.runner import CommandRunner, wake_poller_on_commands
@@ -34,12 +34,11 @@ from app.rollout.client_reports import ReportLimiter
 from app.rollout.controller import CONTROL_EVERY_S, RolloutController
 from app.rollout.online_users import POLLS_FLUSH_EVERY_S, OnlineUsers
 from app.rollout.report_buffer import ReportBuffer
-from app.stream.build_stream import Engine
-from app.stream.formats import html_shape
+from app.stream.build_stream import StreamEngine
+from app.stream.formats import build_html_format
 from app.stream.handoff import HandOff
 from app.stream.hub import Hub
-from app.stream.viewer_count import names as streaming_names
-from app.stream.viewer_count import viewers
+from app.stream.viewer_count import count_streams, streaming_users
 from app.web import idle_logins, request_body
 from app.web.audit import client_errors
 from app.web.dashboard import push_fragments, self_stats, sparklines
@@ -53,7 +52,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The wiring, in the order data flows. Starts nothing and opens no connection: `Live.start` does."""
+    """Build the application. Starts nothing and opens no connection: `BackgroundServices.start` does."""
     settings = settings or load_settings()
     prepare_instance_dir(settings)
     app = Flask("beacon", root_path=str(ROOT), static_folder=None, template_folder=str(ROOT / "templates"))
@@ -63,21 +62,21 @@ def create_app(settings: Settings | None = None) -> Flask:
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES,
     )
-    _database(app)
-    _pages(app)
+    _init_database(app)
+    _register_web(app)
     add_components(app, settings)
     return app
 
 
 def add_components(app: Flask, settings: Settings) -> None:
-    """Give the application what its settings make: all that has a state.
+    """Create all components that have state and depend on the settings.
 
-    It may be called again once `Live.stop` has been: new components then take the place of the old ones, while routes,
-    templates and the database's engine stay. The settings must name the same database.
+    It may be called again after `BackgroundServices.stop`: new components then replace the old ones, while routes,
+    templates and the database engine stay. The settings must name the same database.
     """
     app.config["SECRET_KEY"] = settings.secret_key
     app.extensions["beacon_settings"] = settings
-    app.extensions["beacon_publish_rate"] = rate_limits.publishing_rate(settings)
+    app.extensions["beacon_publish_rate"] = rate_limits.build_publish_limit(settings)
     app.extensions["beacon_bodies"] = request_body.BodySlots()
     app.extensions["beacon_attempts"] = attempt_log.AttemptRecorder()
     app.extensions["beacon_audit_totals"] = CountCache()
@@ -87,70 +86,70 @@ def add_components(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_trends"] = sparklines.TrendReader()
     app.extensions["beacon_accept_form"] = service_page.answer_accept_form
     app.extensions.pop("beacon_service_names", None)
-    _live(app, settings)
+    _build_background(app, settings)
 
 
-def _database(app: Flask) -> None:
+def _init_database(app: Flask) -> None:
     db.init_app(app)
     with app.app_context():
         configure_engine(db.engine)
 
 
-def _pages(app: Flask) -> None:
-    """Routes and what stands around every request."""
+def _register_web(app: Flask) -> None:
+    """Register routes and WSGI wrappers."""
     register(app)
-    # Flask's own way to put something around itself.
-    taking = HandOff(app.wsgi_app, lambda: _engine(app).wires)
-    app.wsgi_app = TrustedProxies(taking, lambda: app.extensions["beacon_settings"].trusted_networks)  # type: ignore[method-assign]
+    # Replacing `wsgi_app` is Flask's documented way to add middleware.
+    hand_off = HandOff(app.wsgi_app, lambda: _stream_engine(app).socket_loop)
+    app.wsgi_app = TrustedProxies(hand_off, lambda: app.extensions["beacon_settings"].trusted_networks)  # type: ignore[method-assign]
 
 
-def _engine(app: Flask) -> Engine:
-    live: Live = app.extensions["beacon_live"]
+def _stream_engine(app: Flask) -> StreamEngine:
+    live: BackgroundServices = app.extensions["beacon_live"]
     return live.engine
 
 
-def _live(app: Flask, settings: Settings) -> None:
-    """From the poller to the streams. Flags listen to the log before the hub does, so that it asks fresh ones."""
+def _build_background(app: Flask, settings: Settings) -> None:
+    """Build the background parts. Flags listen to the log before the hub does, so that it evaluates current ones."""
     app.extensions["beacon_flags"] = asked = evaluation.Flags(settings.flag_overrides)
-    app.extensions["beacon_html_shape"] = html_shape(_renderer(app))
+    app.extensions["beacon_html_format"] = build_html_format(_build_renderer(app))
     hub = Hub(lambda user: asked.is_enabled(evaluation.Flag.SSE_STREAMING, user))
-    app.extensions["beacon_live"] = live = Live(app, settings, hub)
-    metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
-    self_stats.init_app(app, viewers, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
+    app.extensions["beacon_live"] = live = BackgroundServices(app, settings, hub)
+    metrics.init_app(app, live, lambda: hub.counters)  # the first part, so that it stops and counts after all others
+    self_stats.init_app(app, count_streams, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
 
-    rollouts = _rollouts(app, settings, asked, live, hub.ask_flag)
-    follower = FlagSync(asked, rollouts, hub.ask_flag)
-    live.tail.listen(follower.listen)
-    live.tail.listen(hub.deliver)
-    live.add(Every(FLAG_RETRY_S, follower.retry))
-    live.add(Every(evaluation.REEVALUATE_EVERY_S, lambda: asked.expire_timed_answers(hub.ask_flag)))
-    app.extensions["beacon_online"] = online = OnlineUsers(app, streaming_names)
-    live.add(Every(POLLS_FLUSH_EVERY_S, online.flush))
+    rollouts = _build_rollout_loader(app, settings, asked, live, hub.request_flag_check)
+    follower = FlagSync(asked, rollouts, hub.request_flag_check)
+    live.tail.add_listener(follower.listen)
+    live.tail.add_listener(hub.deliver)
+    live.add(Periodic(FLAG_RETRY_S, follower.retry))
+    live.add(Periodic(evaluation.REEVALUATE_EVERY_S, lambda: asked.expire_timed_answers(hub.request_flag_check)))
+    app.extensions["beacon_online"] = online = OnlineUsers(app, streaming_users)
+    live.add(Periodic(POLLS_FLUSH_EVERY_S, online.flush))
     app.extensions["beacon_actual"] = beside = drift.DriftTracker(app, asked, online, rollouts)
-    live.add(Every(drift.DRIFT_CHECK_EVERY_S, beside.update))
+    live.add(Periodic(drift.DRIFT_CHECK_EVERY_S, beside.update))
     app.extensions["beacon_report_turnstile"] = ReportLimiter()
     app.extensions["beacon_tally"] = reported = ReportBuffer(app, settings)
-    live.add(Every(POLLS_FLUSH_EVERY_S, reported.flush))
+    live.add(Periodic(POLLS_FLUSH_EVERY_S, reported.flush))
     watching = RolloutController(app, settings, app.extensions["beacon_rollout"], Lease("rollout"))
-    live.add(Every(CONTROL_EVERY_S, watching.run_once))
+    live.add(Periodic(CONTROL_EVERY_S, watching.run_once))
     live.add(reporter := WorkerStateReporter(app, asked))
-    live.add(Every(FLAG_RETRY_S, reporter.report))
+    live.add(Periodic(FLAG_RETRY_S, reporter.report))
     poller = build.build_poller(app, settings, [CommandExplanations()])
     live.add(poller)
-    _commands(app, live, settings.job_list_bound, poller.poll_now)
-    append.derive_with(app, notify.derive_notifications)
-    live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
-    live.add(Every(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
-    live.add(Every(idle_logins.CHECK_INTERVAL_S, idle_logins.idle_login_task(app)))
+    _add_command_runner(app, live, settings.job_list_bound, poller.poll_now)
+    append.register_derive(app, notify.derive_notifications)
+    live.add(Periodic(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
+    live.add(Periodic(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
+    live.add(Periodic(idle_logins.CHECK_INTERVAL_S, idle_logins.idle_login_task(app)))
     live.add(maintenance.ShutdownFlush(app))
     for interval_s, call in maintenance.periodic_tasks(app, settings):
-        live.add(Every(interval_s, call))
+        live.add(Periodic(interval_s, call))
 
 
-def _rollouts(
-    app: Flask, settings: Settings, asked: evaluation.Flags, live: Live, on_ahead: Callable[[], None]
+def _build_rollout_loader(
+    app: Flask, settings: Settings, asked: evaluation.Flags, live: BackgroundServices, on_ahead: Callable[[], None]
 ) -> Callable[[], Mapping[str, evaluation.Rollout] | str | None]:
-    """Where the flags come from: a real Unleash where one is named, otherwise our own database."""
+    """Choose the provider of flags: Unleash if its URL is set, otherwise our own database."""
     provider: EmbeddedProvider | UnleashProvider = EmbeddedProvider()
     if settings.unleash_url:
         provider = UnleashProvider(app, settings, asked, on_ahead)
@@ -164,13 +163,13 @@ def _rollouts(
     return load
 
 
-def _commands(app: Flask, live: Live, job_list_bound: int, poke: Callable[[str], None]) -> None:
-    """Added after the poller, so that it stops before it: what ends last may still be looked at."""
+def _add_command_runner(app: Flask, live: BackgroundServices, job_list_bound: int, poke: Callable[[str], None]) -> None:
+    """Add the command runner after the poller, so that it stops first: its last outcomes may need a poll."""
     runner = CommandRunner(app, job_list_bound)
-    live.tail.listen(runner.listen)
-    live.tail.listen(wake_poller_on_commands(poke))
+    live.tail.add_listener(runner.listen)
+    live.tail.add_listener(wake_poller_on_commands(poke))
     live.add(runner)
-    live.drain_too(runner)
+    live.add_drainable(runner)
 
 
 def _prune_notifications(app: Flask, retention_days: float) -> Callable[[], None]:
@@ -189,7 +188,7 @@ def _prune_commands(app: Flask, retention_days: float) -> Callable[[], None]:
     return run
 
 
-def _renderer(app: Flask) -> Callable[[Event], str | None]:
+def _build_renderer(app: Flask) -> Callable[[Event], str | None]:
     def render(event: Event) -> str | None:
         with app.app_context():
             return push_fragments.render_fragments(event, registry.service_name)

@@ -1,4 +1,4 @@
-"""Every setting of Beacon: typed, its unit in its name, checked once at boot."""
+"""Defines all settings of Beacon: typed, with the unit in the name, validated once at start."""
 
 import os
 import re
@@ -16,12 +16,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.sources.host_rules import PASSWORD_PREFIX, is_own_variable, parse_networks
 from app.web.trusted_proxies import IpNetwork, parse_network
 
-SECRET_WAIT_S = 1.0
-ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
-FLAG_OVERRIDE = re.compile(r"^BEACON_FLAG_([A-Z0-9_]+)$")
-DATABASE_URLS = "DATABASE_URL is sqlite:////path/to/file or postgresql://user:password@host/name"
-# Their values are secrets, or hold some where somebody mistyped an address: no error repeats them.
-NEVER_SHOWN = {
+SECRET_FILE_WAIT_S = 1.0
+ORIGIN_PATTERN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
+FLAG_OVERRIDE_PATTERN = re.compile(r"^BEACON_FLAG_([A-Z0-9_]+)$")
+DATABASE_URL_HELP = "DATABASE_URL is sqlite:////path/to/file or postgresql://user:password@host/name"
+# Settings that are secrets, or may contain one in a mistyped URL: error messages never repeat their values.
+SECRET_SETTINGS = {
     "audit_head_url",
     "secret_key",
     "database_url",
@@ -32,11 +32,11 @@ NEVER_SHOWN = {
 
 
 class ConfigError(Exception):
-    """A setting cannot be used; the text is one sentence for the person who starts Beacon."""
+    """A setting is invalid; the text is one sentence for the person who starts Beacon."""
 
 
 class Settings(BaseSettings):
-    """Read from the environment, prefix `BEACON_`; `Settings(...)` in tests names fields directly."""
+    """Read from environment variables with the prefix `BEACON_`. Tests pass fields to `Settings(...)` directly."""
 
     model_config = SettingsConfigDict(
         env_prefix="BEACON_", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
@@ -85,21 +85,21 @@ class Settings(BaseSettings):
 
     @field_validator("trusted_proxies", "password_env_prefixes", "allowed_networks", mode="before")
     @classmethod
-    def _several(cls, value: Any) -> Any:
-        """Separated by commas or blanks."""
+    def _split_list(cls, value: Any) -> Any:
+        """Split a list that is separated by commas or spaces."""
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
     @field_validator("password_env_prefixes")
     @classmethod
-    def _prefixes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_prefixes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for prefix in value:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{2,}", prefix) or is_own_variable(prefix):
-                raise ValueError(f"{prefix} is no prefix; expected the beginning of names, like {PASSWORD_PREFIX}")
+                raise ValueError(f"{prefix} is not a valid prefix; expected the start of names, like {PASSWORD_PREFIX}")
         return value
 
     @field_validator("allowed_networks")
     @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
             parse_networks(value)
         except ValueError as error:
@@ -108,35 +108,35 @@ class Settings(BaseSettings):
 
     @field_validator("instance_dir")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
+    def _make_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
     @field_validator("audit_head_url")
     @classmethod
-    def _http(cls, value: str) -> str:
+    def _check_head_url(cls, value: str) -> str:
         if value and not re.fullmatch(r"https?://[^/\s?#]+(/\S*)?", value):
             raise ValueError("expected an address like https://witness.example.com/beacon")
         return value
 
     @field_validator("widget_origins", mode="before")
     @classmethod
-    def _origins(cls, value: Any) -> Any:
-        """Separated by commas or blanks; they go into a header and are compared as text, so each is one exactly."""
+    def _check_origins(cls, value: Any) -> Any:
+        """Split a list of origins and check each. They go into a header and are compared as text."""
         origins = value.replace(",", " ").split() if isinstance(value, str) else value
         for origin in origins:
-            if not ORIGIN.fullmatch(origin):
+            if not ORIGIN_PATTERN.fullmatch(origin):
                 named = "one with credentials" if "@" in origin else origin
-                raise ValueError(f"{named} is no origin; expected https://host or https://host:port, in lower case")
+                raise ValueError(f"{named} is not an origin; expected https://host or https://host:port, in lower case")
         return tuple(origins)
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _parse_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(parse_network(one)) for one in value)
 
     @field_validator("max_streams_per_user")
     @classmethod
-    def _two_at_least(cls, value: int) -> int:
+    def _check_at_least_two(cls, value: int) -> int:
         if value < 2:
             raise ValueError(
                 "at least 2 are needed, because a browser may open its next stream before the last one has ended"
@@ -145,30 +145,30 @@ class Settings(BaseSettings):
 
     @field_validator("unleash_url", "unleash_api_token", "unleash_admin_token", "unleash_environment", mode="before")
     @classmethod
-    def _trimmed(cls, value: Any) -> Any:
-        """A file with CRLF leaves a carriage return."""
+    def _strip(cls, value: Any) -> Any:
+        """Strip whitespace: a file with CRLF leaves a carriage return."""
         return value.strip() if isinstance(value, str) else value
 
     @field_validator("unleash_api_token", "unleash_admin_token")
     @classmethod
-    def _sendable(cls, value: str) -> str:
-        """As a header, whose errors would name it."""
+    def _check_token(cls, value: str) -> str:
+        """Check that the token can be sent as a header; an error while sending would reveal it."""
         if not re.fullmatch(r"[!-~]*", value):
-            raise ValueError("expected a token of printable ASCII characters without blanks")
+            raise ValueError("expected a token of printable ASCII characters without spaces")
         return value
 
     @field_validator("unleash_url")
     @classmethod
-    def _unleash(cls, value: str) -> str:
-        """With or without the /api that Unleash's own clients want."""
+    def _normalize_unleash_url(cls, value: str) -> str:
+        """Accept the URL with or without the /api that Unleash's own clients use."""
         value = value.rstrip("/").removesuffix("/api")
         if value and not re.fullmatch(r"https?://[^/\s@?#]+(/[^\s?#]*)?", value):
-            raise ValueError("expected the address of Unleash, like https://unleash.example.com, without credentials")
+            raise ValueError("expected the URL of Unleash, like https://unleash.example.com, without credentials")
         return value
 
     @model_validator(mode="after")
-    def _complete_unleash(self) -> Self:
-        """A backend token names its environment: project:environment.secret."""
+    def _check_unleash(self) -> Self:
+        """Check the Unleash settings together. A backend token names its environment: project:environment.secret."""
         if not self.unleash_url:
             return self
         if not self.unleash_api_token:
@@ -178,28 +178,28 @@ class Settings(BaseSettings):
             raise ValueError("set BEACON_UNLEASH_ENVIRONMENT: BEACON_UNLEASH_API_TOKEN does not name one")
         if named is not None and self.unleash_environment not in ("", named[1]):
             raise ValueError(
-                "BEACON_UNLEASH_ENVIRONMENT is another environment than BEACON_UNLEASH_API_TOKEN is for, so Beacon "
-                "would show one and change the other; unset it, or take a token of that environment"
+                "BEACON_UNLEASH_ENVIRONMENT and BEACON_UNLEASH_API_TOKEN are for different environments, so Beacon "
+                "would show one and change the other; unset it, or use a token of that environment"
             )
         if named is not None:
             self.unleash_environment = named[1]
         return self
 
     @model_validator(mode="after")
-    def _derive(self) -> Self:
+    def _derive_database_url(self) -> Self:
         if not self.database_url:
             self.database_url = f"sqlite:///{self.instance_dir / 'beacon.db'}"
         if self.database_url.startswith("postgresql://"):
             self.database_url = "postgresql+psycopg://" + self.database_url.removeprefix("postgresql://")
         elif self.database_url.startswith("sqlite:///"):
-            # Everyone who opens the file must mean the same one, whatever folder they take as theirs.
+            # An absolute path, so that every process opens the same file, whatever its working directory.
             self.database_url = f"sqlite:///{Path(self.database_url.removeprefix('sqlite:///')).absolute()}"
         if not self.database_url.startswith(("sqlite:///", "postgresql+psycopg://")):
-            raise ValueError(DATABASE_URLS)
+            raise ValueError(DATABASE_URL_HELP)
         try:
             sa.make_url(self.database_url)
-        except (sa.exc.ArgumentError, ValueError):  # whose text may name the password
-            raise ValueError(DATABASE_URLS) from None
+        except (sa.exc.ArgumentError, ValueError):  # its text may contain the password
+            raise ValueError(DATABASE_URL_HELP) from None
         if not self.is_sqlite and not self.secret_key:
             raise ValueError(
                 "SECRET_KEY is required with PostgreSQL, because every host must share it; "
@@ -209,7 +209,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def trusted_networks(self) -> tuple[IpNetwork, ...]:
-        """From here, and from nowhere else, `X-Forwarded-…` counts."""
+        """Networks whose `X-Forwarded-…` headers are trusted; all others are ignored."""
         return tuple(map(parse_network, self.trusted_proxies))
 
     @property
@@ -218,13 +218,13 @@ class Settings(BaseSettings):
 
     @property
     def audit_head_path(self) -> Path:
-        """Outside the database, and of this host alone."""
+        """File for the audit log's head, outside the database and private to this host."""
         return (self.audit_head_file or self.instance_dir / "audit-head.json").expanduser().absolute()
 
     @property
     def database_name(self) -> str:
-        """Which database it is, for what is kept of it elsewhere: without user and password; a file in the instance
-        folder by its name, so that the folder can be moved."""
+        """Identifies the database in data stored elsewhere. Without user and password; a file in the instance folder is
+        given relative to it, so that the folder can be moved."""
         url = sa.make_url(self.database_url)
         if not self.is_sqlite:
             named = sa.URL.create("postgresql", host=url.host, port=url.port, database=url.database)
@@ -234,60 +234,60 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from the environment, or `ConfigError` with a sentence that names the variable."""
-    values: dict[str, Any] = {"flag_overrides": _flag_overrides(), **overrides}
+    """Load settings from the environment. Raises `ConfigError` with a sentence that names the variable."""
+    values: dict[str, Any] = {"flag_overrides": _read_flag_overrides(), **overrides}
     plain_port = os.environ.get("PORT") if "port" not in values and not os.environ.get("BEACON_PORT") else None
     if plain_port:
         values["port"] = plain_port
     try:
         return Settings(**values)
     except ValidationError as error:
-        sentence = _sentence(error)
+        sentence = _error_sentence(error)
         raise ConfigError(sentence.replace("BEACON_PORT", "PORT") if plain_port else sentence) from error
 
 
 def current_settings() -> Settings:
-    """The settings of the current application."""
+    """Return the settings of the current application."""
     found: Settings = current_app.extensions["beacon_settings"]
     return found
 
 
 def prepare_instance_dir(settings: Settings) -> None:
-    """Make the instance folder (mode 0700) and the secret kept in it; says what to do where it cannot."""
+    """Create the instance folder (mode 0700) and the secret key in it. Raises `ConfigError` if it cannot."""
     folder = settings.instance_dir
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not settings.secret_key:
-            settings.secret_key = _kept_secret(folder / "secret_key")
+            settings.secret_key = _load_or_create_secret(folder / "secret_key")
         probe = folder / f".writable-{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise ConfigError(
             f"Beacon cannot write to its instance folder {folder} ({error.strerror}); "
-            "make it writable or name another one in BEACON_INSTANCE_DIR"
+            "make it writable or set BEACON_INSTANCE_DIR to another one"
         ) from error
 
 
-def _kept_secret(path: Path) -> str:
-    """Two processes may start at once: the one that creates the file wins, the other waits until it is written."""
+def _load_or_create_secret(path: Path) -> str:
+    """Load or create the secret. If two processes start at once, one creates the file and the other waits for it."""
     try:
         with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(secrets.token_urlsafe(48))
     except FileExistsError:
         pass
-    deadline = time.monotonic() + SECRET_WAIT_S
+    deadline = time.monotonic() + SECRET_FILE_WAIT_S
     while not (secret := path.read_text().strip()):
         if time.monotonic() >= deadline:
-            raise ConfigError(f"{path} is empty; delete it to get a new secret, and everybody has to log in again")
+            raise ConfigError(f"{path} is empty; delete it to get a new secret (all users then have to log in again)")
         time.sleep(0.02)
     return secret
 
 
-def _flag_overrides() -> dict[str, bool]:
+def _read_flag_overrides() -> dict[str, bool]:
     found: dict[str, bool] = {}
     for name, value in os.environ.items():
-        match = FLAG_OVERRIDE.match(name)
+        match = FLAG_OVERRIDE_PATTERN.match(name)
         if match is None or not value:
             continue
         if value.lower() not in ("on", "off"):
@@ -296,10 +296,10 @@ def _flag_overrides() -> dict[str, bool]:
     return found
 
 
-def _sentence(error: ValidationError) -> str:
+def _error_sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     if not first["loc"]:
         return str(first["msg"]).removeprefix("Value error, ")
     name = "BEACON_" + "_".join(str(part) for part in first["loc"]).upper()
-    value = "" if first["loc"][0] in NEVER_SHOWN or "@" in str(first["input"]) else f" is {first['input']!r}"
+    value = "" if first["loc"][0] in SECRET_SETTINGS or "@" in str(first["input"]) else f" is {first['input']!r}"
     return f"{name}{value}: {first['msg'].removeprefix('Value error, ').lower()}"

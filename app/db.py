@@ -1,4 +1,4 @@
-"""The database: engine set-up for SQLite and PostgreSQL, and `write()`, the one way to change anything."""
+"""Sets up the database engine for SQLite and PostgreSQL, and provides `write()`, the only way to change rows."""
 
 import contextlib
 import random
@@ -18,7 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 WRITE_DEADLINE_S = 5.0
-# SQLite's busy handler sleeps in C and so stops the whole event loop: it may wait this long and no longer.
+# SQLite's busy handler sleeps in C and blocks the whole event loop, so it may wait only this long.
 SQLITE_BUSY_MS = 5
 
 _WRITING = {"beacon_writing": True}
@@ -39,38 +39,38 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base)
 
 
-committed = Signal("This process has written: whoever waits for news need not wait for their next look.")
+committed = Signal("This process has committed a write, so the tail can read the log at once.")
 
 
 class DatabaseUnavailable(Exception):
-    """The database did not take a write in time, or cannot be reached. Answered as 503."""
+    """The database did not accept a write in time, or cannot be reached. Clients get a 503."""
 
 
 @contextlib.contextmanager
 def write(deadline_s: float = WRITE_DEADLINE_S) -> Iterator[Session]:
-    """A transaction that may change rows, committed at the end of the block.
+    """Open a transaction that may change rows; it is committed at the end of the block.
 
-    A session of its own: nothing that a request has read earlier is part of it. On SQLite the lock is
-    taken first (`BEGIN IMMEDIATE`) and waited for cooperatively, so that other requests and heartbeats go on.
-    Raises `DatabaseUnavailable` when the lock was not to be had within `deadline_s`.
+    It uses its own session, without anything that a request has read before. On SQLite the write lock is taken first
+    (`BEGIN IMMEDIATE`) with a cooperative wait, so that other requests and heartbeats continue.
+    Raises `DatabaseUnavailable` if the lock cannot be acquired within `deadline_s`.
     """
     with Session(db.engine, expire_on_commit=False) as session:
         _begin(session, time.monotonic() + deadline_s)
         yield session
-        if has_request_context():  # before the commit: one that fails may have been done
+        if has_request_context():  # before the commit: one that raises may still have been done
             g.beacon_has_written = True
         session.commit()
     committed.send()
 
 
 def has_written() -> bool:
-    """Whether the request that is under way has changed anything, or may have."""
+    """True if the current request has changed something, or may have."""
     return has_request_context() and bool(g.get("beacon_has_written"))
 
 
 @contextlib.contextmanager
 def read() -> Iterator[Session]:
-    """A read-only look that gives its connection back at once; long-lived callers (streams, loops) use it."""
+    """Open a session for reading that returns its connection at the end; for long-lived callers (streams, loops)."""
     with Session(db.engine, expire_on_commit=False) as session:
         yield session
 
@@ -94,31 +94,31 @@ def is_busy(error: DBAPIError) -> bool:
 
 
 def now_epoch() -> sa.ColumnElement[float]:
-    """The database's own clock in seconds since 1970: hosts may disagree, the database is one."""
+    """The database's clock in seconds since 1970. The clocks of hosts may differ, but there is one database."""
     if db.engine.dialect.name == "sqlite":
         return (sa.func.julianday("now") - 2440587.5) * 86400.0
     return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float)
 
 
 def configure_engine(engine: Engine) -> None:
-    """Hooks for every connection of `engine`; called once for each engine, before its first connection."""
+    """Install hooks for every connection of `engine`. Call it once for each engine, before its first connection."""
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _sqlite_connect)
         event.listen(engine, "begin", _sqlite_begin)
     else:
-        from app.infra import postgres  # only here: its driver is a tenth of all that a server on SQLite would import
+        from app.infra import postgres  # local: psycopg would add a tenth to the imports of a server on SQLite
 
         event.listen(engine, "do_connect", lambda _dialect, _record, args, named: postgres.connect(*args, **named))
         event.listen(engine, "connect", lambda connection, _record: postgres.prepare_session(connection))
-        event.listen(engine, "checkin", lambda connection, _record: postgres.restore(connection))
+        event.listen(engine, "checkin", lambda connection, _record: postgres.reset_timeout(connection))
 
 
-def allow(connection: Connection, seconds: float | None) -> None:
-    """Let the statements of this transaction take so long, or with None as long as they want."""
+def set_statement_timeout(connection: Connection, seconds: float | None) -> None:
+    """Limit the statements of this transaction to `seconds` on PostgreSQL; None is no limit."""
     if connection.dialect.name == "postgresql":
         from app.infra import postgres  # see above
 
-        postgres.allow(cast(postgres.Connection, connection.connection.dbapi_connection), seconds)
+        postgres.set_statement_timeout(cast(postgres.Connection, connection.connection.dbapi_connection), seconds)
 
 
 def _sqlite_connect(connection: Any, _record: ConnectionPoolEntry) -> None:
@@ -128,15 +128,15 @@ def _sqlite_connect(connection: Any, _record: ConnectionPoolEntry) -> None:
     for pragma in (
         f"busy_timeout={SQLITE_BUSY_MS}",
         "foreign_keys=ON",
-        "recursive_triggers=ON",  # without it INSERT OR REPLACE deletes past the append-only triggers
-        "synchronous=FULL",  # NORMAL can lose acknowledged ids at a power cut and hand them out again
-        "wal_autocheckpoint=0",  # a checkpoint may take long: a thread does it
+        "recursive_triggers=ON",  # without it INSERT OR REPLACE bypasses the append-only triggers
+        "synchronous=FULL",  # NORMAL can lose acknowledged ids in a power cut and hand them out again
+        "wal_autocheckpoint=0",  # a checkpoint may take long, so a thread runs it
     ):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _text(stored: bytes) -> str | bytes:
-    """SQLite keeps any bytes as text. Those that are none stay bytes: raising would fail every other row of a fetch."""
+    """Decode text. SQLite stores any bytes as text; invalid UTF-8 stays bytes, because raising would fail all rows."""
     try:
         return stored.decode()
     except UnicodeDecodeError:
@@ -149,15 +149,15 @@ def _sqlite_begin(connection: Connection) -> None:
 
 
 def engine_url(database_url: str) -> str:
-    """The address for the engine. `mode=rw`: a missing SQLite file is an error, never silently an empty one."""
+    """Build the engine's URL. `mode=rw`: a missing SQLite file is an error and is never silently created."""
     if not database_url.startswith("sqlite:///"):
         return database_url
-    # Quoted twice, because SQLAlchemy and then SQLite take one layer off: a folder may be called `feature%2Fx`.
+    # Quoted twice, because SQLAlchemy and SQLite each remove one layer: a folder may be called `feature%2Fx`.
     return f"sqlite:///file:{quote(quote(database_url.removeprefix('sqlite:///')))}?mode=rw&uri=true"
 
 
 def engine_options(database_url: str) -> dict[str, Any]:
-    """Pool sizes; streams hold no connection, so these bound requests and loops only."""
+    """Return the pool sizes. Streams hold no connection, so these limit only requests and background parts."""
     if database_url.startswith("sqlite:"):
         return {"pool_size": 4, "max_overflow": 4, "pool_timeout": 5}
     return {"pool_size": 8, "max_overflow": 4, "pool_timeout": 5, "pool_pre_ping": True}

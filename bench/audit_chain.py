@@ -46,7 +46,7 @@ def kept(count: int) -> Path:
 def build(folder: Path, count: int) -> None:
     settings = Settings(instance_dir=folder, secret_key="bench")
     app = create_app(settings)
-    database_upgrade.migrate(app, settings)
+    database_upgrade.migrate_database(app, settings)
     with app.app_context():
         db.engine.dispose()
     with closing(sqlite3.connect(folder / "beacon.db", isolation_level=None)) as connection:

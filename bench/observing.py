@@ -45,7 +45,7 @@ def main(folder: Path, many: str, few: str, spent: Callable[[], float]) -> None:
     """`many` and `few` are addresses of services; `folder` takes the database."""
     settings = Settings(instance_dir=folder, secret_key="x" * 64)
     app = create_app(settings)
-    database_upgrade.migrate(app, settings)
+    database_upgrade.migrate_database(app, settings)
     with app.app_context():
         with write() as session:
             registry.add(session, id="large", name="Large", kind="palantir", url=many)

@@ -31,7 +31,7 @@ class Breaths:
 
     def __call__(self) -> None:
         self.longest_s = max(self.longest_s, time.thread_time() - self._since)
-        concurrency.breathe()
+        concurrency.yield_to_loop()
         self._since = time.thread_time()
 
 

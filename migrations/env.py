@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import context
 from flask import current_app
 
-from app.db import allow
+from app.db import set_statement_timeout
 from app.infra.schema_version import MIGRATION_LOCK
 
 WAIT_MS = 120_000
@@ -24,7 +24,7 @@ def run() -> None:
         context.configure(connection=connection, target_metadata=db.metadata, transactional_ddl=True)
         with context.begin_transaction():
             if connection.dialect.name == "postgresql":
-                allow(connection, None)
+                set_statement_timeout(connection, None)
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = {WAIT_MS}"))
                 connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             # Whoever came second finds nothing left to do.

@@ -49,7 +49,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _fresh_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """The count of unreadable rows is the process's; each test has a log of its own."""
-    monkeypatch.setattr(log, "unreadable", log.Unreadable())
+    monkeypatch.setattr(log, "unreadable_rows", log.UnreadableRows())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -33,7 +33,7 @@ Script = Callable[..., "Ended"]
 @pytest.fixture(autouse=True)
 def _keep_the_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command sends the process's logs to its standard error; this process runs more tests."""
-    monkeypatch.setattr("app.infra.logs.configure", lambda: None)
+    monkeypatch.setattr("app.infra.logs.configure_logging", lambda: None)
 
 
 @pytest.fixture

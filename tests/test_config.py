@@ -187,4 +187,4 @@ def test_widget_origins_are_separated_by_commas_or_blanks(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("origin", ["*", "https://a.example/", "a.example", "https://*.example", "https://a.example;x"])
 def test_a_widget_origin_is_exactly_one(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
-    assert "is no origin" in refusal(monkeypatch, BEACON_WIDGET_ORIGINS=origin)
+    assert "is not an origin" in refusal(monkeypatch, BEACON_WIDGET_ORIGINS=origin)

@@ -159,7 +159,7 @@ def test_the_instance_folder_may_have_any_name(tmp_path: Path, name: str) -> Non
     """Build servers name folders after branches: `feature%2Fx`."""
     settings = Settings(instance_dir=tmp_path / name, secret_key="s")
     made = create_app(settings)
-    database_upgrade.migrate(made, settings)
+    database_upgrade.migrate_database(made, settings)
     with made.app_context():
         with write() as session:
             append(session, [NewEvent("a", {})])
@@ -173,7 +173,7 @@ def test_the_instance_folder_may_have_any_name(tmp_path: Path, name: str) -> Non
 def test_migrating_twice_changes_nothing(app: Flask, settings: Settings) -> None:
     with app.app_context():
         before = database_upgrade.current_revision()
-    database_upgrade.migrate(app, settings)
+    database_upgrade.migrate_database(app, settings)
     with app.app_context():
         assert database_upgrade.current_revision() == before == database_upgrade.newest_revision()
 
@@ -181,7 +181,7 @@ def test_migrating_twice_changes_nothing(app: Flask, settings: Settings) -> None
 def test_the_database_file_is_its_owners_alone(tmp_path: Path) -> None:
     settings = Settings(instance_dir=tmp_path / "i", secret_key="s")
     made = create_app(settings)
-    database_upgrade.migrate(made, settings)
+    database_upgrade.migrate_database(made, settings)
     with made.app_context():
         db.engine.dispose()
     assert (tmp_path / "i" / "beacon.db").stat().st_mode & 0o077 == 0

@@ -17,11 +17,11 @@ def _same_limits() -> Iterator[None]:
 
 @pytest.mark.parametrize("limit", [256, 1024, 4096, 10_400, 65_536, 1_048_576])
 def test_as_many_streams_as_a_limit_allows_need_no_more_than_it(limit: int) -> None:
-    assert limit - 2 <= file_descriptors.needed(file_descriptors.capacity(limit)) <= limit
+    assert limit - 2 <= file_descriptors.count_needed(file_descriptors.stream_capacity(limit)) <= limit
 
 
 def test_a_tiny_limit_still_allows_a_stream() -> None:
-    assert file_descriptors.capacity(64) == 1
+    assert file_descriptors.stream_capacity(64) == 1
 
 
 @pytest.mark.usefixtures("_same_limits")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.infra import concurrency, json_limits
-from app.infra.json_limits import JsonTooLarge, check, loads, may_exceed
+from app.infra.json_limits import JsonTooLarge, loads, may_exceed, measure_json
 from tests.support.hostile_json import CountedBytes, as_bytes, deep, many_items, many_keys
 
 
@@ -25,7 +25,7 @@ from tests.support.hostile_json import CountedBytes, as_bytes, deep, many_items,
     ],
 )
 def test_what_stands_in_texts_is_not_counted(text: bytes, values: int, depth: int) -> None:
-    size = check(text)
+    size = measure_json(text)
     assert (size.values, size.depth) == (values, depth)
 
 
@@ -33,7 +33,7 @@ def test_what_stands_in_texts_is_not_counted(text: bytes, values: int, depth: in
 def test_a_text_may_be_cut_anywhere_between_two_pieces(shift: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_limits, "_PIECE_BYTES", 7)
     value = ["x" * shift, 'a\\",[{', "\\\\\\", {"k,": ['"', '\\"', "}]"]}, "é,\n"]
-    size = check(json.dumps(value).encode())
+    size = measure_json(json.dumps(value).encode())
     assert (size.values, size.depth) == (9, 3)
 
 
@@ -41,7 +41,7 @@ def test_it_counts_as_a_parser_would(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_limits, "_PIECE_BYTES", 11)
     for _ in range(300):
         value = _random_value(random, 0)
-        size = check(json.dumps(value).encode())
+        size = measure_json(json.dumps(value).encode())
         assert (size.values, size.depth) == (_members(value), _depth(value))
 
 
@@ -81,7 +81,7 @@ def test_many_values_are_parsed_with_breaths_in_between(monkeypatch: pytest.Monk
     """By a clock that is over its slice at every look: one breath for each piece, and one for each object."""
     breaths, now = [], iter(range(10**9))
     monkeypatch.setattr(concurrency.time, "monotonic", lambda: float(next(now)))
-    monkeypatch.setattr(concurrency, "breathe", lambda: breaths.append(1))
+    monkeypatch.setattr(concurrency, "yield_to_loop", lambda: breaths.append(1))
     value = [{"id": f"j{n}", "n": n} for n in range(10_000)]
     assert loads(as_bytes(value), max_values=200_000) == value
     assert len(breaths) >= 10_000

@@ -40,10 +40,10 @@ def reader(app: Flask, database: Path) -> Iterator[int]:
 
 
 def test_a_reader_is_named_and_is_no_writer(app: Flask, database: Path, reader: int) -> None:
-    (found,) = lock_holders.readers(str(database))
+    (found,) = lock_holders.find_readers(str(database))
     assert (found.pid, found.name.startswith("python")) == (reader, True)
     with app.app_context():
-        assert lock_holders.writers() == []
+        assert lock_holders.find_writers() == []
 
 
 def test_whoever_waits_in_vain_is_told_of_a_lock_and_the_log_names_its_holder(
@@ -91,12 +91,12 @@ def test_after_a_change_of_the_same_request_nothing_is_said_of_what_was_changed(
     ],
 )
 def test_lines_of_the_kernel(line: str, pid: int | None) -> None:
-    assert lock_holders._holder(line, 77, range(120, 121)) == pid
+    assert lock_holders._parse_holder_pid(line, 77, range(120, 121)) == pid
 
 
 def test_without_a_kernel_that_lists_locks_nobody_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_holders, "PROC", tmp_path)
     sqlite3.connect(tmp_path / "x.db").close()
-    assert lock_holders.readers(str(tmp_path / "x.db")) == []
-    assert lock_holders.in_words([]) == "nobody can be named"
+    assert lock_holders.find_readers(str(tmp_path / "x.db")) == []
+    assert lock_holders.describe_holders([]) == "unknown"
     assert os.getpid() > 0

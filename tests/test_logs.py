@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from app.background import Every
-from app.infra.logs import BETWEEN_S, REPEAT_S, Lasting
+from app.background import Periodic
+from app.infra.logs import MIN_LOG_INTERVAL_S, REPEAT_INTERVAL_S, FailureLog
 from tests.support.machine import scaled
 
 
@@ -15,7 +15,7 @@ class Told:
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self._caplog, self.now = caplog, 0.0
-        self.lasting = Lasting(logging.getLogger("told"), "the task", lambda: self.now)
+        self.lasting = FailureLog(logging.getLogger("told"), "the task", lambda: self.now)
 
     def lines(self) -> list[tuple[str, bool]]:
         """Each since the last time, and whether a traceback was with it."""
@@ -29,39 +29,39 @@ def told(caplog: pytest.LogCaptureFixture) -> Told:
     return Told(caplog)
 
 
-FAILED, STILL = ("the task failed and is tried again", True), ("the task still fails: KeyError", False)
+FAILED, STILL = ("the task failed and will be retried", True), ("the task still fails: KeyError", False)
 AGAIN = ("the task works again", False)
 
 
 def test_a_failure_that_lasts_has_one_traceback_then_a_line_every_ten_minutes_and_one_at_its_end(told: Told) -> None:
-    told.lasting.worked()
+    told.lasting.record_success()
     assert told.lines() == [], "that all is well is no news"
-    for _ in range(int(REPEAT_S)):
-        told.lasting.failed(KeyError("away"))
+    for _ in range(int(REPEAT_INTERVAL_S)):
+        told.lasting.record_failure(KeyError("away"))
         told.now += 1
     assert told.lines() == [FAILED]
-    for _ in range(int(2 * REPEAT_S)):
-        told.lasting.failed(KeyError("away"))
+    for _ in range(int(2 * REPEAT_INTERVAL_S)):
+        told.lasting.record_failure(KeyError("away"))
         told.now += 1
     assert told.lines() == [STILL, STILL]
     for _ in range(100):
-        told.lasting.worked()
+        told.lasting.record_success()
         told.now += 1
     assert told.lines() == [AGAIN]
-    told.lasting.failed(KeyError("once more"))
+    told.lasting.record_failure(KeyError("once more"))
     assert told.lines() == [FAILED]
 
 
 def test_another_failure_is_told_with_its_traceback(told: Told) -> None:
-    told.lasting.failed(KeyError("away"))
-    told.now += BETWEEN_S
-    told.lasting.failed(OSError("full"))
+    told.lasting.record_failure(KeyError("away"))
+    told.now += MIN_LOG_INTERVAL_S
+    told.lasting.record_failure(OSError("full"))
     assert told.lines() == [FAILED, FAILED]
 
 
 def test_what_comes_and_goes_is_told_twice_a_minute_at_most(told: Told) -> None:
     for second in range(600):
-        told.lasting.failed(KeyError("away")) if second % 2 else told.lasting.worked()
+        told.lasting.record_failure(KeyError("away")) if second % 2 else told.lasting.record_success()
         told.now += 1
     assert 2 <= len(told.lines()) <= 20
 
@@ -73,7 +73,7 @@ def test_a_periodic_task_that_fails_goes_on_and_is_told_once(caplog: pytest.LogC
         turns.release()
         raise KeyError("away")
 
-    every = Every(0.001, turn)
+    every = Periodic(0.001, turn)
     every.start()
     for _ in range(20):
         assert turns.acquire(timeout=scaled(10))

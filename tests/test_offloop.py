@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.infra import concurrency
-from app.infra.concurrency import Pace, paced
+from app.infra.concurrency import TimeSlice, iterate_in_slices
 from tests.support.clock import own_time
 from tests.support.machine import scaled
 
@@ -21,7 +21,7 @@ class Loop:
         self.done = 0
         self.breaths: list[int] = []
         monkeypatch.setattr(concurrency.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(concurrency, "breathe", lambda: self.breaths.append(self.done))
+        monkeypatch.setattr(concurrency, "yield_to_loop", lambda: self.breaths.append(self.done))
 
     def work(self, seconds: float) -> None:
         self.now += seconds
@@ -34,17 +34,17 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
 
 
 def test_every_item_comes_once_and_in_order(loop: Loop) -> None:
-    assert list(paced(range(1_000))) == list(range(1_000))
+    assert list(iterate_in_slices(range(1_000))) == list(range(1_000))
 
 
 def test_items_that_take_no_time_are_still_interrupted(loop: Loop) -> None:
-    for _ in paced(range(120)):
+    for _ in iterate_in_slices(range(120)):
         loop.work(0)
     assert loop.breaths == [concurrency.SLICE_ITEMS, 2 * concurrency.SLICE_ITEMS]
 
 
 def test_a_slice_ends_when_its_time_is_up(loop: Loop) -> None:
-    for _ in paced(range(6)):
+    for _ in iterate_in_slices(range(6)):
         loop.work(concurrency.SLICE_S / 2)
     assert loop.breaths == [2, 4, 6]
 
@@ -55,12 +55,12 @@ def test_making_the_items_counts_as_well(loop: Loop) -> None:
             loop.work(concurrency.SLICE_S)
             yield item
 
-    assert list(paced(made())) == [0, 1, 2, 3]
+    assert list(iterate_in_slices(made())) == [0, 1, 2, 3]
     assert loop.breaths == [1, 2, 3, 4]
 
 
 def test_few_and_quick_items_need_no_breath(loop: Loop) -> None:
-    assert list(paced("abc")) == ["a", "b", "c"]
+    assert list(iterate_in_slices("abc")) == ["a", "b", "c"]
     assert loop.breaths == []
 
 
@@ -86,13 +86,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 def test_a_breath_is_a_timer_that_is_due_and_not_a_mere_yield(clock: Clock) -> None:
     """After `sleep(0)` gevent looks at no socket before up to 50 callbacks have run."""
-    concurrency.breathe()
+    concurrency.yield_to_loop()
     assert len(clock.breaths) == 1
     assert 0 < clock.breaths[0] < 1e-4
 
 
 def test_work_within_its_slice_goes_on(clock: Clock) -> None:
-    pace = Pace(0.002)
+    pace = TimeSlice(0.002)
     clock.now += 0.0019
     pace()
     assert not pace.is_over()
@@ -100,7 +100,7 @@ def test_work_within_its_slice_goes_on(clock: Clock) -> None:
 
 
 def test_work_beyond_its_slice_breathes_once_and_has_a_new_slice(clock: Clock) -> None:
-    pace = Pace(0.002)
+    pace = TimeSlice(0.002)
     clock.now += 0.002
     assert pace.is_over()
     pace()
@@ -112,19 +112,19 @@ def test_work_beyond_its_slice_breathes_once_and_has_a_new_slice(clock: Clock) -
 
 
 def test_the_time_in_which_others_run_is_not_part_of_the_slice(clock: Clock) -> None:
-    pace = Pace(0.002)
-    pace.rest()
+    pace = TimeSlice(0.002)
+    pace.pause()
     assert not pace.is_over()
 
 
 def test_a_call_gives_its_result_and_its_error() -> None:
-    assert concurrency.call(divmod, 7, 2) == (3, 1)
+    assert concurrency.run_in_thread(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        concurrency.call(divmod, 7, 0)
+        concurrency.run_in_thread(divmod, 7, 0)
 
 
 def test_without_an_event_loop_a_call_stays_on_its_thread() -> None:
-    assert concurrency.call(threading.get_ident) == threading.get_ident()
+    assert concurrency.run_in_thread(threading.get_ident) == threading.get_ident()
 
 
 def test_names_that_cannot_be_looked_up_hold_up_no_call() -> None:
@@ -139,7 +139,7 @@ pool, (answers, server) = gevent.get_hub().threadpool, os.pipe()
 lookups = [gevent.spawn(pool.apply, os.read, (answers, 1)) for _ in range(2 * pool.maxsize)]
 while pool.size < pool.maxsize:
     gevent.sleep(0.001)
-assert concurrency.call(divmod, 7, 2) == (3, 1)
+assert concurrency.run_in_thread(divmod, 7, 2) == (3, 1)
 assert not any(lookup.ready() for lookup in lookups)
 os.write(server, bytes(len(lookups)))
 gevent.joinall(lookups)

@@ -8,7 +8,7 @@ import pytest
 from app.config import Settings
 from app.infra import rate_limits
 from app.infra.problems import Problem
-from app.infra.rate_limits import Rate
+from app.infra.rate_limits import UserRateLimit
 from tests.support.waiting import wait_for
 
 
@@ -20,7 +20,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def hits(rate: Rate, user: str, times: int) -> int:
+def hits(rate: UserRateLimit, user: str, times: int) -> int:
     """How many of so many were let through."""
     passed = 0
     for _ in range(times):
@@ -33,7 +33,7 @@ def hits(rate: Rate, user: str, times: int) -> int:
 
 
 def test_hits_above_the_rate_are_refused_with_what_to_do(clock: list[float]) -> None:
-    rate = Rate(3, "attempts to open a stream", "BEACON_CONNECT_RATE_PER_USER")
+    rate = UserRateLimit(3, "attempts to open a stream", "BEACON_CONNECT_RATE_PER_USER")
     assert hits(rate, "alice", 3) == 3
     with pytest.raises(Problem) as refused:
         rate.hit("alice")
@@ -45,7 +45,7 @@ def test_hits_above_the_rate_are_refused_with_what_to_do(clock: list[float]) -> 
 
 
 def test_retry_after_is_whole_seconds_and_differs(clock: list[float]) -> None:
-    rate, waits = Rate(1), set()
+    rate, waits = UserRateLimit(1), set()
     rate.hit("alice")
     for _ in range(60):
         with pytest.raises(Problem) as refused:
@@ -55,20 +55,20 @@ def test_retry_after_is_whole_seconds_and_differs(clock: list[float]) -> None:
 
 
 def test_one_users_hits_are_nobody_elses(clock: list[float]) -> None:
-    rate = Rate(2)
+    rate = UserRateLimit(2)
     assert hits(rate, "alice", 5) == 2
     assert hits(rate, "bob", 5) == 2
 
 
 def test_a_refused_hit_does_not_count_so_that_hammering_locks_nobody_out(clock: list[float]) -> None:
-    rate = Rate(2)
+    rate = UserRateLimit(2)
     assert hits(rate, "alice", 1000) == 2
     clock[0] += 2
     assert hits(rate, "alice", 1000) == 2
 
 
 def test_a_steady_stream_of_hits_gets_its_rate_and_no_more(clock: list[float]) -> None:
-    rate, passed = Rate(10), 0
+    rate, passed = UserRateLimit(10), 0
     for _ in range(500):
         clock[0] += 0.02
         passed += hits(rate, "alice", 1)
@@ -77,7 +77,7 @@ def test_a_steady_stream_of_hits_gets_its_rate_and_no_more(clock: list[float]) -
 
 def test_no_second_holds_twice_the_rate(clock: list[float]) -> None:
     """A window that begins anew at a fixed moment would let twice as many through around it."""
-    rate = Rate(10)
+    rate = UserRateLimit(10)
     clock[0] += 0.9
     assert hits(rate, "alice", 20) == 10
     clock[0] += 0.2
@@ -85,17 +85,17 @@ def test_no_second_holds_twice_the_rate(clock: list[float]) -> None:
 
 
 def test_a_clock_that_is_set_back_locks_nobody_out(clock: list[float]) -> None:
-    rate = Rate(2)
+    rate = UserRateLimit(2)
     hits(rate, "alice", 5)
     clock[0] -= 3600
     assert hits(rate, "alice", 5) == 2
 
 
 def test_users_of_long_ago_take_no_memory() -> None:
-    rate = Rate(5)
+    rate = UserRateLimit(5)
     for n in range(500):
         rate.hit(f"user-{n}")
-    storage = rate._made().storage
+    storage = rate._get_limiter().storage
     storage.expirations.update(dict.fromkeys(storage.expirations, 0.0))  # type: ignore[attr-defined]
     rate.hit("alice")
     wait_for(lambda: len(storage.storage) == 1, "the old counts to go")  # type: ignore[attr-defined]
@@ -105,10 +105,13 @@ def test_users_of_long_ago_take_no_memory() -> None:
 
 def test_building_starts_nothing() -> None:
     before = threading.active_count()
-    Rate(5)
+    UserRateLimit(5)
     assert threading.active_count() == before
 
 
 def test_the_settings_are_the_rates() -> None:
     settings = Settings(connect_rate_per_user=7, publish_rate_per_user=9)
-    assert (rate_limits.connecting(settings).per_second, rate_limits.publishing_rate(settings).per_second) == (7, 9)
+    assert (
+        rate_limits.build_connect_limit(settings).per_second,
+        rate_limits.build_publish_limit(settings).per_second,
+    ) == (7, 9)

@@ -12,7 +12,7 @@ from flask import Flask
 from app.cli import doctor
 from app.config import Settings
 from app.infra import sqlite_wal
-from app.infra.sqlite_wal import Wal
+from app.infra.sqlite_wal import WalMonitor
 from tests.support.prometheus_text import numbers
 
 
@@ -41,20 +41,20 @@ def fill(writer: sqlite3.Connection, count: int = 400) -> None:
 def test_a_checkpoint_moves_the_log_and_cuts_what_had_grown(tmp_path: Path, writer: sqlite3.Connection) -> None:
     path = tmp_path / "a.db"
     fill(writer)
-    assert sqlite_wal.size(str(path)) > sqlite_wal.KEPT_BYTES
-    assert sqlite_wal.checkpoint(str(path)) == 0
-    assert (sqlite_wal.size(str(path)), path.stat().st_size > 400 * 20_000) == (0, True)
+    assert sqlite_wal.wal_size(str(path)) > sqlite_wal.TRUNCATE_ABOVE_BYTES
+    assert sqlite_wal.run_checkpoint(str(path)) == 0
+    assert (sqlite_wal.wal_size(str(path)), path.stat().st_size > 400 * 20_000) == (0, True)
 
 
 def test_a_small_one_is_kept_to_be_used_again(tmp_path: Path, writer: sqlite3.Connection) -> None:
     fill(writer, 3)
-    assert sqlite_wal.checkpoint(str(tmp_path / "a.db")) == 0
-    assert 0 < sqlite_wal.size(str(tmp_path / "a.db")) < sqlite_wal.KEPT_BYTES
+    assert sqlite_wal.run_checkpoint(str(tmp_path / "a.db")) == 0
+    assert 0 < sqlite_wal.wal_size(str(tmp_path / "a.db")) < sqlite_wal.TRUNCATE_ABOVE_BYTES
 
 
 def test_a_checkpoint_makes_no_file_where_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError):
-        sqlite_wal.checkpoint(str(tmp_path / "none.db"))
+        sqlite_wal.run_checkpoint(str(tmp_path / "none.db"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -66,9 +66,9 @@ def test_a_reader_that_stays_is_told_once_and_the_file_is_cut_when_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(sqlite_wal, "OLD_S", 0.0)
-    monkeypatch.setattr(sqlite_wal, "LARGE_BYTES", 1_000_000)
-    wal = Wal(str(tmp_path / "a.db"))
+    monkeypatch.setattr(sqlite_wal, "STUCK_AFTER_S", 0.0)
+    monkeypatch.setattr(sqlite_wal, "STUCK_ABOVE_BYTES", 1_000_000)
+    wal = WalMonitor(str(tmp_path / "a.db"))
     for _ in range(3):
         fill(writer, 200)
         wal.checkpoint()
@@ -79,8 +79,8 @@ def test_a_reader_that_stays_is_told_once_and_the_file_is_cut_when_it_ends(
     wal.checkpoint()
     assert (wal.state.size, wal.state.age_s, wal.state.pending) == (0, 0.0, 0)
     assert [line.partition(":")[0].partition(",")[0] for line in caplog.messages] == [
-        "the write-ahead log of the database cannot be moved",
-        "the write-ahead log of the database moves again",
+        "the database's write-ahead log cannot be checkpointed",
+        "the database's write-ahead log is checkpointed again",
     ]
 
 

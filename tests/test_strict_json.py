@@ -6,7 +6,7 @@ from flask import Flask
 from app.accounts.tokens import SCOPES
 from app.flags import evaluation
 from app.infra import strict_json
-from app.infra.strict_json import MAX_SHOWN, DuplicateKey
+from app.infra.strict_json import MAX_SHOWN_CHARS, DuplicateKey
 from tests.support.cast import ADA, csrf_token, headers_of, logged_in
 from tests.test_permissions import VALUES
 
@@ -37,7 +37,7 @@ def test_a_long_key_is_not_repeated_whole() -> None:
     key = "k" * 10_000
     with pytest.raises(DuplicateKey) as refused:
         strict_json.loads(f'{{"{key}": 1, "{key}": 2}}')
-    assert len(str(refused.value)) < 2 * MAX_SHOWN
+    assert len(str(refused.value)) < 2 * MAX_SHOWN_CHARS
 
 
 def test_every_route_that_takes_json_refuses_it_by_name(live_app: Flask) -> None:

@@ -152,14 +152,16 @@ def verify_password(user: User | None, password: str) -> bool:
     """
     with _hashing_slot():
         # On a thread, because on the event loop it would block every stream of the worker.
-        matches = bool(concurrency.call(check_password_hash, user.password_hash if user else _dummy_hash(), password))
+        matches = bool(
+            concurrency.run_in_thread(check_password_hash, user.password_hash if user else _dummy_hash(), password)
+        )
     return matches and user is not None and user.disabled_at is None
 
 
 def hash_password(password: str) -> str:
     """The hash to store for a new password. It may wait like `verify_password`. Raises `TooBusy`."""
     with _hashing_slot():
-        return str(concurrency.call(generate_password_hash, password))
+        return str(concurrency.run_in_thread(generate_password_hash, password))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from app.audit import reader_pool, search
 from app.audit.query_params import AuditCursor, AuditQuery
 from app.db import db
 from app.infra import streaming_export
-from app.infra.concurrency import breathe, paced
+from app.infra.concurrency import iterate_in_slices, yield_to_loop
 
 ROWS_PER_READ = 500
 # Limit of one batch, because the entry of a command on thousands of jobs is long.
@@ -55,19 +55,19 @@ def rows_to_json(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row_to_json(row) for row in rows]
 
 
-def export_response(app: Flask, query: AuditQuery, form: streaming_export.Format) -> Response:
+def export_response(app: Flask, query: AuditQuery, form: streaming_export.ExportFormat) -> Response:
     span, head = reader_pool.run_read(lambda fetch: search.find_span(fetch, query))
     lines = {"csv": _csv_lines, "ndjson": _ndjson_lines}[form](_read_entries(app, query, span), head)
-    response = streaming_export.answer(lines, form, "audit", ROWS_PER_READ)
+    response = streaming_export.export_response(lines, form, "audit", ROWS_PER_READ)
     response.headers["Audit-Head"] = f"seq={head[0]} hash={head[1]}"
     return response
 
 
-def export_lines(app: Flask, query: AuditQuery, form: streaming_export.Format) -> Iterator[bytes]:
+def export_lines(app: Flask, query: AuditQuery, form: streaming_export.ExportFormat) -> Iterator[bytes]:
     """The export as byte chunks, for the command line."""
     with app.app_context():
         span, head = reader_pool.run_read(lambda fetch: search.find_span(fetch, query))
-    return streaming_export.in_pieces(
+    return streaming_export.encode_in_chunks(
         {"csv": _csv_lines, "ndjson": _ndjson_lines}[form](_read_entries(app, query, span), head), ROWS_PER_READ
     )
 
@@ -78,10 +78,10 @@ def _read_entries(app: Flask, query: AuditQuery, span: search.Span) -> Iterator[
         with app.app_context():
             rows, cursor = _read_batch(query, span, cursor)
             db.session.remove()
-        yield from paced(reader_pool.run_in_thread(rows_to_json, rows))
+        yield from iterate_in_slices(reader_pool.run_in_thread(rows_to_json, rows))
         if cursor is None:
             return
-        breathe()
+        yield_to_loop()
 
 
 def _read_batch(

@@ -144,7 +144,7 @@ class HeadKeeper:
 
     def read_kept(self) -> KeptHead | None:
         """The kept head, or None. Raises `HeadFileError`."""
-        found: KeptHead | None = concurrency.call(self.file.read)
+        found: KeptHead | None = concurrency.run_in_thread(self.file.read)
         return found
 
     def update(self) -> None:
@@ -161,7 +161,7 @@ class HeadKeeper:
         with read() as session:
             now = self._of(chain.read_head(session))
         before = self.read_kept()
-        if not concurrency.call(self.file.replace, before, now, why):
+        if not concurrency.run_in_thread(self.file.replace, before, now, why):
             raise HeadFileError(f"{self.file.path} was changed by another process; try again")
         return now
 
@@ -178,7 +178,7 @@ class HeadKeeper:
                 self._complain(f"the audit does not contain {before.description}: {wrong}; {MISMATCH_ADVICE}")
                 return
         if (0 if before is None else before.seq) < head.seq:
-            concurrency.call(self.file.replace, before, self._of(head))
+            concurrency.run_in_thread(self.file.replace, before, self._of(head))
         self._seen = head
 
     def _of(self, head: chain.Head) -> KeptHead:

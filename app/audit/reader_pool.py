@@ -14,9 +14,9 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from app.db import allow, db
+from app.db import db, set_statement_timeout
 from app.infra import concurrency
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -33,7 +33,7 @@ MAX_CONCURRENT_READS = 3
 MAX_PENDING_READS = 15
 # Rows that are fetched before their bytes are added up.
 _ROWS_PER_FETCH = 50
-_threads = concurrency.Threads(MAX_CONCURRENT_READS)
+_threads = concurrency.NativeThreads(MAX_CONCURRENT_READS)
 _pending = threading.BoundedSemaphore(MAX_PENDING_READS)
 _running = threading.BoundedSemaphore(MAX_CONCURRENT_READS)
 
@@ -70,7 +70,7 @@ def run_read(reading: Callable[[Fetch], T], *, waits: bool = False) -> T:
     """
     if not _pending.acquire(blocking=waits):
         detail = "Too many audit searches are running. Try again in a moment."
-        raise Problem(503, "Busy", detail, headers=retry_after(2, 5))
+        raise Problem(503, "Busy", detail, headers=build_retry_after(2, 5))
     try:
         with _running:
             return _read(reading)
@@ -82,15 +82,15 @@ def _read(reading: Callable[[Fetch], T]) -> T:
     engine = db.engine
     if engine.dialect.name != "sqlite":
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-            allow(connection, _STATEMENT_TIMEOUT_S)
+            set_statement_timeout(connection, _STATEMENT_TIMEOUT_S)
             return reading(_postgres_fetch(connection))
-    result: T = _threads.call(_read_sqlite, engine.url.database or "", engine.dialect, reading)
+    result: T = _threads.run(_read_sqlite, engine.url.database or "", engine.dialect, reading)
     return result
 
 
 def run_in_thread(function: Callable[..., T], *args: Any) -> T:
     """Call `function` off the event loop, to convert rows: entries of a command on thousands of jobs are long."""
-    result: T = _threads.call(function, *args)
+    result: T = _threads.run(function, *args)
     return result
 
 

@@ -16,7 +16,7 @@ from app.audit import canonical_sql, head_file, reader_pool, verification_start
 from app.audit.chain import GENESIS_HASH
 from app.audit.models import AuditRow
 from app.db import db
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 
 PAGE_ROWS = 5_000
 PAGE_BYTES = 8_388_608
@@ -109,7 +109,7 @@ def verify_in_steps(*expected: ExpectedHead) -> Generator[tuple[int, int], None,
         if broken or not found:
             return reading.outcome(broken)
         yield reading.count, max(reading.last - reading.deleted_through, reading.count)
-        breathe()
+        yield_to_loop()
 
 
 class _ChainReader:

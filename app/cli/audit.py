@@ -14,7 +14,7 @@ from app.audit.verify import ExpectedHead, read_outside_head, verify
 from app.cli.context import open_migrated_app, operator_name
 from app.db import write
 from app.infra.clock import parse_utc, utc_now, utc_text
-from app.infra.streaming_export import Format
+from app.infra.streaming_export import ExportFormat
 
 REDRAW_INTERVAL_S = 0.1
 
@@ -91,8 +91,8 @@ def accept_head(reason: str) -> None:
 
 
 @audit.command("export")
-@click.option("--format", "form", type=click.Choice(get_args(Format)), default="ndjson", show_default=True)
-def export_(form: Format) -> None:
+@click.option("--format", "form", type=click.Choice(get_args(ExportFormat)), default="ndjson", show_default=True)
+def export_(form: ExportFormat) -> None:
     """Write the whole audit to standard output, oldest first; the last line is the head."""
     with open_migrated_app() as app:
         for piece in export.export_lines(app, AuditQuery(sortOrder="asc"), form):

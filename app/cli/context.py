@@ -27,11 +27,11 @@ def open_app(settings: Settings) -> Iterator[Flask]:
 @contextmanager
 def open_migrated_app() -> Iterator[Flask]:
     """Create the application and enter its context; SQLite databases are migrated first."""
-    logs.configure()
+    logs.configure_logging()
     settings = load_settings()
     with open_app(settings) as app:
         if settings.is_sqlite:
-            database_upgrade.migrate(app, settings)
+            database_upgrade.migrate_database(app, settings)
         with app.app_context():
             yield app
 

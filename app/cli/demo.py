@@ -48,7 +48,7 @@ def run(settings: Settings) -> int:
     """Start everything, wait until one part ends (or Ctrl-C), stop the rest, and return the exit status."""
     _check_loopback(settings)
     with open_app(settings) as app:
-        database_upgrade.migrate(app, settings)
+        database_upgrade.migrate_database(app, settings)
         return _run(app, settings)
 
 

@@ -13,7 +13,7 @@ from app.audit import head_file
 from app.cli import outside_check
 from app.config import Settings
 from app.db import now_epoch, read
-from app.eventlog.log_size import Measure
+from app.eventlog.log_size import LogSizeMeter
 from app.flags import embedded
 from app.flags.document import ConfiguredState, Flag
 from app.flags.outcome import PLAIN_OUTCOME, RolloutOutcome
@@ -93,11 +93,11 @@ def _check_migrations() -> Finding:
 
 def _check_locks() -> Finding:
     """Check for a lock that every writer would wait for."""
-    holders = [one for one in lock_holders.writers() if one.age_s is None or one.age_s >= MIN_LONG_TRANSACTION_S]
+    holders = [one for one in lock_holders.find_writers() if one.age_s is None or one.age_s >= MIN_LONG_TRANSACTION_S]
     if not holders:
         return Finding("locks", True, "no program blocks the writers")
     advice = "let it commit, or end it"
-    return Finding("locks", False, f"writers wait for {lock_holders.in_words(holders)}: {advice}")
+    return Finding("locks", False, f"writers wait for {lock_holders.describe_holders(holders)}: {advice}")
 
 
 def _check_wal(settings: Settings) -> Finding:
@@ -106,13 +106,13 @@ def _check_wal(settings: Settings) -> Finding:
         return Finding("wal", True, "PostgreSQL manages its own")
     path = settings.database_url.removeprefix("sqlite:///")
     try:
-        pending = sqlite_wal.checkpoint(path)
+        pending = sqlite_wal.run_checkpoint(path)
     except sqlite3.Error as error:
         return Finding("wal", False, f"the checkpoint failed: {error}")
-    held = sqlite_wal.size(path)
-    if pending == 0 or held < sqlite_wal.LARGE_BYTES:
+    held = sqlite_wal.wal_size(path)
+    if pending == 0 or held < sqlite_wal.STUCK_ABOVE_BYTES:
         return Finding("wal", True, f"the write-ahead log has {held} bytes")
-    who = lock_holders.in_words(lock_holders.readers(path))
+    who = lock_holders.describe_holders(lock_holders.find_readers(path))
     text = f"the write-ahead log has {held} bytes and grows until a reader ends its transaction: {who}; let it end"
     return Finding("wal", False, text)
 
@@ -120,7 +120,7 @@ def _check_wal(settings: Settings) -> Finding:
 def _check_log(settings: Settings) -> Finding:
     """Compare the event log with its limits in rows and bytes; its limit in age is separate."""
     with read() as session:
-        size = Measure().take(session)
+        size = LogSizeMeter().measure(session)
     most = settings.event_max_mib * 1024 * 1024
     mib = size.bytes / (1024 * 1024)
     text = f"{size.rows:,} of {settings.event_max_rows:,} rows, {mib:,.0f} of {settings.event_max_mib:,} MiB"
@@ -140,13 +140,13 @@ def _check_clock() -> Finding:
 
 def _check_descriptors(settings: Settings) -> Finding:
     """Check the hard limit, because every worker raises its soft limit to it."""
-    limit, wanted = file_descriptors.hard_limit(), file_descriptors.needed(settings.max_streams)
+    limit, wanted = file_descriptors.hard_limit(), file_descriptors.count_needed(settings.max_streams)
     held = (
         f"MAX_STREAMS {settings.max_streams} needs about {wanted} descriptors in each worker, the hard limit is {limit}"
     )
     if limit >= wanted:
         return Finding("descriptors", True, held)
-    least = file_descriptors.capacity(limit)
+    least = file_descriptors.stream_capacity(limit)
     advice = f"raise it (ulimit -Hn, systemd's LimitNOFILE=) or set BEACON_MAX_STREAMS to at most {least}"
     return Finding("descriptors", False, f"{held}: {advice}; until then streams above {least} get 503")
 

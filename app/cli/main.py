@@ -19,7 +19,7 @@ from app.cli.services import service
 from app.config import ConfigError, Settings, load_settings
 from app.db import DatabaseUnavailable, db, read, write
 from app.eventlog import event_types
-from app.eventlog.append import BadEvent, NewEvent, append
+from app.eventlog.append import InvalidEvent, NewEvent, append
 from app.eventlog.audience import CONTROL, EVERYONE, ROLES
 from app.flags import embedded
 from app.infra import database_upgrade, strict_json
@@ -45,7 +45,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
-    except BadEvent as error:
+    except InvalidEvent as error:
         click.echo(f"beacon: {error.field.partition('.')[2]} is wrong; expected: {error}", err=True)
         sys.exit(1)
     except Problem as problem:
@@ -71,7 +71,7 @@ def serve() -> None:
     settings = load_settings()
     with open_app(settings) as app:
         if settings.is_sqlite:
-            database_upgrade.migrate(app, settings)
+            database_upgrade.migrate_database(app, settings)
     check_port(settings)
     gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(demo.GUNICORN_CONF)]
     os.execv(gunicorn[0], gunicorn)  # noqa: S606 -- replaces this process: signals reach the server directly
@@ -90,7 +90,7 @@ def migrate() -> None:
     """Create the database or bring it up to date."""
     settings = load_settings()
     with open_app(settings) as app:
-        database_upgrade.migrate(app, settings)
+        database_upgrade.migrate_database(app, settings)
         with app.app_context():
             click.echo(f"the database is at revision {database_upgrade.current_revision()}")
 
@@ -196,7 +196,7 @@ def publish(type_: str, data: str, audience: str) -> None:
         raise click.UsageError(f"the payload is not JSON: {error}") from error
     if not isinstance(payload, dict):
         raise click.UsageError('the payload must be a JSON object, like \'{"jobId": "7f3"}\'')
-    if event_types.is_own(type_) or audience == CONTROL:
+    if event_types.is_reserved_type(type_) or audience == CONTROL:
         raise click.UsageError(f"{type_} to {audience} is reserved for Beacon")
     with open_migrated_app(), write() as session:
         ids = append(session, [NewEvent(type_, payload, audience)])

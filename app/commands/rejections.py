@@ -6,7 +6,7 @@ from urllib.parse import quote
 from app.audit import attempt_log, chain
 from app.commands.request import CommandRequest
 from app.db import write
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 
 
 class CommandRejected(Problem):
@@ -56,7 +56,7 @@ def too_many_jobs_error(total: int, most: int) -> CommandRejected:
 
 def too_many_commands_error(who_may: str, most: int) -> CommandRejected:
     detail = f"{who_may} at most {most} open commands. Wait for one of them to end, then send this again."
-    return CommandRejected(429, "Too many commands", detail, "limit", headers=retry_after(2, 5))
+    return CommandRejected(429, "Too many commands", detail, "limit", headers=build_retry_after(2, 5))
 
 
 def record_rejection(problem: Problem, request: CommandRequest, actor: str, address: str | None) -> None:

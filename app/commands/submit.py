@@ -15,7 +15,7 @@ from app.commands.targets import ResolvedScope, resolve_targets
 from app.db import read, write
 from app.eventlog.append import append
 from app.infra.clock import utc_text
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.infra.problems import Problem
 from app.reconciliation.loader import database_now
 from app.reconciliation.models import Service
@@ -147,7 +147,7 @@ def _insert_items(session: Session, request: CommandRequest, scope: ResolvedScop
     statement = _insert_or_ignore(session, ItemRow)
     for start in range(0, len(rows), ROWS_PER_INSERT):
         session.connection().execute(statement, rows[start : start + ROWS_PER_INSERT])
-        breathe()
+        yield_to_loop()
     mine = sa.select(sa.func.count()).select_from(ItemRow).where(ItemRow.command_id == request.command_id)
     if session.scalar(mine) == len(rows):
         return

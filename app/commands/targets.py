@@ -12,7 +12,7 @@ from app.commands import rejections
 from app.commands.request import CommandRequest
 from app.config import current_settings
 from app.db import read
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
 from app.sources.on_demand import TooManyRequests, TooSlow, query_source
@@ -128,7 +128,7 @@ def query_service(
     except TooManyRequests:
         nothing = "Nothing was done; try" if for_command else "Try"
         detail = f"Too many requests to services are pending. {nothing} again in a moment."
-        raise Problem(503, "Too busy", detail, headers=retry_after(1, 3)) from None
+        raise Problem(503, "Too busy", detail, headers=build_retry_after(1, 3)) from None
     except SourceError as error:
         status = 504 if isinstance(error, TooSlow) else 502
         nothing = ", so the targets of the command are unknown. Nothing was done" if for_command else ""

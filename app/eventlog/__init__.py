@@ -1,1 +1,1 @@
-"""Remember: one append-only log of every change; an event's id is the cursor of whoever read it."""
+"""Stores every change in one append-only log; the id of the last event read is a client's cursor."""

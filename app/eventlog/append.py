@@ -1,4 +1,4 @@
-"""The one writer of the `event` table."""
+"""Appends events to the `event` table; no other module writes it."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +15,13 @@ from app.eventlog import event_types
 from app.eventlog.models import EventRow
 from app.infra.clock import utc_text
 
-# Executed on the connection and not by the session, whose own bulk insert costs as much again.
+# Executed on the connection: the session's own bulk insert costs twice as much.
 _INSERT = sa.insert(EventRow).returning(EventRow.id, sort_by_parameter_order=True)
 _DEPTH = f"JSON nested at most {event_types.MAX_DEPTH} deep"
 
 
-class BadEvent(ValueError):
-    """The event cannot be appended; `field` names what is wrong with it, the text says what was expected."""
+class InvalidEvent(ValueError):
+    """The event cannot be appended. `field` names the invalid field, the text says what was expected."""
 
     def __init__(self, field: str, expected: str, *, too_large: bool = False) -> None:
         super().__init__(expected)
@@ -39,34 +39,33 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class PreparedEvent:
-    """An event that has been checked and written as JSON: all that is left is to insert it."""
+    """A validated event, encoded as JSON and ready to insert."""
 
     type: str
     audience: str
     data_json: str
 
 
-Derive = Callable[[Session, Sequence[PreparedEvent]], Sequence[NewEvent]]
-"""What follows from events that are about to be inserted: its rows are written in the session, its events returned."""
+DeriveEvents = Callable[[Session, Sequence[PreparedEvent]], Sequence[NewEvent]]
+"""Derives events from those about to be inserted: it may write rows in the session and returns the derived events."""
 
 
-def derive_with(app: Flask, derive: Derive) -> None:
-    """Let `derive` add what follows to every append of this application, in the same commit."""
+def register_derive(app: Flask, derive: DeriveEvents) -> None:
+    """Let `derive` add derived events to every append of this application, in the same commit."""
     app.extensions["beacon_derive"] = derive
 
 
 def append(session: Session, events: Sequence[NewEvent | PreparedEvent]) -> list[int]:
-    """Insert `events` in order, behind them what follows from them, and return the ids of `events`.
+    """Insert `events` in order, followed by the events derived from them, and return the ids of `events`.
 
-    Call it last inside `db.write()`. The session is flushed first, so that every other change is made before the
-    log is locked: two writers that took these locks in different orders would wait for each other for ever. Whoever
-    has many events prepares them before the transaction, because every other writer waits for its end.
-    Raises `BadEvent`, and then nothing is inserted.
+    Call it last inside `db.write()`. The session is flushed first, so that every other change is made before the log is
+    locked: two writers that took these locks in different orders would deadlock. Prepare large batches before the
+    transaction, because all other writers wait for its end. Raises `InvalidEvent`; then nothing is inserted.
     """
     prepared = [prepare(event, place) if isinstance(event, NewEvent) else event for place, event in enumerate(events)]
     if not prepared:
         return []
-    derive: Derive | None = current_app.extensions.get("beacon_derive")
+    derive: DeriveEvents | None = current_app.extensions.get("beacon_derive")
     following = derive(session, prepared) if derive is not None else ()
     session.flush()
     now = utc_text()
@@ -76,44 +75,44 @@ def append(session: Session, events: Sequence[NewEvent | PreparedEvent]) -> list
 
 
 def prepare(event: NewEvent, place: int = 0) -> PreparedEvent:
-    """Check `event` and write its payload as JSON; `place` is its number in its batch. Raises `BadEvent`."""
+    """Validate `event` and encode its payload as JSON; `place` is its index in its batch. Raises `InvalidEvent`."""
     if not event_types.is_valid_type(event.type):
         expected = "lower-case words of letters, digits and _, joined by dots, like job.finished"
-        raise BadEvent(f"{place}.type", expected)
+        raise InvalidEvent(f"{place}.type", expected)
     if not audiences.is_valid(event.audience):
-        raise BadEvent(f"{place}.audience", "everyone, role:NAME or user:NAME")
-    return PreparedEvent(event.type, event.audience, _json(event, f"{place}.data"))
+        raise InvalidEvent(f"{place}.audience", "everyone, role:NAME or user:NAME")
+    return PreparedEvent(event.type, event.audience, _encode_data(event, f"{place}.data"))
 
 
 def _row(event: PreparedEvent, now: str) -> dict[str, str]:
     return {"type": event.type, "audience": event.audience, "data_json": event.data_json, "created_at": now}
 
 
-def _json(event: NewEvent, field: str) -> str:
+def _encode_data(event: NewEvent, field: str) -> str:
     try:
-        data = _checked(event)
+        data = _validated_data(event)
         text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         size = len(text.encode())
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise BadEvent(".".join([field, *map(str, first["loc"])]), first["msg"]) from error
+        raise InvalidEvent(".".join([field, *map(str, first["loc"])]), first["msg"]) from error
     except RecursionError:
-        raise BadEvent(field, _DEPTH) from None
+        raise InvalidEvent(field, _DEPTH) from None
     except UnicodeEncodeError:
-        raise BadEvent(field, "text without unpaired surrogates") from None
+        raise InvalidEvent(field, "text without unpaired surrogates") from None
     except ValueError:
-        raise BadEvent(field, "JSON has no NaN and no infinity") from None
+        raise InvalidEvent(field, "JSON has no NaN and no infinity") from None
     if size > event_types.MAX_PAYLOAD_BYTES:
-        raise BadEvent(field, f"at most {event_types.MAX_PAYLOAD_BYTES} bytes, this has {size}", too_large=True)
+        raise InvalidEvent(field, f"at most {event_types.MAX_PAYLOAD_BYTES} bytes, this has {size}", too_large=True)
     if event_types.is_too_deep(data, text):
-        raise BadEvent(field, _DEPTH)
+        raise InvalidEvent(field, _DEPTH)
     return text
 
 
-def _checked(event: NewEvent) -> Mapping[str, Any]:
-    model = event_types.KNOWN.get(event.type)
+def _validated_data(event: NewEvent) -> Mapping[str, Any]:
+    model = event_types.PAYLOAD_MODELS.get(event.type)
     if isinstance(event.data, event_types.Payload):
         if model is None or not isinstance(event.data, model):
             raise TypeError(f"{type(event.data).__name__} is not the payload of {event.type}")
-        return event.data.wire()
-    return event.data if model is None else event_types.check(model, event.data).wire()
+        return event.data.to_wire()
+    return event.data if model is None else event_types.validate_payload(model, event.data).to_wire()

@@ -1,4 +1,4 @@
-"""Who may see an event: `everyone`, `role:NAME`, `user:NAME`; `control` is for Beacon's own workers only."""
+"""Audiences of events: `everyone`, `role:NAME`, `user:NAME`, and `control` for Beacon's own workers only."""
 
 import re
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ _USER = re.compile(r"user:[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The part of a user that decides what they may see."""
+    """The attributes of a user that decide what they may see."""
 
     name: str
     role: str
 
     @property
     def audiences(self) -> frozenset[str]:
-        """Every audience that includes this viewer. An admin sees what any role is told."""
+        """Every audience that includes this viewer. An admin is in the audience of every role."""
         return _audiences(self.name, self.role)
 
 
 @lru_cache(maxsize=10_000)
 def _audiences(name: str, role: str) -> frozenset[str]:
-    """One set for all streams of a user: they are many, and compared for every event."""
+    """Return one shared set for all streams of a user: there are many, and it is used for every event."""
     roles = ROLES if role == "admin" else (role,)
     return frozenset({EVERYONE, f"user:{name}", *(f"role:{role}" for role in roles)})
 

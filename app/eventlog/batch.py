@@ -1,4 +1,4 @@
-"""A publisher's body, one event at a time: parsing 8 MiB at once would hold the event loop."""
+"""Parses a publisher's body one event at a time, because parsing 8 MiB at once would block the event loop."""
 
 import json
 import re
@@ -6,16 +6,16 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from app.eventlog.event_types import MAX_PAYLOAD_BYTES
-from app.infra.strict_json import unique
+from app.infra.strict_json import reject_duplicate_keys
 
-# An event is parsed in one go, so its text has a bound: the largest payload with every byte escaped, and its envelope.
+# Limit of one event, which is parsed in one call: the largest payload with every byte escaped, plus its envelope.
 MAX_EVENT_CHARS = 6 * MAX_PAYLOAD_BYTES + 4_096
-# What the parser gets to see at once. It moves on in large steps, because each one copies it.
+# Size of the text window given to the parser. It moves in large steps, because each step copies the window.
 _WINDOW_CHARS = 2 * MAX_EVENT_CHARS
-# The longest that the parser looks at before it finds a value cut off: `-Infinity`, or an escaped surrogate pair.
-_LONGEST_LOOK = 16
+# Longest text that the parser examines before it reports a truncated value: `-Infinity` or an escaped surrogate pair.
+_PARSER_LOOKAHEAD_CHARS = 16
 _BLANKS = re.compile(r"[ \t\n\r]*")
-_DECODER = json.JSONDecoder(object_pairs_hook=unique)
+_DECODER = json.JSONDecoder(object_pairs_hook=reject_duplicate_keys)
 
 
 class EventTooLarge(Exception):
@@ -26,53 +26,52 @@ class EventTooLarge(Exception):
         self.place = place
 
 
-def values(body: bytes) -> Iterator[Any]:
-    """The members of the array that `body` is, or the one value that it is instead.
+def iter_values(body: bytes) -> Iterator[Any]:
+    """Yield the items of a JSON array, or the single value if the body is no array.
 
-    What is JSON and what is not, `strict_json.loads(body)` would say the same. Raises `ValueError` with its words where
-    the text goes wrong, `RecursionError` for a value nested too deep, `EventTooLarge`; what came before has been
-    yielded.
+    It accepts the same JSON as `strict_json.loads(body)`. At the place of an error it raises the same `ValueError`,
+    `RecursionError` for a value nested too deep, or `EventTooLarge`; the values before it have then been yielded.
     """
     text = body.decode(json.detect_encoding(body), "surrogatepass")
-    start = _past_blanks(text, 0)
-    end = yield from _members(text, start + 1) if text.startswith("[", start) else _single(text, start)
-    end = _past_blanks(text, end)
+    start = _skip_blanks(text, 0)
+    end = yield from _iter_members(text, start + 1) if text.startswith("[", start) else _iter_single(text, start)
+    end = _skip_blanks(text, end)
     if end != len(text):
         raise json.JSONDecodeError("Extra data", text, end)
 
 
-def _single(text: str, at: int) -> Generator[Any, None, int]:
-    value, end = _Window(text).value(at, 0)
+def _iter_single(text: str, at: int) -> Generator[Any, None, int]:
+    value, end = _ParserWindow(text).value(at, 0)
     yield value
     return end
 
 
-def _members(text: str, at: int) -> Generator[Any, None, int]:
-    """From behind the opening bracket to behind the closing one."""
-    window, place = _Window(text), 0
-    at = _past_blanks(text, at)
+def _iter_members(text: str, at: int) -> Generator[Any, None, int]:
+    """Yield the items from after the opening bracket; returns the position after the closing one."""
+    window, place = _ParserWindow(text), 0
+    at = _skip_blanks(text, at)
     if text.startswith("]", at):
         return at + 1
     while True:
         value, at = window.value(at, place)
         yield value
-        at, place = _past_blanks(text, at), place + 1
+        at, place = _skip_blanks(text, at), place + 1
         if text.startswith("]", at):
             return at + 1
         if not text.startswith(",", at):
             raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-        at = _past_blanks(text, at + 1)
+        at = _skip_blanks(text, at + 1)
 
 
-class _Window:
-    """The part of `text` that the parser sees, so that a value without an end is given up early."""
+class _ParserWindow:
+    """The part of `text` that the parser sees, so that a value without an end is rejected early."""
 
     def __init__(self, text: str) -> None:
         self._text, self._base, self._seen = text, 0, text[:_WINDOW_CHARS]
 
     def value(self, at: int, place: int) -> tuple[Any, int]:
-        """The value that begins at `at`, and where it ends."""
-        self._show(at)
+        """Parse the value that begins at `at`; returns it and its end."""
+        self._move_to(at)
         try:
             value, end = _DECODER.raw_decode(self._seen, at - self._base)
         except json.JSONDecodeError as error:
@@ -84,21 +83,21 @@ class _Window:
             raise EventTooLarge(place)
         return value, end
 
-    def _show(self, at: int) -> None:
-        if at + MAX_EVENT_CHARS >= self._base + len(self._seen) and not self._shows_the_end():
+    def _move_to(self, at: int) -> None:
+        if at + MAX_EVENT_CHARS >= self._base + len(self._seen) and not self._is_at_end():
             self._base, self._seen = at, self._text[at : at + _WINDOW_CHARS]
 
-    def _shows_the_end(self) -> bool:
+    def _is_at_end(self) -> bool:
         return self._base + len(self._seen) >= len(self._text)
 
     def _is_cut_off(self, error: json.JSONDecodeError) -> bool:
-        """Whether the parser failed at the window's edge, rather than over what the publisher wrote."""
-        if self._shows_the_end():
+        """True if the parser failed at the window's edge, and not because of invalid JSON."""
+        if self._is_at_end():
             return False
-        at_edge = error.pos >= len(self._seen) - _LONGEST_LOOK
+        at_edge = error.pos >= len(self._seen) - _PARSER_LOOKAHEAD_CHARS
         return at_edge or error.msg.startswith("Unterminated string")
 
 
-def _past_blanks(text: str, at: int) -> int:
+def _skip_blanks(text: str, at: int) -> int:
     found = _BLANKS.match(text, at)
     return found.end() if found else at

@@ -1,4 +1,4 @@
-"""Notices that an older database was put back, for one worker: before it serves, after a loss and while it reads."""
+"""Detects a restored older database: before a worker serves, after a lost connection and while it reads."""
 
 import logging
 from dataclasses import dataclass
@@ -11,120 +11,123 @@ from app.config import Settings
 from app.db import DatabaseUnavailable, read, write
 from app.eventlog import generation
 from app.eventlog import reader as log_read
-from app.eventlog.generation import Known
-from app.eventlog.high_water_mark import Mark
-from app.eventlog.reader import Page
+from app.eventlog.generation import LogFingerprint
+from app.eventlog.high_water_mark import HighWaterMark
+from app.eventlog.reader import EventPage
 from app.infra import database_errors
 
 log = logging.getLogger(__name__)
 
-# Ids that are left out within one generation come from transactions that were taken back.
-LEFT_OUT = 1_000
+# Gaps between ids within one generation come from rolled-back transactions.
+MAX_ID_GAP = 1_000
 
 
-class Replaced(Exception):
-    """The log is not the one that was read so far."""
+class LogReplaced(Exception):
+    """The log is not the one that was read before."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where to read on. `back_to` is set where what was read above it is not in the log any more."""
+class TailPosition:
+    """Where to continue reading. `rewound_to` is set if the log no longer has what was read above it."""
 
     after: int
-    back_to: int | None = None
+    rewound_to: int | None = None
 
 
 class Continuity:
-    """`resume` says where the tail goes on, `check` is asked about each of its looks, `keep` is called every second."""
+    """The tail calls `resume` to begin or continue and `check` after each read; `record_head` runs every second."""
 
     def __init__(self, app: Flask, settings: Settings) -> None:
-        self._app, self._mark = app, Mark(settings)
-        self._known: Known | None = None
+        self._app, self._mark = app, HighWaterMark(settings)
+        self._fingerprint: LogFingerprint | None = None
         self._is_suspect = False
 
-    def resume(self, cursor: int | None) -> Place:
-        """From `cursor`, or from the head. Gives the log a new generation where it went back."""
+    def resume(self, cursor: int | None) -> TailPosition:
+        """Return where to continue from `cursor`, or the head. Begins a new generation if the log was replaced."""
         with self._app.app_context():
-            self._settle(cursor)
-            before = self._known
+            self._ensure_generation(cursor)
+            before = self._fingerprint
             with read() as session:
-                newest, head = generation.newest(session), log_read.head(session)
-            self._known, self._is_suspect = Known(newest.generation, head), False
+                newest, head = generation.current_generation(session), log_read.head(session)
+            self._fingerprint, self._is_suspect = LogFingerprint(newest.generation, head), False
             if cursor is None or before is None:
-                return Place(head)
+                return TailPosition(head)
             if newest.generation != before.generation:
-                return Place(newest.first_id - 1, min(newest.after_id, cursor - 1))
-            return Place(head, head) if head < cursor else Place(cursor)
+                return TailPosition(newest.first_id - 1, min(newest.after_id, cursor - 1))
+            return TailPosition(head, head) if head < cursor else TailPosition(cursor)
 
-    def check(self, session: Session, cursor: int, page: Page) -> None:
-        """Raises `Replaced` where this page of the log after `cursor` comes from another one."""
+    def check(self, session: Session, cursor: int, page: EventPage) -> None:
+        """Raise `LogReplaced` if this page after `cursor` comes from another log."""
         if self._is_suspect:
-            raise Replaced("an older database was put back, and has grown since")
-        if page.events and page.cursor - cursor <= LEFT_OUT + len(page.events):
+            raise LogReplaced("an older database was restored, and has grown since")
+        if page.events and page.cursor - cursor <= MAX_ID_GAP + len(page.events):
             return
-        bounds = log_read.bounds(session)
-        if self._known is not None and (bounds.generation != self._known.generation or bounds.head < cursor):
-            raise Replaced("an older database was put back")
+        bounds, known = log_read.bounds(session), self._fingerprint
+        if known is not None and (bounds.generation != known.generation or bounds.head < cursor):
+            raise LogReplaced("an older database was restored")
 
-    def keep(self) -> None:
-        """Write down what has been handed out, as long as it is this log that did."""
+    def record_head(self) -> None:
+        """Record the highest id that has been handed out, unless the log was replaced."""
         with self._app.app_context(), read() as session:
-            head, known = log_read.head(session), self._known
+            head, known = log_read.head(session), self._fingerprint
             if known is None or known.head == head:
                 return
             if generation.is_replaced(session, known):
                 self._is_suspect = True
                 return
-            self._known = generation.known_of(session)
-        self._write_mark(self._known)
+            self._fingerprint = generation.take_fingerprint(session)
+        self._write_mark(self._fingerprint)
 
-    def _settle(self, cursor: int | None) -> None:
+    def _ensure_generation(self, cursor: int | None) -> None:
         with read() as session:
-            is_first = generation.newest(session).place is None and generation.place(session) is not None
-            if not is_first and not _is_replaced(session, self._handed_out(cursor)):
+            is_first = (
+                generation.current_generation(session).place is None
+                and generation.database_identity(session) is not None
+            )
+            if not is_first and not _is_replaced(session, self._known_fingerprints(cursor)):
                 return
         try:
             with write() as session:
-                self._begin(session, cursor)
+                self._begin_generation(session, cursor)
         except (DBAPIError, DatabaseUnavailable) as error:
-            if database_errors.of(error).state != "read-only":
+            if database_errors.classify_error(error).state != "read-only":
                 raise
-            log.warning("the log may be an older one, and takes no new generation: the database is read-only")
+            log.warning("the event log may have been replaced, but the database is read-only: no new generation begun")
 
-    def _begin(self, session: Session, cursor: int | None) -> None:
-        handed_out = self._handed_out(cursor)
+    def _begin_generation(self, session: Session, cursor: int | None) -> None:
+        handed_out = self._known_fingerprints(cursor)
         if _is_replaced(session, handed_out):
             highest = max((one.head for one in handed_out), default=0)
-            made = generation.begin(session, highest)
+            made = generation.begin_generation(session, highest)
             log.warning(
-                "an older database was put back: the log ends at id %s, %s had been given; generation %s begins at %s, "
-                "and every reader from before gets one reset",
+                "an older database was restored: the log ends at id %s, highest id handed out=%s; "
+                "generation=%s begins at id %s, and every older cursor gets one reset",
                 made.after_id,
-                highest or "more",
+                highest or "unknown",
                 made.generation,
                 made.first_id,
             )
         else:
-            generation.newest(session).place = generation.place(session)
+            generation.current_generation(session).place = generation.database_identity(session)
         session.flush()
-        # Before the commit: whoever looks next finds both or neither.
-        self._write_mark(generation.known_of(session))
+        # Before the commit, so that the next reader finds both or neither.
+        self._write_mark(generation.take_fingerprint(session))
 
-    def _handed_out(self, cursor: int | None) -> list[Known]:
-        """All that is known of it here; each has to hold."""
-        found = [one for one in (self._known, self._mark.read()) if one is not None]
-        if self._known is not None and cursor is not None:
-            found.append(Known(self._known.generation, cursor))
+    def _known_fingerprints(self, cursor: int | None) -> list[LogFingerprint]:
+        """All fingerprints known to this worker; the log must match each of them."""
+        found = [one for one in (self._fingerprint, self._mark.read()) if one is not None]
+        if self._fingerprint is not None and cursor is not None:
+            found.append(LogFingerprint(self._fingerprint.generation, cursor))
         return found
 
-    def _write_mark(self, known: Known) -> None:
+    def _write_mark(self, known: LogFingerprint) -> None:
         try:
             self._mark.write(known)
         except OSError as error:
-            log.error("what the log has handed out cannot be written down: %s", error)
+            log.error("cannot write the log's high-water mark: head=%s: %s", known.head, error)
 
 
-def _is_replaced(session: Session, handed_out: list[Known]) -> bool:
+def _is_replaced(session: Session, handed_out: list[LogFingerprint]) -> bool:
     if not handed_out:
         return generation.is_replaced(session, None)
     return any(generation.is_replaced(session, known) for known in handed_out)

@@ -1,4 +1,4 @@
-"""Where a reader of the log left off: usable, or the reason why not."""
+"""Validates a client's cursor: where it resumes in the log, or why it cannot."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,8 +7,8 @@ MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """Where reading begins. With `reset` the client's own cursor was unusable and `after` is the head."""
+class StartPosition:
+    """Where reading begins. If `reset` is set, the client's cursor was unusable and `after` is the head."""
 
     after: int
     head: int
@@ -16,27 +16,27 @@ class Start:
     generation: str = ""
 
 
-def number(text: str | None) -> int | None:
-    """The id that a client sent; None where there is none or it is no number."""
+def parse_cursor(text: str | None) -> int | None:
+    """Parse the id that a client sent; None if it is missing or not a number."""
     if text and text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS:
         return int(text)
     return None
 
 
-def start(text: str | None, head: int, floor: int, *, is_lost: bool = False) -> Start:
-    """`text` is what the client sent; none or an empty one begins at the head, because it has missed nothing.
+def resolve_start(text: str | None, head: int, floor: int, *, is_lost: bool = False) -> StartPosition:
+    """Resolve the cursor `text` of a client. Without one it begins at the head, because it has missed nothing.
 
-    `is_lost`: it was given before an older database was put back.
+    `is_lost`: the cursor was handed out before an older database was restored.
     """
     if not text:
-        return Start(head, head)
-    cursor = number(text)
+        return StartPosition(head, head)
+    cursor = parse_cursor(text)
     if cursor is None:
-        return Start(head, head, "malformed")
+        return StartPosition(head, head, "malformed")
     if is_lost:
-        return Start(head, head, "generation")
+        return StartPosition(head, head, "generation")
     if cursor > head:
-        return Start(head, head, "future")
+        return StartPosition(head, head, "future")
     if cursor < floor:
-        return Start(head, head, "pruned")
-    return Start(cursor, head)
+        return StartPosition(head, head, "pruned")
+    return StartPosition(cursor, head)

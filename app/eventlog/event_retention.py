@@ -1,4 +1,4 @@
-"""Retention: events that are too old, or too many, go in small steps, so that no writer waits long for one."""
+"""Deletes events that are too old or too many, in small steps, so that no writer waits long."""
 
 import logging
 import time
@@ -7,33 +7,33 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from app.db import read, write
-from app.eventlog.log_size import LogSize, Measure
+from app.eventlog.log_size import LogSize, LogSizeMeter
 from app.eventlog.models import EventRow
 from app.infra.clock import utc_now, utc_text
 
 log = logging.getLogger(__name__)
 
-STEP = 500
-# Between two steps, for everything else that the loop has to do.
-PAUSE_S = 0.01
-# A log that stays full is told of so often.
-TELL_EVERY_S = 600.0
+ROWS_PER_STEP = 500
+# Pause between two steps, so that the loop can do other work.
+STEP_PAUSE_S = 0.01
+# How often a log that stays full is reported.
+WARN_EVERY_S = 600.0
 
 
 def prune(retention_days: float) -> int:
-    """Delete events older than `retention_days`; returns how many went. Safe to run anywhere, any number of times."""
+    """Delete events older than `retention_days`; returns how many. Idempotent, and safe on several workers at once."""
     cutoff = utc_text(utc_now() - timedelta(days=retention_days))
     gone = 0
-    while step := _step(cutoff):
+    while step := _prune_step(cutoff):
         gone += step
-        time.sleep(PAUSE_S)
+        time.sleep(STEP_PAUSE_S)
     return gone
 
 
-def _step(cutoff: str) -> int:
-    """One small transaction. Ids rise with time, so the oldest rows are the lowest ids: no index on time is needed."""
+def _prune_step(cutoff: str) -> int:
+    """Run one small transaction. Ids rise with time, so the oldest rows have the lowest ids: no time index needed."""
     with read() as session:
-        oldest = sa.select(EventRow.id, EventRow.created_at).order_by(EventRow.id).limit(STEP).subquery()
+        oldest = sa.select(EventRow.id, EventRow.created_at).order_by(EventRow.id).limit(ROWS_PER_STEP).subquery()
         last = session.scalar(sa.select(sa.func.max(oldest.c.id)).where(oldest.c.created_at < cutoff))
     if last is None:
         return 0
@@ -42,26 +42,26 @@ def _step(cutoff: str) -> int:
         return int(deleted.rowcount)  # type: ignore[attr-defined]  # a DELETE's result is a CursorResult
 
 
-class Limit:
-    """The log's bound in rows and bytes. The oldest go first and the floor moves: readers below it get a `reset`."""
+class LogLimit:
+    """The log's limit in rows and bytes. The oldest events are deleted first; cursors below the floor get a `reset`."""
 
-    def __init__(self, max_rows: int, max_bytes: int, measure: Measure) -> None:
+    def __init__(self, max_rows: int, max_bytes: int, measure: LogSizeMeter) -> None:
         self._max_rows, self._max_bytes, self.measure = max_rows, max_bytes, measure
-        self._told_at = float("-inf")
+        self._warned_at = float("-inf")
 
-    def keep(self) -> int:
-        """Delete what is too much; returns how many events went."""
+    def enforce(self) -> int:
+        """Delete events above the limit; returns how many."""
         gone = 0
         while (too_many := self._too_many()) > 0:
-            step = _drop_oldest(min(STEP, too_many))
+            step = _drop_oldest(min(ROWS_PER_STEP, too_many))
             gone += step
             if step == 0:
                 break
-            time.sleep(PAUSE_S)
-        if gone and time.monotonic() - self._told_at >= TELL_EVERY_S:
-            self._told_at = time.monotonic()
+            time.sleep(STEP_PAUSE_S)
+        if gone and time.monotonic() - self._warned_at >= WARN_EVERY_S:
+            self._warned_at = time.monotonic()
             log.warning(
-                "the log is full: the %s oldest events went before their time; it may have %s rows and %s bytes",
+                "the log is full: deleted the %s oldest events before their retention ended; max_rows=%s max_bytes=%s",
                 gone,
                 self._max_rows,
                 self._max_bytes,
@@ -70,14 +70,14 @@ class Limit:
 
     def _too_many(self) -> int:
         with read() as session:
-            size = self.measure.take(session)
+            size = self.measure.measure(session)
         if size.bytes > self._max_bytes:
-            # About as many as it takes, by their mean size; the next look says whether it was enough.
-            return max(1, size.rows - self._max_rows, _share(size, self._max_bytes))
+            # Estimated from the mean size of an event; the next measurement shows whether it was enough.
+            return max(1, size.rows - self._max_rows, _excess_rows(size, self._max_bytes))
         return size.rows - self._max_rows
 
 
-def _share(size: LogSize, max_bytes: int) -> int:
+def _excess_rows(size: LogSize, max_bytes: int) -> int:
     return size.rows * (size.bytes - max_bytes) // max(1, size.bytes)
 
 

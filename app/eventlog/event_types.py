@@ -1,4 +1,4 @@
-"""A pydantic model for every event type that Beacon knows; the wire's names are camelCase.
+"""Pydantic models of all event types that Beacon knows; on the wire the field names are camelCase.
 
 A payload is the whole state of its subject, so that seeing it twice, or only the last of many, is harmless.
 """
@@ -14,15 +14,15 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from app.infra.clock import Moment
 
 # Lower-case words of letters, digits and `_`, joined by dots.
-TYPE = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
+EVENT_TYPE_PATTERN = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
 MAX_TYPE_CHARS = 100
 MAX_PAYLOAD_BYTES = 64 * 1024
-# Objects and lists in each other: far from where encoding would exhaust the stack of some reader.
+# Maximum nesting of objects and lists, far below the depth at which a client's JSON parser would overflow its stack.
 MAX_DEPTH = 64
 MAX_BODY_BYTES = 8 * 1024 * 1024
 
-# Types that only Beacon itself may append: a publisher that could would be able to forge the truth.
-OWN_PREFIXES = ("reconciliation.", "command.", "flag.", "notification.", "flash.", "control.")
+# Types that only Beacon itself may append, so that publishers cannot forge its statements.
+RESERVED_PREFIXES = ("reconciliation.", "command.", "flag.", "notification.", "flash.", "control.")
 
 Status = Literal["verified", "stale", "discrepancy"]
 Severity = Literal["info", "warning", "critical"]
@@ -43,54 +43,54 @@ FindingKind = Literal[
 ]
 
 
-# Of many entries the first that is wrong ends the reading: whoever may write a row must not fill a worker with errors.
-Names = Annotated[list[str], Field(fail_fast=True)]
-# Keys of a payload of a known type, which has some ten.
-MAX_FIELDS = 100
+# Validation stops at the first invalid entry, so that a bad row cannot fill a worker's memory with errors.
+StrictNames = Annotated[list[str], Field(fail_fast=True)]
+# Maximum number of keys in a payload of a known type; the models have about ten.
+MAX_PAYLOAD_FIELDS = 100
 
 
 class Payload(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
-    def wire(self) -> dict[str, Any]:
-        """JSON-ready, camelCase, without fields that were not given."""
+    def to_wire(self) -> dict[str, Any]:
+        """Return a JSON-ready dict in camelCase without unset fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-class Finding(Payload):
-    """Something about named jobs that a person should know. `since`: when it was first seen.
+class FindingPayload(Payload):
+    """A problem with certain jobs that a person should know about. `since`: when it was first seen.
 
-    `count`, of `flapping`: how often the state came and went until this was told; of the others how many jobs there
-    are, where not all of them are named. `note`: more of it in words, such as which entry cannot be read. `queues`, of
-    `no-worker`: those that no worker serves, the ones that came last first.
+    `count`: for `flapping`, how often the state came and went until this event; for other kinds the number of jobs, if
+    not all of them are listed. `note`: more details in words, such as which entry is unreadable. `queues`: for
+    `no-worker`, the queues that no worker serves, newest first.
     """
 
     kind: FindingKind
-    job_ids: Names
+    job_ids: StrictNames
     since: Moment
     count: int | None = Field(None, ge=1)
     note: str | None = None
-    queues: Names | None = None
+    queues: StrictNames | None = None
 
 
 class DiscrepancyDetails(Payload):
-    """Both sides of a difference: jobs that Beacon knows, jobs that the service reports, ids that are missing."""
+    """Both sides of a discrepancy: number of jobs Beacon knows, number the service reports, and the missing ids."""
 
     expected: int = Field(ge=0)
     actual: int = Field(ge=0)
-    missing_job_ids: Names
+    missing_job_ids: StrictNames
 
 
-class LastDiscrepancy(Payload):
+class LastDiscrepancyPayload(Payload):
     """The newest discrepancy of a service, open or closed."""
 
     at: Moment
-    missing_job_ids: Names
+    missing_job_ids: StrictNames
     closed_at: Moment | None = None
 
 
 class LastFlapping(Payload):
-    """When the service flapped last, and how often its state came and went. `calm_at`: since when it no longer does."""
+    """When the service last flapped, and how often its state came and went. `calm_at`: when the flapping ended."""
 
     since: Moment
     count: int = Field(ge=1)
@@ -98,13 +98,15 @@ class LastFlapping(Payload):
 
 
 class ReconciliationUpdate(Payload):
-    """A service's state after a check that changed something. Stale: `counts` is empty, `latency_ms` the time waited,
-    `findings` are those of its last answer, `silent_since` when that came, where it is silence that makes it stale.
+    """A service's state after a check that changed something.
 
-    `as_of`: of when the figures are, by the service's own word. `reason` says in words why a service is stale;
-    `previous_status` what it was before this change. `counts_only`: the states of which there are more jobs than are
-    listed, so that only their number is known; `counts_only_queues`: in these queues, where those of others are listed.
-    `not_told`: states whose number nobody knows, with the reason; `counts_as_of`: those whose number is older.
+    If `status` is stale: `counts` is empty, `latency_ms` is the time waited, `findings` are those of the service's last
+    response, and `silent_since` is the time of that response, if the service is stale because it does not respond.
+
+    `as_of`: the time of the figures according to the service. `reason`: why a service is stale, in words.
+    `previous_status`: the status before this change. `counts_only`: states with more jobs than can be listed, so that
+    only their number is known; `counts_only_queues`: the queues this applies to, if other queues are listed.
+    `not_told`: states whose number is unknown, with the reason; `counts_as_of`: states whose number is older.
     """
 
     event_id: str
@@ -116,9 +118,9 @@ class ReconciliationUpdate(Payload):
     checked_at: Moment
     as_of: Moment | None = None
     discrepancy_details: DiscrepancyDetails | None = None
-    findings: Annotated[list[Finding], Field(fail_fast=True)] | None = None
+    findings: Annotated[list[FindingPayload], Field(fail_fast=True)] | None = None
     last_verified_at: Moment | None = None
-    last_discrepancy: LastDiscrepancy | None = None
+    last_discrepancy: LastDiscrepancyPayload | None = None
     last_flapping: LastFlapping | None = None
     counts_only: list[str] | None = None
     counts_only_queues: list[str] | None = None
@@ -129,8 +131,8 @@ class ReconciliationUpdate(Payload):
     silent_since: Moment | None = None
 
 
-class Check(Payload):
-    """One that changed nothing. `as_of`: of when its figures were, by the service's own word."""
+class VerifiedCheck(Payload):
+    """A check that changed nothing. `as_of`: the time of its figures according to the service."""
 
     checked_at: Moment
     latency_ms: int = Field(ge=0)
@@ -140,11 +142,11 @@ class Check(Payload):
 class ReconciliationVerified(Payload):
     """The checks of the last second that changed nothing, by service."""
 
-    services: dict[str, Check]
+    services: dict[str, VerifiedCheck]
 
 
 class CommandProgress(Payload):
-    """Of how many things a command has acted on how many, and how many of those failed."""
+    """How many of a command's targets are done, and how many of those failed."""
 
     total: int = Field(ge=0)
     done: int = Field(ge=0)
@@ -155,7 +157,7 @@ class CommandStatus(Payload):
     command_id: str
     service: str
     phase: Literal["queued", "running", "success", "error", "timeout", "unknown"]
-    logs: Names
+    logs: StrictNames
     verified: bool | None = None
     action_type: str | None = None
     target: str | None = None
@@ -172,7 +174,7 @@ class NotificationCreated(Payload):
 
 
 class NotificationChanged(Payload):
-    """Fetch your panel again."""
+    """Tells clients to fetch the notification panel again."""
 
 
 class FlashMessage(Payload):
@@ -183,24 +185,26 @@ class FlashMessage(Payload):
     expires_at: Moment
 
 
-def _whole(number: float) -> float:
-    """50 and not 50.0: most percentages are whole numbers, and everybody reads them as such."""
+def _drop_trailing_zero(number: float) -> float:
+    """Return 50 instead of 50.0: most percentages are whole numbers."""
     return int(number) if number == int(number) else number
 
 
 class FlagChanged(Payload):
     flag: str
     enabled: bool
-    # Left out where no single number says it, as with several strategies in Unleash.
-    percentage: Annotated[float, Field(ge=0, le=100), PlainSerializer(_whole, return_type=Any)] | None = None
+    # Left out if no single number describes it, as with several strategies in Unleash.
+    percentage: Annotated[float, Field(ge=0, le=100), PlainSerializer(_drop_trailing_zero, return_type=Any)] | None = (
+        None
+    )
     actor: str
     reason: str
-    # Who is in, where switch and percentage alone do not say it.
+    # Who gets the flag, if switch and percentage alone do not say it.
     outcome: str | None = None
 
 
 class JobEvent(Payload):
-    """What a service publishes about one of its jobs."""
+    """An event that a service publishes about one of its jobs."""
 
     service: str = Field(min_length=1)
     job_id: str = Field(min_length=1)
@@ -215,7 +219,7 @@ class SessionEnded(Payload):
 
 
 class UserChanged(Payload):
-    """Control: every stream of this user is looked at again; it ends where they may no longer see it."""
+    """Control: every stream of this user ends, so that their access is checked again when they reconnect."""
 
     user: str
 
@@ -226,7 +230,7 @@ class TokenRevoked(Payload):
     token: int
 
 
-KNOWN: dict[str, type[Payload]] = {
+PAYLOAD_MODELS: dict[str, type[Payload]] = {
     "reconciliation.update": ReconciliationUpdate,
     "reconciliation.verified": ReconciliationVerified,
     "command.status": CommandStatus,
@@ -244,20 +248,20 @@ KNOWN: dict[str, type[Payload]] = {
 }
 
 
-def check(model: type[Payload], data: Mapping[str, Any]) -> Payload:
-    """Raises `ValidationError`, with few errors whatever `data` is."""
-    if len(data) > MAX_FIELDS:
-        fault = PydanticCustomError("too_many_fields", "expected at most {most} fields", {"most": MAX_FIELDS})
+def validate_payload(model: type[Payload], data: Mapping[str, Any]) -> Payload:
+    """Validate `data`. Raises `ValidationError` with few errors, whatever `data` is."""
+    if len(data) > MAX_PAYLOAD_FIELDS:
+        fault = PydanticCustomError("too_many_fields", "expected at most {most} fields", {"most": MAX_PAYLOAD_FIELDS})
         raise ValidationError.from_exception_data(model.__name__, [InitErrorDetails(type=fault, loc=(), input=None)])
     return model.model_validate(data)
 
 
 def is_valid_type(name: str) -> bool:
-    return len(name) <= MAX_TYPE_CHARS and TYPE.fullmatch(name) is not None
+    return len(name) <= MAX_TYPE_CHARS and EVENT_TYPE_PATTERN.fullmatch(name) is not None
 
 
 def is_too_deep(data: Any, text: str) -> bool:
-    """Whether `data`, which is `text` as JSON, is nested deeper than `MAX_DEPTH`."""
+    """True if `data` is nested deeper than `MAX_DEPTH`; `text` is its JSON."""
     if text.count("{") + text.count("[") <= MAX_DEPTH:
         return False
     level = [data]
@@ -272,6 +276,6 @@ def _children(node: Any) -> Iterable[Any]:
     return node if isinstance(node, list) else ()
 
 
-def is_own(name: str) -> bool:
-    """True for a type that publishers may not use."""
-    return name.startswith(OWN_PREFIXES)
+def is_reserved_type(name: str) -> bool:
+    """True for a type that publishers must not use."""
+    return name.startswith(RESERVED_PREFIXES)

@@ -1,4 +1,4 @@
-"""What has been handed out, kept outside the database: an older one that is put back does not bring it along."""
+"""Stores the highest id handed out in a file outside the database, which a restored backup does not replace."""
 
 import json
 import os
@@ -6,11 +6,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from app.config import Settings
-from app.eventlog.generation import Known
+from app.eventlog.generation import LogFingerprint
 
 
-class Mark:
-    """One small file, written in place: one of no use is none."""
+class HighWaterMark:
+    """One small file, written in place; an unreadable one counts as missing."""
 
     def __init__(self, settings: Settings) -> None:
         if settings.is_sqlite:
@@ -19,15 +19,15 @@ class Mark:
             name = sha256(settings.database_url.encode()).hexdigest()[:12]
             self._path = settings.instance_dir / f"log-{name}-mark"
 
-    def read(self) -> Known | None:
+    def read(self) -> LogFingerprint | None:
         try:
             found = json.loads(self._path.read_text())
-            return Known(str(found["generation"]), int(found["head"]), str(found["digest"]))
+            return LogFingerprint(str(found["generation"]), int(found["head"]), str(found["digest"]))
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
-    def write(self, known: Known) -> None:
-        """Never back within a generation, because another worker may have been told more."""
+    def write(self, known: LogFingerprint) -> None:
+        """Write the mark, but never lower it within a generation: another worker may have handed out more."""
         before = self.read()
         if before is not None and before.generation == known.generation and before.head >= known.head:
             return

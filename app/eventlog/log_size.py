@@ -1,4 +1,4 @@
-"""How large the log is: rows by their ids, bytes by sums that are kept, because rows never change."""
+"""Measures the log: rows by the range of ids, bytes by cached sums, because rows never change."""
 
 from dataclasses import dataclass
 
@@ -8,60 +8,62 @@ from sqlalchemy.orm import Session
 from app.eventlog import generation
 from app.eventlog import reader as log
 from app.eventlog.models import EventRow
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 
-# Rows whose payloads are added up at a time: SQLite holds the event loop meanwhile.
-CHUNK = 200
+# Ids whose payload sizes are summed in one query, during which SQLite blocks the event loop.
+CHUNK_IDS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class LogSize:
     rows: int
-    """By ids, so that transactions that were taken back count on PostgreSQL."""
+    """Counted by ids, so on PostgreSQL rolled-back transactions count as well."""
     bytes: int
-    """Of payloads."""
+    """Total size of the payloads."""
 
 
-class Measure:
-    """For one process: it reads each payload once."""
+class LogSizeMeter:
+    """Keeps the sums of one process, so that it reads each payload once."""
 
     def __init__(self) -> None:
         self._sums: dict[int, int] = {}
         self.last = LogSize(0, 0)
 
-    def take(self, session: Session) -> LogSize:
-        spans = _spans(session)
-        chunks = [range(first, last + 1, CHUNK) for first, last in _whole(spans)]
+    def measure(self, session: Session) -> LogSize:
+        spans = _id_spans(session)
+        chunks = [range(first, last + 1, CHUNK_IDS) for first, last in _align_to_chunks(spans)]
         wanted = {start for starts in chunks for start in starts}
         self._sums = {start: held for start, held in self._sums.items() if start in wanted}
         head, floor = log.head(session), log.floor(session)
         held = 0
         for start in sorted(wanted):
-            if start not in self._sums or start <= floor or start + CHUNK > head:  # at the ends rows come and go
-                self._sums[start] = _sum(session, start)
-                session.rollback()  # whoever gets the turn may want the connection, and a checkpoint the end of it
-                breathe()
+            if start not in self._sums or start <= floor or start + CHUNK_IDS > head:  # rows change at both ends
+                self._sums[start] = _sum_chunk(session, start)
+                session.rollback()  # before yielding: others may need the connection, a checkpoint the end of the read
+                yield_to_loop()
             held += self._sums[start]
         self.last = LogSize(sum(last - first + 1 for first, last in spans), held)
         return self.last
 
 
-def _spans(session: Session) -> list[tuple[int, int]]:
-    """The ids that the log has: what is left from before the last restore, and what came since."""
-    bounds, newest = log.bounds(session), generation.newest(session)
+def _id_spans(session: Session) -> list[tuple[int, int]]:
+    """Ranges of ids in the log: what is left from before the last restore, and what was added since."""
+    bounds, newest = log.bounds(session), generation.current_generation(session)
     spans = [(bounds.floor + 1, newest.after_id), (max(bounds.floor + 1, newest.first_id), bounds.head)]
     return [(first, last) for first, last in spans if first <= last]
 
 
-def _whole(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """From the beginning of a chunk: sums are kept by where it begins."""
-    return [(first - first % CHUNK, last) for first, last in spans]
+def _align_to_chunks(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Extend the spans to the beginning of a chunk: sums are cached by the first id of their chunk."""
+    return [(first - first % CHUNK_IDS, last) for first, last in spans]
 
 
-def _sum(session: Session, start: int) -> int:
+def _sum_chunk(session: Session, start: int) -> int:
     is_sqlite = session.get_bind().dialect.name == "sqlite"
     size = sa.func.length(sa.cast(EventRow.data_json, sa.LargeBinary))
     if not is_sqlite:
         size = sa.func.octet_length(EventRow.data_json)
-    found = sa.select(sa.func.coalesce(sa.func.sum(size), 0)).where(EventRow.id >= start, EventRow.id < start + CHUNK)
+    found = sa.select(sa.func.coalesce(sa.func.sum(size), 0)).where(
+        EventRow.id >= start, EventRow.id < start + CHUNK_IDS
+    )
     return int(session.scalar(found) or 0)

@@ -1,4 +1,4 @@
-"""The `event` table and its pruning floor. Other programs insert into `event` by hand: keep its shape."""
+"""The `event` table, its pruning floor and generations. Other programs insert into `event`: keep its columns."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -10,7 +10,7 @@ EventId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 class EventRow(Base):
-    """One committed change. Never updated; deleted by retention only (the migration's triggers see to both)."""
+    """One committed change. Never updated, and deleted by retention only; the migration's triggers enforce both."""
 
     __tablename__ = "event"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -23,7 +23,7 @@ class EventRow(Base):
 
 
 class EventFloor(Base):
-    """The highest id ever deleted, kept by a trigger: a cursor below it has missed something."""
+    """The highest id ever deleted, maintained by a trigger. A cursor below it has missed events."""
 
     __tablename__ = "event_floor"
 
@@ -32,7 +32,7 @@ class EventFloor(Base):
 
 
 class EventGeneration(Base):
-    """The log from `first_id` on, which lies above all ids that were given before; `after_id` was its last one then."""
+    """The log from `first_id` on, which lies above all ids handed out before; `after_id` was its last id then."""
 
     __tablename__ = "event_generation"
 
@@ -41,5 +41,5 @@ class EventGeneration(Base):
     after_id: Mapped[int] = mapped_column(EventId)
     first_id: Mapped[int] = mapped_column(EventId)
     place: Mapped[str | None]
-    """Which database it was that began it, or first served it; None until a server has."""
+    """Identity of the database that began or first served this generation; None until a server has."""
     began_at: Mapped[str] = mapped_column(server_default="")

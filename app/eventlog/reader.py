@@ -1,4 +1,4 @@
-"""Reading the log. A row that cannot be read is logged, counted and skipped: the readers behind it go on."""
+"""Reads the event log. A row that cannot be decoded is logged, counted and skipped, so that reading continues."""
 
 import json
 import logging
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 _Row = sa.Row[*tuple[Any, ...]]
 
-PAGE = 500
-MAX_NOTED = 10_000
-# Tables and not mapped classes, and made once: the ORM's part would cost more than SQLite's.
+PAGE_ROWS = 500
+MAX_REMEMBERED_ROWS = 10_000
+# Core tables instead of mapped classes, built once: the ORM would cost more than SQLite itself.
 _event = EventRow.__table__.c
 _floor = EventFloor.__table__.c
 _COLUMNS = (_event.id, _event.type, _event.audience, _event.data_json, _event.created_at)
@@ -40,19 +40,19 @@ _BOUNDS = sa.select(
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A committed change. `timestamp` is ISO 8601 UTC; `data` is the payload, `size` its length in the log."""
+    """A committed change. `timestamp` is ISO 8601 in UTC, `data` the payload, `size` its length in the log."""
 
     id: int
     type: str
     audience: str
-    data: dict[str, Any] = field(hash=False)  # compared all the same: two events are equal only in everything
+    data: dict[str, Any] = field(hash=False)  # still compared: two events are equal only if all fields are
     timestamp: str
     size: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Events in order, and the last id looked at, which may lie above the last event's (skipped rows)."""
+class EventPage:
+    """Events in order, and the last id that was read, which may lie above the last event's (skipped rows)."""
 
     events: list[Event]
     cursor: int
@@ -60,84 +60,84 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows as they are stored, in order, and the last id looked at; `readable` makes events of them."""
+class EventRows:
+    """Rows as stored, in order, and the last id that was read; `decode_rows` turns them into events."""
 
     rows: Sequence[_Row]
     cursor: int
     full: bool
 
 
-class Pruned(Exception):
-    """The cursor lies below the floor: what came after it is not all there any more."""
+class CursorPruned(Exception):
+    """The cursor lies below the floor: some events after it have been deleted."""
 
 
-class Unreadable:
-    """How many rows this process could not read. Each id counts and is logged once, however many readers meet it."""
+class UnreadableRows:
+    """Counts rows that this process could not decode. Each id is counted and logged once, however often it is read."""
 
     def __init__(self) -> None:
         self.count = 0
         self._noted: dict[int, None] = {}
 
-    def note(self, row: _Row, why: str) -> None:
+    def record(self, row: _Row, why: str) -> None:
         if row.id in self._noted:
             return
-        if len(self._noted) >= MAX_NOTED:
+        if len(self._noted) >= MAX_REMEMBERED_ROWS:
             del self._noted[next(iter(self._noted))]
         self._noted[row.id] = None
         self.count += 1
         log.error("unreadable event skipped id=%s type=%.100r time=%s: %s", row.id, row.type, row.created_at, why)
 
 
-unreadable = Unreadable()
+unreadable_rows = UnreadableRows()
 
 
-class Bounds(NamedTuple):
+class LogBounds(NamedTuple):
     head: int
     floor: int
     generation: str
-    """Another one since an older database was put back."""
+    """Changes when an older database is restored."""
     first: int
-    """Where the generation begins. Cursors below it were given before: nobody knows what they have missed."""
+    """First id of the generation. Cursors below it are older: what they have missed is unknown."""
 
     def is_lost(self, cursor: int) -> bool:
         return cursor < self.first - 1
 
 
 def head(session: Session) -> int:
-    """The highest id that was ever in the log, 0 for an empty one."""
+    """The highest id that was ever in the log; 0 for an empty one."""
     return bounds(session).head
 
 
 def floor(session: Session) -> int:
-    """The highest id ever pruned: a cursor below it has missed something."""
+    """The highest id ever pruned; a cursor below it has missed events."""
     return bounds(session).floor
 
 
-def bounds(session: Session) -> Bounds:
-    """Head, floor and generation at one look."""
+def bounds(session: Session) -> LogBounds:
+    """Head, floor and generation in one query."""
     highest, pruned, generation, first = session.execute(_BOUNDS).one()
-    return Bounds(int(max(highest or 0, pruned, first - 1)), int(pruned), generation, first)
+    return LogBounds(int(max(highest or 0, pruned, first - 1)), int(pruned), generation, first)
 
 
-def after(session: Session, cursor: int, limit: int = PAGE) -> Page:
-    """The next rows above `cursor`, whatever their audience; the tail's way of reading."""
+def read_after(session: Session, cursor: int, limit: int = PAGE_ROWS) -> EventPage:
+    """Read the next events above `cursor` for all audiences; used by the tail."""
     return _page(session.execute(_AFTER, {"cursor": cursor, "limit": limit}).all(), cursor, limit)
 
 
-def seen_by(session: Session, cursor: int, audience_names: Collection[str], limit: int = PAGE) -> Page:
-    """The next rows above `cursor` for these audiences.
+def read_visible(session: Session, cursor: int, audience_names: Collection[str], limit: int = PAGE_ROWS) -> EventPage:
+    """Read the next events above `cursor` for these audiences.
 
-    The cursor of the last page (not full) is the head of the log at that look, so that it can be compared with others.
+    The cursor of the last page (not full) is the head of the log at that time, so that it is comparable with others.
     """
-    found = fetch(session, cursor, audience_names, limit)
-    return Page(list(readable(found.rows)), found.cursor, found.full)
+    found = fetch_rows(session, cursor, audience_names, limit)
+    return EventPage(list(decode_rows(found.rows)), found.cursor, found.full)
 
 
-def fetch(
+def fetch_rows(
     session: Session, cursor: int, audience_names: Collection[str], limit: int, max_chars: float = math.inf
-) -> Rows:
-    """Like `seen_by`, for those who decode the rows in slices. Full, too, once their payloads come to `max_chars`."""
+) -> EventRows:
+    """Like `read_visible`, but the caller decodes the rows in slices. Also full once payloads reach `max_chars`."""
     now = head(session)
     query = (
         sa.select(*_COLUMNS)
@@ -146,95 +146,95 @@ def fetch(
         .limit(limit)
     )
     with session.execute(query) as result:
-        rows = list(_up_to(max_chars, result))
+        rows = list(_take_chars(max_chars, result))
     last = rows[-1].id if rows else cursor
-    full = len(rows) == limit or sum(map(_chars, rows)) >= max_chars
-    return Rows(rows, last if full else max(last, now), full)
+    full = len(rows) == limit or sum(map(_count_chars, rows)) >= max_chars
+    return EventRows(rows, last if full else max(last, now), full)
 
 
-def newest(session: Session, viewer: Viewer, limit: int, exclude_types: Collection[str] = ()) -> list[Event]:
-    """The newest events that `viewer` may see, newest first; `exclude_types` are left out."""
-    return newest_before(session, viewer, None, limit, exclude_types).events
+def read_newest(session: Session, viewer: Viewer, limit: int, exclude_types: Collection[str] = ()) -> list[Event]:
+    """Read the newest events that `viewer` may see, newest first, without `exclude_types`."""
+    return read_newest_before(session, viewer, None, limit, exclude_types).events
 
 
-def newest_before(
+def read_newest_before(
     session: Session, viewer: Viewer, before: int | None, limit: int, exclude_types: Collection[str] = ()
-) -> Page:
-    """The newest events below the id `before`; the page's cursor is the `before` of the next one."""
+) -> EventPage:
+    """Read the newest events below the id `before`. The page's cursor is the `before` of the next page."""
     query = sa.select(*_COLUMNS).where(_event.audience.in_(sorted(viewer.audiences)), _event.type.not_in(exclude_types))
     if before is not None:
         query = query.where(_event.id < before)
     rows = session.execute(query.order_by(_event.id.desc()).limit(limit)).all()
-    return Page(list(readable(rows)), rows[-1].id if rows else 0, len(rows) == limit)
+    return EventPage(list(decode_rows(rows)), rows[-1].id if rows else 0, len(rows) == limit)
 
 
-def _page(rows: Sequence[_Row], cursor: int, limit: int) -> Page:
+def _page(rows: Sequence[_Row], cursor: int, limit: int) -> EventPage:
     last = rows[-1].id if rows else cursor
-    return Page(list(readable(rows)), last, len(rows) == limit)
+    return EventPage(list(decode_rows(rows)), last, len(rows) == limit)
 
 
-def _up_to(max_chars: float, rows: Iterable[_Row]) -> Iterable[_Row]:
-    """The row with which they reach `max_chars` is the last."""
+def _take_chars(max_chars: float, rows: Iterable[_Row]) -> Iterable[_Row]:
+    """Yield rows until their payloads reach `max_chars`, including the row that reaches it."""
     chars = 0
     for row in rows:
         yield row
-        chars += _chars(row)
+        chars += _count_chars(row)
         if chars >= max_chars:
             return
 
 
-def _chars(row: _Row) -> int:
+def _count_chars(row: _Row) -> int:
     return len(row.data_json or "")
 
 
-def readable(rows: Iterable[_Row]) -> Iterable[Event]:
-    """The events of those rows that can be read."""
+def decode_rows(rows: Iterable[_Row]) -> Iterable[Event]:
+    """Yield the events of all rows that can be decoded."""
     for row in rows:
         try:
             yield _decode(row)
         except (ValueError, RecursionError) as error:
-            unreadable.note(row, str(error).splitlines()[0])
+            unreadable_rows.record(row, str(error).splitlines()[0])
 
 
 def _decode(row: _Row) -> Event:
-    """Rows come from any program that may write to the table: trust nothing. Raises `ValueError`."""
+    """Decode one row. Any program may have written it, so everything is validated. Raises `ValueError`."""
     if not isinstance(row.type, str) or not event_types.is_valid_type(row.type):
         raise ValueError("bad type")
     if not isinstance(row.audience, str) or not audiences.is_valid(row.audience):
         raise ValueError("bad audience")
-    data = _payload(row.data_json)
-    model = event_types.KNOWN.get(row.type)
+    data = _parse_payload(row.data_json)
+    model = event_types.PAYLOAD_MODELS.get(row.type)
     if model is not None:
-        _check(model, data)
-    return Event(row.id, row.type, row.audience, data, _time(row.created_at), len(row.data_json))
+        _validate_payload(model, data)
+    return Event(row.id, row.type, row.audience, data, _parse_time(row.created_at), len(row.data_json))
 
 
-def _payload(text: Any) -> dict[str, Any]:
+def _parse_payload(text: Any) -> dict[str, Any]:
     if not isinstance(text, str):
         raise ValueError("payload is not text")
     if len(text.encode()) > event_types.MAX_PAYLOAD_BYTES:
         raise ValueError(f"payload is over {event_types.MAX_PAYLOAD_BYTES} bytes")
-    data = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    data = json.loads(text, parse_constant=_refuse_constant, parse_float=_parse_finite)
     if not isinstance(data, dict):
         raise ValueError("payload is not a JSON object")
     if event_types.is_too_deep(data, text):
         raise ValueError(f"payload is nested deeper than {event_types.MAX_DEPTH}")
     if "\\ud" in text.lower():
-        json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no text: it could not be sent
+        json.dumps(data, ensure_ascii=False).encode()  # raises for an unpaired surrogate, which could not be sent
     return data
 
 
-def _time(text: Any) -> str:
-    """Programs write times as they are used to, as SQLite's `datetime('now')` for one."""
+def _parse_time(text: Any) -> str:
+    """Parse a time in any ISO 8601 form, because programs write different ones, such as SQLite's `datetime('now')`."""
     try:
         return utc_text(parse_utc(text))
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("bad time") from error
 
 
-def _check(model: type[event_types.Payload], data: dict[str, Any]) -> None:
+def _validate_payload(model: type[event_types.Payload], data: dict[str, Any]) -> None:
     try:
-        event_types.check(model, data)
+        event_types.validate_payload(model, data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise ValueError(f"payload field {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
@@ -244,8 +244,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     number = float(text)
-    if math.isinf(number):  # it would go out as Infinity, which no reader takes
-        raise ValueError(f"{text[:20]} is no number that can be kept")
+    if math.isinf(number):  # it would be sent as Infinity, which is not JSON
+        raise ValueError(f"{text[:20]} is out of range for a number")
     return number

@@ -1,4 +1,4 @@
-"""The one reader of the log in each worker: everything after its cursor, in order, to its listeners."""
+"""Follows the event log in each worker and passes everything after its cursor to its listeners, in order."""
 
 import logging
 import threading
@@ -6,48 +6,48 @@ import time
 from collections.abc import Callable, Sequence
 
 from app.eventlog import wakeup
-from app.eventlog.continuity import Place
-from app.eventlog.reader import Event, Page
-from app.infra.concurrency import breathe
+from app.eventlog.continuity import TailPosition
+from app.eventlog.reader import Event, EventPage
+from app.infra.concurrency import yield_to_loop
 
 log = logging.getLogger(__name__)
 
-LOOK_BY_ITSELF_S = 1.0
+MAX_IDLE_S = 1.0
 RETRY_S = 0.5
-# A look that takes longer than this has told nothing so far: until it comes back, nobody knows what is new.
-DEAF_AFTER_S = 2.0
-DEAF_CHECK_S = 0.25
+# A read that takes longer than this counts as stalled: until it returns, nobody knows what is new.
+STALLED_AFTER_S = 2.0
+STALL_CHECK_INTERVAL_S = 0.25
 
 Listener = Callable[[Sequence[Event], int], None]
-"""Gets the next events in order and the cursor behind them; must neither block nor raise."""
+"""Receives the next events in order and the cursor after them. It must neither block nor raise."""
 
 
 class Tail:
-    """`read_after(cursor)` looks at the log, `resume(cursor)` says where to begin or to go on after a loss; `recover()`
-    drops connections that may be dead."""
+    """`read_after(cursor)` reads the log, `resume(cursor)` returns where to begin or to continue after a lost
+    connection, `recover()` drops connections that may be dead."""
 
     def __init__(
         self,
-        make_wake: Callable[[], wakeup.Wake],
-        read_after: Callable[[int], Page],
-        resume: Callable[[int | None], Place],
+        make_notifier: Callable[[], wakeup.CommitNotifier],
+        read_after: Callable[[int], EventPage],
+        resume: Callable[[int | None], TailPosition],
         recover: Callable[[], None],
     ) -> None:
-        self._make_wake, self._read_after, self._resume, self._recover = make_wake, read_after, resume, recover
+        self._make_notifier, self._read_after, self._resume, self._recover = make_notifier, read_after, resume, recover
         self._listeners: list[Listener] = []
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._look_began: float | None = None
-        self._wake: wakeup.Wake | None = None
+        self._read_began: float | None = None
+        self._notifier: wakeup.CommitNotifier | None = None
         self.cursor = 0
         self.degraded = False
 
-    def listen(self, listener: Listener) -> None:
-        """Listeners are told in the order in which they were added; add them before `start`."""
+    def add_listener(self, listener: Listener) -> None:
+        """Add a listener before `start`. Listeners are called in the order in which they were added."""
         self._listeners.append(listener)
 
     def start(self) -> None:
-        """Begin at the head of the log. Raises the driver's error if the database is away."""
+        """Begin at the head of the log. Raises the driver's error if the database is unavailable."""
         self.cursor = self._resume(None).after
         for listener in self._listeners:
             listener((), self.cursor)
@@ -58,69 +58,69 @@ class Tail:
         for thread in self._threads:
             thread.start()
 
-    def poke(self) -> None:
-        """Look now: something was appended by this process. Only a hint, like every other."""
-        wake = self._wake
-        if wake is not None:
-            wake.poke()
+    def wake(self) -> None:
+        """Read now, because this process has appended something. Like every hint it may be lost."""
+        notifier = self._notifier
+        if notifier is not None:
+            notifier.wake()
 
     def stop(self) -> None:
         self._stopping.set()
         for thread in self._threads:
-            thread.join(timeout=2 * LOOK_BY_ITSELF_S)
+            thread.join(timeout=2 * MAX_IDLE_S)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._wait()
-                self._look_began = time.monotonic()
-                self._look()
-            except Exception as error:  # noqa: BLE001 -- whatever failed, the tail of a worker must go on
-                self._lost(error)
-                self._look_began = None
+                self._read_began = time.monotonic()
+                self._read_new()
+            except Exception as error:  # noqa: BLE001 -- whatever failed, the tail must keep running
+                self._handle_failure(error)
+                self._read_began = None
                 self._stopping.wait(RETRY_S)
         self._close()
 
     def _wait(self) -> None:
-        """Until there may be something new; without a connection there may always be."""
-        if self._wake is not None:
-            self._wake.wait(LOOK_BY_ITSELF_S, self._stopping.is_set)
+        """Wait until there may be new events. Without a connection there may always be some."""
+        if self._notifier is not None:
+            self._notifier.wait(MAX_IDLE_S, self._stopping.is_set)
 
-    def _look(self) -> None:
-        """Read all there is; yields between pages, so that requests go on."""
-        if self._wake is None:
-            self._wake = self._make_wake()
-            self._go_on()
+    def _read_new(self) -> None:
+        """Read everything that is new. Yields to the loop between pages, so that requests are served."""
+        if self._notifier is None:
+            self._notifier = self._make_notifier()
+            self._resume_reading()
         full = True
         while full and not self._stopping.is_set():
             page = self._read_after(self.cursor)
             if page.events:
-                self._wake.expect_more()
-            self._tell(page)
+                self._notifier.expect_more()
+            self._publish(page)
             full = page.full
-            self._look_began = time.monotonic()
-            breathe()
-        self._look_began = None
+            self._read_began = time.monotonic()
+            yield_to_loop()
+        self._read_began = None
         if self.degraded:
             log.warning("database is back, reading on after id %s", self.cursor)
             self.degraded = False
 
     def _watch(self) -> None:
-        """A database that is frozen, or a path that drops packets, raises no error for seconds."""
-        while not self._stopping.wait(DEAF_CHECK_S):
-            began = self._look_began
-            if began is not None and time.monotonic() - began >= DEAF_AFTER_S:
-                self._note_loss(f"a look at the log has not come back for {DEAF_AFTER_S:g} s")
+        """Detect stalled reads: a frozen database or a path that drops packets raises no error for seconds."""
+        while not self._stopping.wait(STALL_CHECK_INTERVAL_S):
+            began = self._read_began
+            if began is not None and time.monotonic() - began >= STALLED_AFTER_S:
+                self._note_loss(f"a read of the log has not returned for {STALLED_AFTER_S:g} s")
 
-    def _go_on(self) -> None:
-        """After a lost connection the database may be an older one, restored: what was read of it is then not in it."""
+    def _resume_reading(self) -> None:
+        """Continue after a lost connection. The database may be a restored older one that lacks what was read."""
         place = self._resume(self.cursor)
-        if place.back_to is not None:
-            log.warning("reading again from id %s, after %s: an older database is back", place.back_to, self.cursor)
-            self._tell(Page([], place.back_to, full=False))
-        self._tell(Page([], place.after, full=False))
+        if place.rewound_to is not None:
+            log.warning("an older database was restored: rewinding from id %s to %s", self.cursor, place.rewound_to)
+            self._publish(EventPage([], place.rewound_to, full=False))
+        self._publish(EventPage([], place.after, full=False))
 
-    def _tell(self, page: Page) -> None:
+    def _publish(self, page: EventPage) -> None:
         if page.cursor == self.cursor:
             return
         self.cursor = page.cursor
@@ -130,20 +130,20 @@ class Tail:
             except Exception:
                 log.exception("a listener of the log failed at id %s", page.cursor)
 
-    def _lost(self, error: Exception) -> None:
+    def _handle_failure(self, error: Exception) -> None:
         self._note_loss(str(error).splitlines()[0] if str(error) else repr(error))
         self._close()
         self._recover()
 
     def _note_loss(self, why: str) -> None:
         if not self.degraded:
-            log.error("database is away, streams stay open: %s", why)
+            log.error("database is unavailable, streams stay open: %s", why)
         self.degraded = True
 
     def _close(self) -> None:
-        if self._wake is not None:
+        if self._notifier is not None:
             try:
-                self._wake.close()
-            except Exception as error:  # noqa: BLE001 -- closing what is broken already
-                log.debug("closing the wake-up connection: %s", error)
-            self._wake = None
+                self._notifier.close()
+            except Exception as error:  # noqa: BLE001 -- it may already be broken
+                log.debug("closing the wake-up connection failed: %s", error)
+            self._notifier = None

@@ -1,4 +1,4 @@
-"""Hints that something was written. A lost hint costs at most a second: the tail looks by itself then."""
+"""Notifies the tail of commits. A lost notification costs at most a second: the tail also reads by itself."""
 
 import os
 import sqlite3
@@ -8,62 +8,62 @@ from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import quote
 
-LOOK_S = 0.02
-# Where events have just come, more are likely to come.
-BUSY_LOOK_S = 0.01
-BUSY_FOR_S = 1.0
+CHECK_INTERVAL_S = 0.02
+# Shorter interval for a while after events: more are likely to follow.
+BUSY_CHECK_INTERVAL_S = 0.01
+BUSY_PERIOD_S = 1.0
 CHANNEL = "beacon_event"
 
 
-class Wake(Protocol):
-    """Waits for a hint. Every method may raise the driver's errors: the database is then away."""
+class CommitNotifier(Protocol):
+    """Waits for commits. Every method may raise the driver's errors while the database is unavailable."""
 
     def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
-        """Return when there may be something new, at the latest after `timeout_s` or when `stopping()`."""
+        """Return when there may be new events, after `timeout_s` at the latest, or when `stopping()` is true."""
 
-    def poke(self) -> None:
-        """End the wait now: this process has written itself. May be called from any thread."""
+    def wake(self) -> None:
+        """End the wait now, because this process has written. May be called from any thread."""
 
     def expect_more(self) -> None:
-        """Events have come: look more often for a while."""
+        """Check more often for a while, because events have just arrived."""
 
     def close(self) -> None: ...
 
 
-class SqliteWake:
-    """Asks `PRAGMA data_version`, a few microseconds a call, on a connection that writes nothing itself."""
+class SqliteNotifier:
+    """Polls `PRAGMA data_version`, a few microseconds per call, on a connection that writes nothing itself."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._identity = _identity(path)
-        # Greenlets of one thread share it in turn; the check would forbid the tests' real threads.
+        self._identity = _file_identity(path)
+        # Greenlets of one thread take turns using it. The check would forbid the native threads of the tests.
         self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
         self._version = -1
         self._busy_until = 0.0
-        self._poked = threading.Event()
+        self._woken = threading.Event()
 
     def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
-        if _identity(self._path) != self._identity:
-            # Open connections would go on reading and writing the file that was moved away.
+        if _file_identity(self._path) != self._identity:
+            # Open connections would keep reading and writing the file that was moved away.
             raise sqlite3.OperationalError(f"the database file {self._path} was replaced")
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and not stopping():
             if self._has_changed():
                 return
             is_busy = time.monotonic() < self._busy_until
-            if self._poked.wait(BUSY_LOOK_S if is_busy else LOOK_S):
-                self._poked.clear()
-                self._has_changed()  # the look that follows is this change's too
+            if self._woken.wait(BUSY_CHECK_INTERVAL_S if is_busy else CHECK_INTERVAL_S):
+                self._woken.clear()
+                self._has_changed()  # the read that follows covers this change too
                 return
 
-    def poke(self) -> None:
-        self._poked.set()
+    def wake(self) -> None:
+        self._woken.set()
 
     def expect_more(self) -> None:
-        self._busy_until = time.monotonic() + BUSY_FOR_S
+        self._busy_until = time.monotonic() + BUSY_PERIOD_S
 
     def _has_changed(self) -> bool:
-        """Whether another connection has written since the last time."""
+        """True if another connection has written since the last call."""
         before = self._version
         self._version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         return self._version != before
@@ -72,11 +72,11 @@ class SqliteWake:
         self._connection.close()
 
 
-class PostgresWake:
-    """`LISTEN` on a connection of its own; a trigger notifies for every insert, also for those by hand."""
+class PostgresNotifier:
+    """Uses `LISTEN` on its own connection. A trigger notifies for every insert, including manual ones."""
 
     def __init__(self, conninfo: str) -> None:
-        from app.infra import postgres  # its driver is a tenth of all that a server on SQLite would import
+        from app.infra import postgres  # local: psycopg would add a tenth to the imports of a server on SQLite
 
         self._connection = postgres.connect(conninfo, autocommit=True)
         self._connection.execute(f"LISTEN {CHANNEL}")
@@ -86,26 +86,26 @@ class PostgresWake:
             for _ in self._connection.notifies(timeout=timeout_s, stop_after=1):
                 return
 
-    def poke(self) -> None:
-        """Nothing to do: the database notifies this process as well."""
+    def wake(self) -> None:
+        """Do nothing: the database notifies this process as well."""
 
     def expect_more(self) -> None:
-        """Nothing to do: the database says when."""
+        """Do nothing: the database notifies at once."""
 
     def close(self) -> None:
         self._connection.close()
 
 
-def for_database(url: str) -> Wake:
-    """The fitting kind for a database address as in `Settings.database_url`."""
+def build_notifier(url: str) -> CommitNotifier:
+    """Build the notifier for a database URL as in `Settings.database_url`."""
     if url.startswith("sqlite:///"):
-        return SqliteWake(url.removeprefix("sqlite:///"))
-    return PostgresWake(url.replace("postgresql+psycopg://", "postgresql://", 1))
+        return SqliteNotifier(url.removeprefix("sqlite:///"))
+    return PostgresNotifier(url.replace("postgresql+psycopg://", "postgresql://", 1))
 
 
-def _identity(path: str) -> tuple[int, int]:
+def _file_identity(path: str) -> tuple[int, int]:
     try:
-        found = os.stat(path)  # noqa: PTH116 -- called all the time, and a Path would be built for nothing
+        found = os.stat(path)  # noqa: PTH116 -- called constantly, and a Path would be built for nothing
     except OSError as error:
         raise sqlite3.OperationalError(f"the database file {path} is gone: {error.strerror}") from error
     return found.st_dev, found.st_ino

@@ -85,7 +85,7 @@ def restrict_to_declared(text: str) -> str:
             deciding = _relevant_features(found)
             kept = {name: found[name] for name in ("version", "meta") if name in found} | {"features": deciding}
             made = json.dumps(kept | ({"segments": _used_segments(found, deciding)} if "segments" in found else {}))
-            json_limits.check(made.encode())  # the stored text is parsed again on every load
+            json_limits.measure_json(made.encode())  # the stored text is parsed again on every load
             return made
     except JsonTooLarge as error:
         raise InvalidConfiguration(f"the response is a list of flags with {error}") from None

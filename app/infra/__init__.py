@@ -1,1 +1,1 @@
-"""What knows nothing of jobs: time, logs, threads, leases, the state of the database."""
+"""Infrastructure that knows nothing about jobs: time, logs, threads, leases, the state of the database."""

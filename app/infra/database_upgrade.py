@@ -1,4 +1,4 @@
-"""Bringing a database up to date before anything serves from it."""
+"""Creates and migrates the database before a server uses it."""
 
 import sqlite3
 from pathlib import Path
@@ -16,11 +16,11 @@ from app.db import db
 MIGRATIONS = str(ROOT / "migrations")
 
 
-def migrate(app: Flask, settings: Settings) -> None:
-    """Create or upgrade the database; does nothing where it is up to date."""
+def migrate_database(app: Flask, settings: Settings) -> None:
+    """Create or upgrade the database. Does nothing if it is up to date."""
     if settings.is_sqlite:
         _create_file(Path(settings.database_url.removeprefix("sqlite:///")))
-    # Only here: what serves pages has no use for Alembic, a tenth of all that a server would import.
+    # This module alone imports Alembic: a server does not need it, and it would add a tenth to a server's imports.
     # Batch mode would recreate tables and lose their triggers.
     flask_migrate.Migrate(app, db, directory=MIGRATIONS, render_as_batch=False)
     with app.app_context():
@@ -29,7 +29,7 @@ def migrate(app: Flask, settings: Settings) -> None:
 
 
 def current_revision() -> str | None:
-    """The revision that the database is at; None for an empty one."""
+    """Return the database's revision; None for an empty database."""
     with db.engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
@@ -39,7 +39,7 @@ def newest_revision() -> str | None:
 
 
 def _create_file(path: Path) -> None:
-    """WAL is kept in the file: readers never wait for writers from here on."""
+    """Create the file in WAL mode, which is stored in the file: readers never wait for writers."""
     connection = sqlite3.connect(path)
     try:
         connection.execute("PRAGMA journal_mode=WAL")

@@ -1,7 +1,7 @@
-"""When a request must be over, whatever it is waiting for: its socket is shut down then.
+"""Deadlines for outgoing requests: the socket is shut down when time is up, whatever the request waits for.
 
-One thread looks after all of them: a timer for each request would cost as much as the request itself. It begins with
-the first request and ends when none is left to look after.
+One thread serves all deadlines, because a timer per request would cost as much as the request itself. It starts with
+the first deadline and ends when none is left.
 """
 
 import contextlib
@@ -14,44 +14,44 @@ from types import TracebackType
 
 
 class Deadline:
-    """`with Deadline(5) as deadline`: what it is told to `watch` is cut once so many seconds are over."""
+    """`with Deadline(5) as deadline`: the socket passed to `watch` is shut down after that many seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.at = time.monotonic() + seconds
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._twin: socket.socket | None = None
-        self._over = False
+        self._is_finished = False
         self.passed = False
 
     def watch(self, connected: socket.socket | None) -> None:
         self._socket = connected
         self._close_twin()
-        if self.passed:  # the cut came before there was anything to cut
+        if self.passed:  # the deadline passed before there was a socket
             self.cut()
 
     def watch_twin(self, connected: socket.socket) -> None:
-        """For one that TLS is about to take over: only a descriptor of our own still reaches it then."""
+        """Watch a socket that TLS is about to take over: only a duplicate descriptor still reaches it then."""
         self._twin = self._socket = connected.dup()
 
     @property
     def is_over(self) -> bool:
-        return self._over
+        return self._is_finished
 
     def __enter__(self) -> "Deadline":
-        _watchman.add(self)
+        _deadline_thread.add(self)
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        # Once over, a kept connection may serve the next request: it must not be cut any more.
+        # After this the connection may be reused for the next request, so it must not be shut down any more.
         with self._lock:
-            self._over = True
+            self._is_finished = True
         self._socket = None
         self._close_twin()
 
     def cut(self) -> None:
         with self._lock:
-            if self._over:
+            if self._is_finished:
                 return
             self.passed = True
             if self._socket is not None:
@@ -64,23 +64,23 @@ class Deadline:
             twin.close()
 
 
-class _Watchman:
-    """The thread, and what is due when. What is over already stays in the heap until its turn comes."""
+class _DeadlineThread:
+    """The thread and its heap of deadlines. A finished one stays in the heap until it is due."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._due: list[tuple[float, int, Deadline]] = []
+        self._heap: list[tuple[float, int, Deadline]] = []
         self._numbers = itertools.count()
-        self._runs = False
+        self._is_running = False
 
     def add(self, deadline: Deadline) -> None:
         with self._changed:
             entry = (deadline.at, next(self._numbers), deadline)
-            heapq.heappush(self._due, entry)
-            if not self._runs:
-                self._runs = True
+            heapq.heappush(self._heap, entry)
+            if not self._is_running:
+                self._is_running = True
                 threading.Thread(target=self._run, name="beacon-deadlines", daemon=True).start()
-            elif self._due[0] is entry:
+            elif self._heap[0] is entry:
                 self._changed.notify()
 
     def _run(self) -> None:
@@ -88,18 +88,18 @@ class _Watchman:
             deadline.cut()
 
     def _next(self) -> Deadline | None:
-        """The next one whose time has come; None where there is none to wait for."""
+        """Wait for the next deadline that passes; None if there is none left."""
         with self._changed:
             while True:
-                while self._due and self._due[0][2].is_over:
-                    heapq.heappop(self._due)
-                if not self._due:
-                    self._runs = False
+                while self._heap and self._heap[0][2].is_over:
+                    heapq.heappop(self._heap)
+                if not self._heap:
+                    self._is_running = False
                     return None
-                left = self._due[0][0] - time.monotonic()
+                left = self._heap[0][0] - time.monotonic()
                 if left <= 0:
-                    return heapq.heappop(self._due)[2]
+                    return heapq.heappop(self._heap)[2]
                 self._changed.wait(left)
 
 
-_watchman = _Watchman()
+_deadline_thread = _DeadlineThread()

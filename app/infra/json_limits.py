@@ -1,8 +1,8 @@
-"""Bounds on foreign JSON, checked on its bytes before anything is built from them.
+"""Limits foreign JSON by its number of values and its depth, measured on the bytes before anything is parsed.
 
-A bound in bytes is none in work: 7 MB hold half a million keys, and a validator that refuses each of them holds the
-event loop for seconds and a gigabyte for good. A parser runs in C and keeps the interpreter's lock, on a thread of its
-own too, so it may only see what it can finish in a few milliseconds.
+A limit in bytes does not limit the work: 7 MB can hold half a million keys, and a validator that rejects each of them
+blocks the event loop for seconds and keeps a gigabyte for good. The parser runs in C and holds the interpreter's lock,
+even on its own thread, so it must only get what it can finish in a few milliseconds.
 """
 
 import json
@@ -11,39 +11,39 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 
 MAX_DEPTH = 64
-# What the C parser builds in some 5 ms at worst.
+# The C parser builds this many values in about 5 ms at worst.
 MAX_VALUES = 50_000
-# Beyond so many, the parser lets others run after each object.
-_VALUES_AT_ONCE = 10_000
+# With more values than this, the parser yields to the loop between objects.
+_MAX_VALUES_IN_ONE_SLICE = 10_000
 _PIECE_BYTES = 32 * 1024
 _COUNTED_BYTES = 256 * 1024
-# Of a value with what parts it from the next one.
-_LEAST_BYTES = 2
+# Minimum length of a value with its separator.
+_MIN_BYTES_PER_VALUE = 2
 _BRACKETS = b"[]{}"
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 class JsonTooLarge(ValueError):
-    """It holds more values than may be parsed; the text says how many that are, to go behind "with"."""
+    """The text has more values than allowed. The message completes a sentence such as "a response with …"."""
 
 
 @dataclass(frozen=True, slots=True)
 class JsonSize:
-    """`values`: how many members all of its objects and lists have; an empty one counts as well."""
+    """`values`: number of members of all objects and lists; an empty one counts as one."""
 
     values: int
     depth: int
 
 
 def may_exceed(body: bytes, max_values: int) -> bool:
-    """A quick look, which counts what stands in texts too: False is certain."""
-    if len(body) <= _LEAST_BYTES * max_values:
+    """Quick check that also counts marks inside strings: if it returns False, the limit is certainly kept."""
+    if len(body) <= _MIN_BYTES_PER_VALUE * max_values:
         return False
-    pace, found = Pace(), 0
+    pace, found = TimeSlice(), 0
     for start in range(0, len(body), _COUNTED_BYTES):
         found += sum(body.count(mark, start, start + _COUNTED_BYTES) for mark in (b",", b"{", b"["))
         if found > max_values:
@@ -52,11 +52,11 @@ def may_exceed(body: bytes, max_values: int) -> bool:
     return False
 
 
-def check(body: bytes, max_values: int = MAX_VALUES, max_depth: int = MAX_DEPTH) -> JsonSize:
-    """The size of a text that should be JSON. Raises `JsonTooLarge` as soon as it has more values, `ValueError` as soon
-    as it is nested deeper."""
-    size, pace = JsonSize(0, 0), Pace()
-    for size in _sizes(body):
+def measure_json(body: bytes, max_values: int = MAX_VALUES, max_depth: int = MAX_DEPTH) -> JsonSize:
+    """Measure a text that should be JSON. Raises `JsonTooLarge` as soon as it has more values, `ValueError` as soon as
+    it is nested deeper."""
+    size, pace = JsonSize(0, 0), TimeSlice()
+    for size in _measure_pieces(body):
         if size.values > max_values:
             raise JsonTooLarge(f"more than {max_values:,} values")
         if size.depth > max_depth:
@@ -66,17 +66,17 @@ def check(body: bytes, max_values: int = MAX_VALUES, max_depth: int = MAX_DEPTH)
 
 
 def loads(body: bytes, max_values: int = MAX_VALUES, max_depth: int = MAX_DEPTH) -> Any:
-    """The JSON that `body` is, in UTF-8. Raises `ValueError`, of which `JsonTooLarge` is one."""
-    size = check(body, max_values, max_depth)
+    """Parse `body`, which is UTF-8. Raises `ValueError` or its subclass `JsonTooLarge`."""
+    size = measure_json(body, max_values, max_depth)
     text = body.decode("utf-8-sig")
     try:
-        return json.loads(text) if size.values <= _VALUES_AT_ONCE else _loads_in_slices(text)
-    except RecursionError as error:  # what is no JSON may be nested deeper than its size says
+        return json.loads(text) if size.values <= _MAX_VALUES_IN_ONE_SLICE else _loads_in_slices(text)
+    except RecursionError as error:  # invalid JSON may be nested deeper than was measured
         raise ValueError("nested too deep") from error
 
 
 def _loads_in_slices(text: str) -> Any:
-    pace = Pace()
+    pace = TimeSlice()
 
     def breathing(found: dict[str, Any]) -> dict[str, Any]:
         pace()
@@ -85,11 +85,11 @@ def _loads_in_slices(text: str) -> Any:
     return json.loads(text, object_hook=breathing)
 
 
-def _sizes(body: bytes) -> Iterator[JsonSize]:
-    """What has been met by the end of each piece; a piece is short enough that no work on it is felt."""
+def _measure_pieces(body: bytes) -> Iterator[JsonSize]:
+    """Yield the size so far after each piece. A piece is short enough that handling it delays nothing noticeably."""
     in_text, level, values, deepest, carried = False, 0, 0, 0, b""
     for start in range(0, len(body), _PIECE_BYTES):
-        piece, carried = _without_escapes(carried + body[start : start + _PIECE_BYTES])
+        piece, carried = _strip_escapes(carried + body[start : start + _PIECE_BYTES])
         parts = piece.split(b'"')
         marks = b"".join(parts[1::2] if in_text else parts[::2])
         in_text ^= len(parts) % 2 == 0
@@ -99,8 +99,8 @@ def _sizes(body: bytes) -> Iterator[JsonSize]:
         yield JsonSize(values, deepest)
 
 
-def _without_escapes(piece: bytes) -> tuple[bytes, bytes]:
-    """Without escaped quotes and backslashes; and the backslash at its end that belongs to the next byte."""
+def _strip_escapes(piece: bytes) -> tuple[bytes, bytes]:
+    """Remove escaped quotes and backslashes; returns the piece, and a final backslash that escapes the next byte."""
     if b"\\" not in piece:
         return piece, b""
     is_cut = (len(piece) - len(piece.rstrip(b"\\"))) % 2 == 1

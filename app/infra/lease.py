@@ -1,8 +1,8 @@
-"""The right to poll, held by one process of the whole deployment, and fenced.
+"""A fenced lease, held by one process of the whole deployment at a time.
 
-Whoever holds it may be stopped for minutes (a debugger, a paused machine) and then go on in the middle of a
-function, believing that it still holds it. So holding is never a variable that is asked: every transaction
-made under the lease begins with `guard`, which the database answers with its own clock.
+Its holder may be stopped for minutes (a debugger, a paused machine) and then continue in the middle of a function as if
+it still held the lease. So a variable is never trusted: every transaction under the lease begins with `guard`, which
+the database checks against its own clock.
 """
 
 import os
@@ -17,12 +17,12 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.db import Base, now_epoch, write
 
-TTL_S = 10.0
-RENEW_EVERY_S = 3.0
+LEASE_TTL_S = 10.0
+LEASE_RENEW_EVERY_S = 3.0
 
 
 class LeaseRow(Base):
-    """`fence` grows at every change of hands and never goes back. `expires_at` is seconds since 1970."""
+    """`fence` grows whenever the holder changes and never decreases. `expires_at` is seconds since 1970."""
 
     __tablename__ = "lease"
 
@@ -33,21 +33,21 @@ class LeaseRow(Base):
 
 
 class LeaseLost(Exception):
-    """Another process holds the lease now, or it ran out: nothing may be written under it."""
+    """The lease has expired or another process holds it now: nothing may be written under it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """The lease as it was taken at one moment. Work begun under it ends under it, or not at all."""
+class LeaseClaim:
+    """The lease as it was acquired once. Work that begins under a claim ends under the same claim, or not at all."""
 
     name: str
     holder: str
     fence: int
 
     def guard(self, session: Session) -> None:
-        """The first statement of every transaction made under the lease. Raises `LeaseLost`.
+        """Run this as the first statement of every transaction under the lease. Raises `LeaseLost`.
 
-        An update rather than a look: on PostgreSQL it locks the row, so nobody can take over before the commit.
+        It is an UPDATE, which locks the row on PostgreSQL, so nobody can take over before the commit.
         """
         if not self.compare_and_set(session, fence=self.fence):
             raise LeaseLost(f"{self.holder} no longer holds the lease {self.name}")
@@ -68,22 +68,22 @@ class Claim:
 
 
 class Lease:
-    """This process's wish for one named lease, and its claim while it has it."""
+    """This process's handle on one named lease, with its claim while it holds the lease."""
 
-    def __init__(self, name: str = "poller", ttl_s: float = TTL_S, holder: str | None = None) -> None:
+    def __init__(self, name: str = "poller", ttl_s: float = LEASE_TTL_S, holder: str | None = None) -> None:
         self.name, self.ttl_s = name, ttl_s
         self.holder = holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._claim: Claim | None = None
+        self._claim: LeaseClaim | None = None
 
     def try_acquire(self) -> bool:
-        """Take the lease if it is free or has run out; one statement, so two takers cannot both succeed."""
+        """Acquire the lease if it is free or expired. One statement, so two processes cannot both succeed."""
         with write() as session:
             fence = session.execute(self._take(session)).scalar_one_or_none()
-        self._claim = None if fence is None else Claim(self.name, self.holder, fence)
+        self._claim = None if fence is None else LeaseClaim(self.name, self.holder, fence)
         return fence is not None
 
     def renew(self) -> bool:
-        """Put the end off by a whole TTL. False, and no longer claimed, where it was lost."""
+        """Extend the lease by a whole TTL. If it was lost, drop the claim and return False."""
         with write() as session:
             mine = self._set(session, now_epoch() + self.ttl_s)
         if not mine:
@@ -91,20 +91,20 @@ class Lease:
         return mine
 
     def release(self) -> None:
-        """Let another process take it at once. The row stays, so that its fence keeps growing."""
+        """Let another process acquire it at once. The row stays, so that its fence keeps growing."""
         with write() as session:
             self._set(session, 0.0)
         self._claim = None
 
-    def claim(self) -> Claim:
-        """For work that takes a while: it must not be finished under a later claim. Raises `LeaseLost`."""
+    def claim(self) -> LeaseClaim:
+        """Return the claim, for work that must not be finished under a later one. Raises `LeaseLost`."""
         claim = self._claim
         if claim is None:
             raise LeaseLost(f"{self.holder} does not hold the lease {self.name}")
         return claim
 
     def guard(self, session: Session) -> None:
-        """`Claim.guard` for work that is one transaction."""
+        """`LeaseClaim.guard` for work of one transaction."""
         self.claim().guard(session)
 
     def _set(self, session: Session, expires_at: Any) -> bool:

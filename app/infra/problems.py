@@ -1,18 +1,18 @@
-"""What is wrong with a request, as a value: a status, a title, a sentence that says what to do (RFC 9457)."""
+"""Problem responses (RFC 9457) as an exception: a status, a title and a sentence that says what to do."""
 
 import random
 from typing import Any
 
 from pydantic import ValidationError
 
-# Bad fields that one answer names.
-MAX_NAMED_ERRORS = 1_000
+# Maximum number of invalid fields in one response.
+MAX_REPORTED_ERRORS = 1_000
 
 
 class Problem(Exception):
-    """An answer that says what is wrong and what to do.
+    """An error response that says what is wrong and what to do.
 
-    `errors` names each bad field; further members (`reason`, …) go into the JSON as they are.
+    `errors` names each invalid field; further members (`reason`, …) are added to the JSON unchanged.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class Problem(Exception):
         }
 
 
-def retry_after(least_s: int, most_s: int) -> dict[str, str]:
-    """When to come back, in whole seconds: a little apart, so that those refused together do not return together."""
-    return {"Retry-After": str(random.randint(least_s, most_s))}  # noqa: S311 -- it only spreads them
+def build_retry_after(least_s: int, most_s: int) -> dict[str, str]:
+    """Build a `Retry-After` header with a random number of whole seconds, so that refused clients spread out."""
+    return {"Retry-After": str(random.randint(least_s, most_s))}  # noqa: S311 -- only spreads retries
 
 
-def bad_input(error: ValidationError) -> Problem:
-    """The 400 for a body that a pydantic model refused, each field named by its place."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_NAMED_ERRORS]
+def invalid_input(error: ValidationError) -> Problem:
+    """Build the 400 for a body that a pydantic model rejected; each field is named by its path."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_REPORTED_ERRORS]
     errors = {".".join(str(part) for part in item["loc"]) or "body": item["msg"] for item in found}
     first = next(iter(errors.items()))
     return Problem(400, "Bad input", f"{first[0]}: {first[1]}", errors=errors)

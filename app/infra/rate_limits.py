@@ -1,4 +1,4 @@
-"""How often one user may ask for something: counted by each worker for itself, in memory."""
+"""Rate limits per user, counted in memory by each worker separately."""
 
 import threading
 
@@ -8,54 +8,53 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from app.config import Settings
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 
 
-class Rate:
-    """At most `per_second` hits of a user within any second; `what` and `setting` go into the refusal's sentence.
+class UserRateLimit:
+    """At most `per_second` hits of one user within any second. `what` and `setting` appear in the error text.
 
-    Memory is bounded by the users of the last two seconds: two counters for each of them, which expire. (The moving
-    window of `limits` would keep a list for every name for ever, its fixed window locks users out when the clock is
-    set back.)
+    Memory is bounded by the users of the last two seconds, with two counters each, which expire. (The moving window of
+    `limits` would keep a list for every name for ever; its fixed window locks users out when the clock is set back.)
     """
 
     def __init__(self, per_second: int, what: str = "requests", setting: str = "") -> None:
         self.per_second, self._what, self._setting = per_second, what, setting
         self._item = RateLimitItemPerSecond(per_second)
-        self._making = threading.Lock()
+        self._lock = threading.Lock()
         self._limiter: SlidingWindowCounterRateLimiter | None = None
 
     def hit(self, user: str) -> None:
-        """Count one. Raises `Problem` 429, with reason `rate`, where that is one too many; it is then not counted."""
-        if not self._made().hit(self._item, user):
-            raise self._refusal()
+        """Count one hit. Above the limit it raises `Problem` 429 with reason `rate` and does not count the hit."""
+        if not self._get_limiter().hit(self._item, user):
+            raise self._build_problem()
 
-    def _made(self) -> SlidingWindowCounterRateLimiter:
-        """At the first hit, because the storage starts a timer when it is made: building an app starts nothing."""
-        with self._making:
+    def _get_limiter(self) -> SlidingWindowCounterRateLimiter:
+        """Create the limiter at the first hit: its storage starts a timer, and building an app must start nothing."""
+        with self._lock:
             if self._limiter is None:
                 self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
             return self._limiter
 
-    def _refusal(self) -> Problem:
+    def _build_problem(self) -> Problem:
         by = f" ({self._setting})" if self._setting else ""
         detail = (
-            f"You may make {self.per_second} {self._what} a second on one worker{by}. "
+            f"At most {self.per_second} {self._what} a second are allowed on one worker{by}. "
             "Wait as long as Retry-After says, and send fewer at once."
         )
-        return Problem(429, "Too many requests", detail, headers=retry_after(1, 3), reason="rate")
+        return Problem(429, "Too many requests", detail, headers=build_retry_after(1, 3), reason="rate")
 
 
-def connecting(settings: Settings) -> Rate:
-    """For everyone who opens streams."""
-    return Rate(settings.connect_rate_per_user, "attempts to open a stream", "BEACON_CONNECT_RATE_PER_USER")
+def build_connect_limit(settings: Settings) -> UserRateLimit:
+    """Build the limit on opening streams."""
+    return UserRateLimit(settings.connect_rate_per_user, "attempts to open a stream", "BEACON_CONNECT_RATE_PER_USER")
 
 
-def publishing_rate(settings: Settings) -> Rate:
-    return Rate(settings.publish_rate_per_user, "requests that publish", "BEACON_PUBLISH_RATE_PER_USER")
+def build_publish_limit(settings: Settings) -> UserRateLimit:
+    return UserRateLimit(settings.publish_rate_per_user, "requests that publish", "BEACON_PUBLISH_RATE_PER_USER")
 
 
-def publishing() -> Rate:
-    """For everyone who publishes to the current application."""
-    found: Rate = current_app.extensions["beacon_publish_rate"]
+def get_publish_limit() -> UserRateLimit:
+    """Return the current application's limit on publishing."""
+    found: UserRateLimit = current_app.extensions["beacon_publish_rate"]
     return found

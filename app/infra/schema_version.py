@@ -1,4 +1,4 @@
-"""Whether the tables are those of this version, without Alembic, which a server has no other use for."""
+"""Checks that the database schema matches this version, without Alembic, which a server does not need otherwise."""
 
 from functools import cache
 from pathlib import Path
@@ -10,29 +10,32 @@ from sqlalchemy.orm import Session
 
 from app.infra import database_errors
 
-# PostgreSQL's advisory lock of whoever migrates (migrations/env.py).
+# PostgreSQL's advisory lock that a migration holds (migrations/env.py).
 MIGRATION_LOCK = 4207011
-_MIGRATES = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :lock AND granted")
-VERSIONS = Path(__file__).resolve().parents[2] / "migrations" / "versions"
-Lack = Literal["migrating", "empty", "behind"]
+_COUNT_MIGRATIONS = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :lock AND granted")
+VERSIONS_DIR = Path(__file__).resolve().parents[2] / "migrations" / "versions"
+SchemaProblem = Literal["migrating", "empty", "behind"]
 
 
 @cache
-def newest() -> str:
-    """Their files are numbered in order."""
-    return max(path.name[:4] for path in VERSIONS.glob("[0-9]*.py"))
+def newest_revision() -> str:
+    """The newest migration: their files are numbered in order."""
+    return max(path.name[:4] for path in VERSIONS_DIR.glob("[0-9]*.py"))
 
 
-def lack(session: Session) -> tuple[Lack, str] | None:
-    """What is missing before this version can serve, and in words what to do; None for nothing. A newer one will do."""
+def find_schema_problem(session: Session) -> tuple[SchemaProblem, str] | None:
+    """Return what keeps this version from serving and what to do; None if nothing does. A newer schema is fine."""
     current = _revision(session)
-    if current is not None and current >= newest():
+    if current is not None and current >= newest_revision():
         return None
     if _is_migrating(session):
-        return "migrating", "beacon migrate is at work on the database"
+        return "migrating", "beacon migrate is running on the database"
     if current is None:
-        return "empty", "the database answers and was never migrated; run beacon migrate"
-    return "behind", f"the database is at revision {current}, this version needs {newest()}; run beacon migrate"
+        return "empty", "the database is reachable but was never migrated; run beacon migrate"
+    return (
+        "behind",
+        f"the database is at revision {current}, this version needs {newest_revision()}; run beacon migrate",
+    )
 
 
 def _revision(session: Session) -> str | None:
@@ -40,14 +43,14 @@ def _revision(session: Session) -> str | None:
         found: str | None = session.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
     except DBAPIError as error:
         session.rollback()
-        if database_errors.of(error).state != "not migrated":
+        if database_errors.classify_error(error).state != "not migrated":
             raise
         return None
     return found
 
 
 def _is_migrating(session: Session) -> bool:
-    """On SQLite a server migrates before it serves."""
+    """True while a migration runs. Never on SQLite, where a server migrates before it serves."""
     if session.get_bind().dialect.name == "sqlite":
         return False
-    return bool(session.execute(_MIGRATES, {"lock": MIGRATION_LOCK}).scalar())
+    return bool(session.execute(_COUNT_MIGRATIONS, {"lock": MIGRATION_LOCK}).scalar())

@@ -1,6 +1,6 @@
-"""SQLite's write-ahead log: moved into the database file every few seconds, and cut where it had grown.
+"""Checkpoints SQLite's write-ahead log (WAL) every few seconds, and truncates its file if it has grown.
 
-A reader that does not end its transaction keeps it growing for as long as it wants. Nothing prevents that: it is told.
+A reader that does not end its transaction lets it grow without limit. Nothing can prevent that, so it is logged.
 """
 
 import logging
@@ -12,73 +12,75 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from app.infra import lock_holders
-from app.infra.concurrency import call
+from app.infra.concurrency import run_in_thread
 
 log = logging.getLogger(__name__)
 
-# A file of this size is used again and again; a larger one is cut once nobody reads it.
-KEPT_BYTES = 4 * 1024 * 1024
-# Above both of these something is wrong with a reader.
-OLD_S, LARGE_BYTES = 60.0, 16 * 1024 * 1024
+# A file up to this size is reused; a larger one is truncated once nobody reads it.
+TRUNCATE_ABOVE_BYTES = 4 * 1024 * 1024
+# If both are exceeded, a reader blocks the checkpoint.
+STUCK_AFTER_S, STUCK_ABOVE_BYTES = 60.0, 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class WalState:
     size: int
-    """Bytes of the file."""
+    """Size of the file in bytes."""
     age_s: float
-    """How long ago all of it had been moved into the database."""
+    """Seconds since all of it had been moved into the database."""
     pending: int = 0
-    """Pages that wait to be."""
+    """Pages not yet moved into the database."""
 
     @property
     def is_stuck(self) -> bool:
-        return self.age_s >= OLD_S and self.size >= LARGE_BYTES
+        return self.age_s >= STUCK_AFTER_S and self.size >= STUCK_ABOVE_BYTES
 
 
-class Wal:
-    """Of one database file, as one worker sees it."""
+class WalMonitor:
+    """Checkpoints and watches the WAL of one database file, for one worker."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._whole_at = time.monotonic()
-        self._is_told = False
+        self._complete_at = time.monotonic()
+        self._is_logged = False
         self.state = WalState(0, 0.0)
 
     def checkpoint(self) -> None:
-        """Never waits for readers or writers."""
-        pending = call(checkpoint, self._path)
+        """Run a checkpoint. Never waits for readers or writers."""
+        pending = run_in_thread(run_checkpoint, self._path)
         now = time.monotonic()
         if pending == 0:
-            self._whole_at = now
-        self.state = WalState(size(self._path), now - self._whole_at if pending else 0.0, pending)
-        self._tell()
+            self._complete_at = now
+        self.state = WalState(wal_size(self._path), now - self._complete_at if pending else 0.0, pending)
+        self._log_change()
 
-    def _tell(self) -> None:
-        if self.state.is_stuck and not self._is_told:
-            log.warning("the write-ahead log of the database cannot be moved: %s", in_words(self._path, self.state))
-        elif self._is_told and not self.state.is_stuck:
-            log.warning("the write-ahead log of the database moves again, it has %s bytes", self.state.size)
-        self._is_told = self.state.is_stuck
+    def _log_change(self) -> None:
+        if self.state.is_stuck and not self._is_logged:
+            log.warning(
+                "the database's write-ahead log cannot be checkpointed: %s", describe_stuck(self._path, self.state)
+            )
+        elif self._is_logged and not self.state.is_stuck:
+            log.warning("the database's write-ahead log is checkpointed again, size=%s bytes", self.state.size)
+        self._is_logged = self.state.is_stuck
 
 
-def size(path: str) -> int:
+def wal_size(path: str) -> int:
     try:
-        return os.stat(f"{path}-wal").st_size  # noqa: PTH116 -- a text that is built here
+        return os.stat(f"{path}-wal").st_size  # noqa: PTH116 -- the path is built as text here
     except OSError:
         return 0
 
 
-def checkpoint(path: str) -> int:
-    """Move what can be moved, and cut the file where all was; how many pages are left."""
+def run_checkpoint(path: str) -> int:
+    """Move what can be moved, and truncate the file if everything was; returns the number of pages left."""
     with closing(sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=0)) as connection:
         _, pages, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         pending = max(0, int(pages) - int(moved))
-        if pending == 0 and size(path) > KEPT_BYTES:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # without a busy handler: now, or not at all
+        if pending == 0 and wal_size(path) > TRUNCATE_ABOVE_BYTES:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # without a busy handler: it never waits
         return pending
 
 
-def in_words(path: str, state: WalState) -> str:
-    who = lock_holders.in_words(lock_holders.readers(path))
-    return f"{state.size} bytes, {state.pending} pages wait since {state.age_s:.0f} s for a reader to end: {who}"
+def describe_stuck(path: str, state: WalState) -> str:
+    who = lock_holders.describe_holders(lock_holders.find_readers(path))
+    return f"{state.size} bytes, {state.pending} pages have waited {state.age_s:.0f} s for a reader to end: {who}"

@@ -1,25 +1,26 @@
-"""JSON as Beacon takes it from others: a key that appears twice in one object is refused, and named.
+"""Parses foreign JSON and rejects an object with a duplicate key.
 
-The standard lets each parser choose which of the values counts, so what one program checked another might not do.
+The standard lets each parser choose which value counts, so one program might check a value and another use a different
+one.
 """
 
 import json
 from collections import Counter
 from typing import Any
 
-MAX_SHOWN = 100
+MAX_SHOWN_CHARS = 100
 
 
 class DuplicateKey(ValueError):
-    """An object has this key more than once."""
+    """An object contains this key more than once."""
 
     def __init__(self, key: str) -> None:
-        self.key = key if len(key) <= MAX_SHOWN else f"{key[:MAX_SHOWN]}…"
+        self.key = key if len(key) <= MAX_SHOWN_CHARS else f"{key[:MAX_SHOWN_CHARS]}…"
         super().__init__(f"the key {self.key!r} appears more than once in one object")
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object with these members, as `object_pairs_hook` of the standard parser. Raises `DuplicateKey`."""
+def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object from its members; an `object_pairs_hook` of the standard parser. Raises `DuplicateKey`."""
     made = dict(pairs)
     if len(made) != len(pairs):
         times = Counter(key for key, _ in pairs)
@@ -28,5 +29,5 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def loads(text: str | bytes) -> Any:
-    """Raises `ValueError` for what is not JSON, and for a key that appears twice."""
-    return json.loads(text, object_pairs_hook=unique)
+    """Parse JSON. Raises `ValueError` for invalid JSON, and `DuplicateKey` for a duplicate key."""
+    return json.loads(text, object_pairs_hook=reject_duplicate_keys)

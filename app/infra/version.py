@@ -1,3 +1,3 @@
-"""The version, as `pyproject.toml` has it (a test holds the two together)."""
+"""Beacon's version, the same as in `pyproject.toml` (a test compares them)."""
 
 VERSION = "0.1.0"

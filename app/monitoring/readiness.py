@@ -50,7 +50,7 @@ class BackgroundCheck:
         try:
             self.state = self._look()
         except (SQLAlchemyError, DatabaseUnavailable) as error:
-            self.state = database_errors.of(error).state
+            self.state = database_errors.classify_error(error).state
         finally:
             with self._lock:
                 self._ended_at, self._thread = time.monotonic(), None
@@ -80,7 +80,7 @@ class Readiness:
     def _read(self) -> str:
         """Check migrations and, on PostgreSQL, read-only mode: a standby answers reads but takes no writes."""
         with self._app.app_context(), read() as session:
-            if schema_version.lack(session) is not None:
+            if schema_version.find_schema_problem(session) is not None:
                 return "not migrated"
             if session.get_bind().dialect.name == "postgresql":
                 read_only = session.scalar(sa.text("SHOW transaction_read_only")) == "on"

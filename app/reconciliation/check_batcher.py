@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.db import write
 from app.eventlog.append import NewEvent, append
-from app.eventlog.event_types import Check, ReconciliationVerified
+from app.eventlog.event_types import ReconciliationVerified, VerifiedCheck
 from app.infra.clock import utc_text
-from app.infra.lease import Claim
+from app.infra.lease import LeaseClaim
 from app.reconciliation import row_memory, row_writer
 from app.reconciliation.models import ServiceState
 from app.reconciliation.types import Observation, ServiceVerdict, iter_slices
@@ -32,7 +32,7 @@ MAX_CHECKS_PER_EVENT = 400
 class UnchangedCheck:
     """A check of a service whose known state is still at `version`."""
 
-    claim: Claim
+    claim: LeaseClaim
     service_id: str
     version: int
     verdict: ServiceVerdict
@@ -51,7 +51,7 @@ class CheckBatcher:
         with self._lock:
             self._waiting[check.service_id] = check
 
-    def flush(self, claim: Claim) -> list[str]:
+    def flush(self, claim: LeaseClaim) -> list[str]:
         """Write and publish the checks in one commit under the lease.
 
         Returns the services whose known state has changed since their check; nothing is written for these. If the
@@ -118,7 +118,7 @@ def _build_events(checks: list[UnchangedCheck]) -> list[NewEvent]:
     for start in range(0, len(checks), MAX_CHECKS_PER_EVENT):
         part = checks[start : start + MAX_CHECKS_PER_EVENT]
         services = {
-            check.service_id: Check(
+            check.service_id: VerifiedCheck(
                 checked_at=check.verdict.checked_at, latency_ms=check.verdict.latency_ms, as_of=check.verdict.figures_at
             )
             for check in part

@@ -80,7 +80,7 @@ def _read_published(session: Session, since: str) -> Iterator[tuple[str, str]]:
         if start <= 0 or (first is not None and first < since):
             return
         end = start
-        concurrency.breathe()
+        concurrency.yield_to_loop()
 
 
 def _parse_job_id(text: str, service_id: str) -> str | None:

@@ -6,7 +6,13 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from app.eventlog.event_types import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
+from app.eventlog.event_types import (
+    DiscrepancyDetails,
+    FindingKind,
+    FindingPayload,
+    LastDiscrepancyPayload,
+    ReconciliationUpdate,
+)
 from app.reconciliation.types import (
     NO_CONTEXT,
     FindingContext,
@@ -103,7 +109,7 @@ def read_published_contexts(last_published: ReconciliationUpdate | None) -> Find
 
 def build_findings(
     found: IdsByKind, last_published: ReconciliationUpdate | None, now: datetime, contexts: FindingContexts = NO_CONTEXT
-) -> tuple[Finding, ...]:
+) -> tuple[FindingPayload, ...]:
     """Findings for the payload. A kind that was published before keeps its `since`, unless a better one is known."""
     since = {finding.kind: finding.since for finding in (last_published.findings if last_published else None) or []}
     return tuple(
@@ -112,11 +118,11 @@ def build_findings(
     )
 
 
-def _build_finding(kind: FindingKind, ids: Sequence[str], since: datetime, about: FindingContext) -> Finding:
+def _build_finding(kind: FindingKind, ids: Sequence[str], since: datetime, about: FindingContext) -> FindingPayload:
     named = truncate_ids(ids)
     total = len(ids) if len(named) < len(ids) else 0
     count = about.number or total or None
-    return Finding(
+    return FindingPayload(
         kind=kind,
         job_ids=named,
         since=about.since or since,
@@ -142,14 +148,14 @@ def build_details(found: IdsByKind, present: int) -> DiscrepancyDetails | None:
 
 def update_last_discrepancy(
     last_published: ReconciliationUpdate | None, status: str, missing: Sequence[str], now: datetime
-) -> LastDiscrepancy | None:
+) -> LastDiscrepancyPayload | None:
     """The newest discrepancy after this verdict. While one is open it keeps every id it ever named."""
     last = last_published.last_discrepancy if last_published else None
     is_open = last is not None and last.closed_at is None
     if status == "discrepancy":
         named = list(last.missing_job_ids) if last and is_open else []
         ids = truncate_ids(_unique(chain(named, missing)))
-        return LastDiscrepancy(at=last.at if last and is_open else now, missing_job_ids=ids)
+        return LastDiscrepancyPayload(at=last.at if last and is_open else now, missing_job_ids=ids)
     if status == "verified" and last and is_open:
         return last.model_copy(update={"closed_at": now})
     return last
@@ -206,12 +212,12 @@ def _unique(ids: Iterable[str]) -> Iterator[str]:
             yield job_id
 
 
-def is_same_as_published(findings: Iterable[Finding], last_published: ReconciliationUpdate | None) -> bool:
+def is_same_as_published(findings: Iterable[FindingPayload], last_published: ReconciliationUpdate | None) -> bool:
     """True if the newest event has the same kinds, ids and numbers. The count of a flapping state is ignored."""
     return _comparable(findings) == _comparable((last_published.findings if last_published else None) or ())
 
 
-def _comparable(findings: Iterable[Finding]) -> dict[str, tuple[Any, ...]]:
+def _comparable(findings: Iterable[FindingPayload]) -> dict[str, tuple[Any, ...]]:
     return {
         one.kind: (one.job_ids, None if one.kind == "flapping" else one.count, one.note, one.queues) for one in findings
     }

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
-from app.infra.concurrency import breathe, paced
+from app.infra.concurrency import iterate_in_slices, yield_to_loop
 from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service
 
 
@@ -128,13 +128,13 @@ def read_unaccounted_groups(
             continue
         group.last = max(last, group.last or last)
         group.closings = (*group.closings, ItemClosure(kind, how, number, by, reason))
-    breathe()
+    yield_to_loop()
     place = sa.func.row_number().over(partition_by=columns, order_by=OpenItem.job_id).label("place")
     each = sa.select(*columns, OpenItem.job_id, place).where(*mine).subquery()
     named = sa.select(each.c.service_id, each.c.since, each.c.job_id).order_by(each.c.place)
     some = named if most_ids is None else named.where(each.c.place <= most_ids)
     ids: dict[tuple[str, str], list[str]] = {}
-    for service, since, job_id in paced(session.execute(some).all()):
+    for service, since, job_id in iterate_in_slices(session.execute(some).all()):
         ids.setdefault((service, since), []).append(job_id)
     for key, group in found.items():
         group.job_ids = tuple(ids.get(key, ()))

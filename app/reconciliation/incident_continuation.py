@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.eventlog.event_types import Finding, ReconciliationUpdate
+from app.eventlog.event_types import FindingPayload, ReconciliationUpdate
 from app.reconciliation.models import DiscrepancyEvent
 from app.reconciliation.types import ServiceVerdict
 
@@ -35,6 +35,6 @@ def is_continued(last_published: ReconciliationUpdate, verdict: ServiceVerdict) 
     return verdict.status == last_published.status == "stale"
 
 
-def _problem_ids(findings: Iterable[Finding]) -> set[tuple[str, str]]:
+def _problem_ids(findings: Iterable[FindingPayload]) -> set[tuple[str, str]]:
     wrong = [finding for finding in findings if finding.kind not in _KINDS_OUTSIDE_EPISODES]
     return {(finding.kind, job_id) for finding in wrong for job_id in finding.job_ids or (_NO_JOBS,)}

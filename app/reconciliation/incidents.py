@@ -13,7 +13,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.reconciliation.incident_closure import (
     IncidentEnd,
     ItemClosure,
@@ -91,7 +91,7 @@ def read_incidents(
 ) -> list[Incident]:
     """The next incidents; fewer than `limit` at the end."""
     events = _read_events(session, wanted, after.events, limit) if wanted.statuses else []
-    breathe()
+    yield_to_loop()
     unaccounted = _read_groups(session, wanted, after.groups, limit) if wanted.unaccounted else []
     return _add_details(session, _merge(events, unaccounted, wanted)[:limit], most_ids)
 
@@ -221,21 +221,21 @@ def _filter_conditions(service: Any, at: Any, wanted: IncidentFilter) -> list[sa
 def _add_details(session: Session, found: list[Incident], most_ids: int | None) -> list[Incident]:
     """Add what other rows say about the incidents. The loop may run after each query."""
     ends = find_ends(session, [one.id for one in found if one.status != "unaccounted"])
-    breathe()
+    yield_to_loop()
     gone = find_removed_services(session, {one.service for one in found})
     later = _read_later_rows(session, [one.id for one in found if one.status in PROBLEM_STATUSES])
-    breathe()
+    yield_to_loop()
     incidents = [replace(one, ending=ends.get(one.id) or gone.get(one.service)) for one in found]
     spans = {
         one.id: (one.service, one.at, one.ending.at if one.ending else None) for one in incidents if _has_items(one)
     }
     closed = find_item_closures(session, spans)
-    breathe()
+    yield_to_loop()
     moments = {
         one.id: {one.at, *(row.timestamp for row in later.get(one.id, ()))} for one in incidents if _has_items(one)
     }
     extra = _read_extra_job_ids(session, {at for each in moments.values() for at in each})
-    breathe()
+    yield_to_loop()
     unaccounted = read_unaccounted_groups(session, {one.at for one in found if one.status == "unaccounted"}, most_ids)
     made = []
     for one in incidents:

@@ -77,7 +77,7 @@ class JobEventReader:
 
     def __init__(
         self,
-        pause: Callable[[], None] = concurrency.breathe,
+        pause: Callable[[], None] = concurrency.yield_to_loop,
         *,
         settles: timedelta = SETTLE_TIME,
         read_every_s: float = READ_EVERY_S,

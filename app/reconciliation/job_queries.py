@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.eventlog import reader as log
 from app.eventlog.audience import Viewer
 from app.eventlog.models import EventRow
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.reconciliation.models import KnownJob, OpenItem
 
 JOB_EVENT_TYPES = ("job.queued", "job.started", "job.finished", "job.failed")
@@ -56,7 +56,7 @@ def read_job_page(session: Session, service_id: str, state: str | None, after: s
         if end is None:
             return JobPage(found, None)
         after = end
-        breathe()
+        yield_to_loop()
 
 
 def _last_id_of(window: sa.Select[KnownJob]) -> sa.Select[str]:
@@ -83,11 +83,11 @@ def read_job_events(session: Session, viewer: Viewer, service_id: str, job_id: s
         rows = [
             row for row in session.execute(window.order_by(EventRow.id.desc())) if _may_mention(row.data_json, job_id)
         ]
-        events += [event for event in log.readable(rows) if _is_of(event, service_id, job_id)]
+        events += [event for event in log.decode_rows(rows) if _is_of(event, service_id, job_id)]
         end -= EVENTS_PER_WINDOW
         if end <= 0 or len(events) >= MAX_EVENTS:
             break
-        breathe()
+        yield_to_loop()
     oldest = sa.select(EventRow.created_at).where(EventRow.id > max(end, 0)).order_by(EventRow.id).limit(1)
     return PublishedJobEvents(events[:MAX_EVENTS], None if end <= 0 else session.scalar(oldest))
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from app.db import read
-from app.infra.lease import Claim
+from app.infra.lease import LeaseClaim
 from app.reconciliation.job_events import PublishedEvents
 from app.reconciliation.loader import KnownJobs, load_known_jobs, load_known_state
 from app.reconciliation.models import ServiceState
@@ -38,7 +38,7 @@ class _CachedState:
     items: Mapping[ItemKey, TrackedItem]
     version: int
     known: KnownState | None = None
-    claim: Claim | None = None
+    claim: LeaseClaim | None = None
 
 
 class KnownStateCache:
@@ -53,7 +53,7 @@ class KnownStateCache:
         cached = self._states.get(service_id)
         return None if cached is None else len(cached.jobs.jobs)
 
-    def get(self, claim: Claim, service_id: str, published: PublishedEvents) -> Baseline | None:
+    def get(self, claim: LeaseClaim, service_id: str, published: PublishedEvents) -> Baseline | None:
         """The cached state, if the database need not be read; otherwise None."""
         cached = self._states.get(service_id)
         if cached is None or cached.known is None or cached.claim != claim:
@@ -77,7 +77,7 @@ class KnownStateCache:
         self._states[service_id] = _CachedState(jobs, items, version)
 
     def store_unchanged(
-        self, claim: Claim, service_id: str, base: Baseline, verdict: ServiceVerdict, observation: Observation
+        self, claim: LeaseClaim, service_id: str, base: Baseline, verdict: ServiceVerdict, observation: Observation
     ) -> None:
         """Store the state after a check that only changed times: what the row says, or will say once flushed."""
         known, look = base.known, observation.look

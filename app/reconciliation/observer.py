@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import DatabaseUnavailable, read
 from app.infra import concurrency
-from app.infra.lease import Claim, Lease, LeaseLost
+from app.infra.lease import Lease, LeaseClaim, LeaseLost
 from app.reconciliation import diff, gc_control, item_lifecycle, loss_detection, reconcile, row_writer
 from app.reconciliation.check_batcher import CheckBatcher, UnchangedCheck
 from app.reconciliation.current_status import AGED_AFTER_INTERVALS, NOT_CHECKED_REASON
@@ -74,7 +74,7 @@ class ServiceObserver:
         interval_s: float,
         explains: Sequence[Explainer],
         *,
-        pause: Callable[[], None] = concurrency.breathe,
+        pause: Callable[[], None] = concurrency.yield_to_loop,
         second_snapshot_after_s: float = SECOND_SNAPSHOT_AFTER_S,
         job_events: JobEventReader | None = None,
         unserved_for: timedelta = UNSERVED_AFTER,
@@ -130,7 +130,7 @@ class ServiceObserver:
             self._record_silence(claim, service_id, None, NOT_CHECKED_REASON)
 
     def _record_silence(
-        self, claim: Claim, service_id: str, failure: tuple[str, int] | None, why: str = NO_ANSWER
+        self, claim: LeaseClaim, service_id: str, failure: tuple[str, int] | None, why: str = NO_ANSWER
     ) -> PollResult:
         self._cache.invalidate(service_id)
         try:
@@ -141,7 +141,7 @@ class ServiceObserver:
 
     def _judge(
         self,
-        claim: Claim,
+        claim: LeaseClaim,
         service: WatchedService,
         observation: Observation,
         clock: MonotonicClock,
@@ -165,7 +165,7 @@ class ServiceObserver:
             return self._cache.read(service_id, published)
 
     def _record(
-        self, claim: Claim, service_id: str, base: Baseline, verdict: ServiceVerdict, observation: Observation
+        self, claim: LeaseClaim, service_id: str, base: Baseline, verdict: ServiceVerdict, observation: Observation
     ) -> None:
         job_diff, known, version = verdict.job_diff, base.known, base.version
         is_news = verdict.changed or verdict.suppressed or verdict.flaps != known.flaps

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from app.db import read
 from app.infra.clock import utc_text
-from app.infra.lease import Claim
+from app.infra.lease import LeaseClaim
 from app.reconciliation.loader import database_now
 from app.reconciliation.models import Service, ServiceState
 
@@ -20,10 +20,10 @@ class OverdueChecks:
 
     def __init__(self, stale_after: timedelta) -> None:
         self._after = stale_after + timedelta(seconds=SEARCH_EVERY_S)
-        self._claim: Claim | None = None
+        self._claim: LeaseClaim | None = None
         self._look_at = 0.0
 
-    def find(self, claim: Claim) -> Sequence[str]:
+    def find(self, claim: LeaseClaim) -> Sequence[str]:
         """Services without any recorded check, good or bad, for longer than makes a service stale.
 
         A process that has just taken the lease has checked nothing yet: its own polls come first.

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, undefer
 from app.config import current_settings
 from app.db import read
 from app.infra.clock import utc_text
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.observer import WatchedService
 from app.sources.host_rules import HostRules, Reach, parse_networks
@@ -249,7 +249,7 @@ def _delete_known_state(session: Session, service_id: str, by: str, why: str) ->
     mine = sa.select(KnownJob.job_id).where(KnownJob.service_id == service_id).limit(JOBS_DELETED_PER_STATEMENT)
     some = sa.delete(KnownJob).where(KnownJob.service_id == service_id, KnownJob.job_id.in_(mine))
     while session.connection().execute(some).rowcount:
-        breathe()
+        yield_to_loop()
     session.execute(sa.delete(ServiceState).where(ServiceState.service_id == service_id))
     closing = {"closed_at": utc_text(), "closed_how": "accepted", "closed_by": by}
     still_open = sa.update(OpenItem).where(OpenItem.service_id == service_id, OpenItem.closed_at.is_(None))

@@ -224,14 +224,14 @@ def record_update(session: Session, row: ServiceState, known: KnownState, verdic
         )
     row.flapping_json = flapping.dump_flaps(verdict.flaps)
     row.status = verdict.status
-    row.payload_json = json.dumps(payload.wire(), ensure_ascii=False)
+    row.payload_json = json.dumps(payload.to_wire(), ensure_ascii=False)
     return NewEvent("reconciliation.update", payload)
 
 
 def _dump_findings(verdict: ServiceVerdict) -> str | None:
     if not verdict.findings:
         return None
-    return json.dumps([finding.wire() for finding in verdict.findings], ensure_ascii=False)
+    return json.dumps([finding.to_wire() for finding in verdict.findings], ensure_ascii=False)
 
 
 def record_answer(row: ServiceState, verdict: ServiceVerdict, look: ServiceSnapshot) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from app.eventlog.event_types import (
     DiscrepancyDetails,
-    Finding,
     FindingKind,
-    LastDiscrepancy,
+    FindingPayload,
+    LastDiscrepancyPayload,
     LastFlapping,
     ReconciliationUpdate,
     Status,
@@ -288,11 +288,11 @@ class ServiceVerdict:
     latency_ms: int
     counts: Mapping[str, int]
     details: DiscrepancyDetails | None = None
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[FindingPayload, ...] = ()
     reason: str | None = None
     contexts: FindingContexts = field(default_factory=dict)
     last_verified_at: datetime | None = None
-    last_discrepancy: LastDiscrepancy | None = None
+    last_discrepancy: LastDiscrepancyPayload | None = None
     last_flapping: LastFlapping | None = None
     counts_only: tuple[str, ...] = ()
     counts_only_queues: tuple[str, ...] = ()

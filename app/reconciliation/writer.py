@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app.db import write
 from app.eventlog.append import append
 from app.infra.clock import parse_utc, utc_text
-from app.infra.lease import Claim
+from app.infra.lease import LeaseClaim
 from app.reconciliation import flapping, reconcile, row_memory, row_writer
 from app.reconciliation.loader import database_now, load_known_state
 from app.reconciliation.models import ServiceState
@@ -30,7 +30,7 @@ NO_ANSWER = "did not answer"
 
 
 def record_check(
-    claim: Claim, service_id: str, known: KnownState, version: int, verdict: ServiceVerdict, observation: Observation
+    claim: LeaseClaim, service_id: str, known: KnownState, version: int, verdict: ServiceVerdict, observation: Observation
 ) -> int:
     """Write what an answered check changed; returns the new version of the known state.
 
@@ -57,7 +57,7 @@ def record_check(
         return row.version
 
 
-def _stage(claim: Claim, service_id: str, version: int, verdict: ServiceVerdict) -> ServiceVerdict:
+def _stage(claim: LeaseClaim, service_id: str, version: int, verdict: ServiceVerdict) -> ServiceVerdict:
     """Write the bulk of a large verdict, and return the rest, which fits into one short transaction.
 
     A declared job is deleted from the known jobs in the transaction that opens its item: it is always in exactly one of
@@ -80,7 +80,7 @@ def _stage(claim: Claim, service_id: str, version: int, verdict: ServiceVerdict)
 class _Staging:
     """Writes rows of one verdict in short transactions, each under the lease and at the version that was judged."""
 
-    def __init__(self, claim: Claim, service_id: str, version: int) -> None:
+    def __init__(self, claim: LeaseClaim, service_id: str, version: int) -> None:
         self._claim, self._service_id, self._version = claim, service_id, version
 
     def upsert(self, job_diff: JobDiff) -> None:
@@ -111,7 +111,7 @@ class _Staging:
 
 
 def record_silence(
-    claim: Claim, service_id: str, stale_after: timedelta, failure: tuple[str, int] | None, why: str = NO_ANSWER
+    claim: LeaseClaim, service_id: str, stale_after: timedelta, failure: tuple[str, int] | None, why: str = NO_ANSWER
 ) -> timedelta | None:
     """Record a failed poll (`failure`: its reason and how long it waited in ms), or only check how long it is silent.
 

@@ -18,7 +18,7 @@ from app.flags.evaluation import Flags
 from app.flags.models import PollingRow
 from app.flags.worker_state import WorkerAgreement
 from app.infra.clock import parse_utc, utc_now
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 from app.rollout.online_users import OnlineUsers, load_polling_programs, load_polling_users
 
 DRIFT_CHECK_EVERY_S = 10.0
@@ -132,7 +132,7 @@ class DriftTracker:
         text = claimed if claimed is None or isinstance(claimed, str) else document.serialize_rollouts(claimed)
         is_let_in = self._flags.evaluator_for(text)
         people = streaming | pages.keys() | others
-        inside = frozenset(user for user in paced(people) if is_let_in(Flag.SSE_STREAMING, user))
+        inside = frozenset(user for user in iterate_in_slices(people) if is_let_in(Flag.SSE_STREAMING, user))
         snapshot = OnlineSnapshot(at, streaming, pages, inside, others)
         with self._lock:
             self._since.update(snapshot, text)

@@ -14,7 +14,7 @@ from app.flags.evaluation import Flags
 from app.flags.outcome import Override
 from app.flags.provider import ChangeRefused, FlagView, RolloutConflict, current_provider
 from app.infra.clock import parse_utc, utc_now
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 from app.rollout import controller
 from app.rollout.changes_history import is_lower
 
@@ -137,5 +137,5 @@ def _conflict_problem(flag: Flag, now: FlagView) -> Problem:
 
 def _refusal_problem(error: ChangeRefused) -> Problem:
     members: dict[str, Any] = {"reason": error.reason, **({"link": error.link} if error.link else {})}
-    headers = retry_after(1, 5) if error.status == 503 else None
+    headers = build_retry_after(1, 5) if error.status == 503 else None
     return Problem(error.status, error.title, str(error), headers=headers, **members)

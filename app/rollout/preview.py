@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from app.flags import document
 from app.flags.document import Flag
 from app.flags.evaluation import Flags, build_evaluator
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 
 # Limit of names shown in each direction; the totals count all.
 MAX_LISTED_NAMES = 200
@@ -37,7 +37,7 @@ def preview_switches(
         build_evaluator(flags.configuration),
         build_evaluator(document.with_percentage(flags.configuration, flag, percentage, enabled)),
     )
-    answers = [(user, now(flag, user), then(flag, user)) for user in paced(people)]
+    answers = [(user, now(flag, user), then(flag, user)) for user in iterate_in_slices(people)]
     comes = [user for user, before, after in answers if after and not before]
     goes = [user for user, before, after in answers if before and not after]
     return SwitchPreview(len(people), comes, goes)

@@ -25,7 +25,7 @@ from urllib3.exceptions import (
 )
 
 from app.infra import json_limits
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.infra.deadlines import Deadline
 from app.infra.json_limits import JsonTooLarge
 from app.sources.host_rules import Reach
@@ -185,7 +185,7 @@ class HttpClient:
         declared = response.headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
             raise SourceError(self._too_large())
-        body, pace = bytearray(), Pace()  # reading never yields if bytes are always available
+        body, pace = bytearray(), TimeSlice()  # reading never yields if bytes are always available
         # read1 returns what has arrived; read would wait for a full chunk, however slowly it comes in
         while chunk := response.read1(_CHUNK_BYTES, decode_content=False):
             body += chunk

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from app.infra.lease import RENEW_EVERY_S, Lease, LeaseLost
+from app.infra.lease import LEASE_RENEW_EVERY_S, Lease, LeaseLost
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Poller(Generic[W]):
         let_go: Callable[[W], None] = lambda _service: None,
         release: Callable[[], None] = lambda: None,
         tick_s: float = TICK_S,
-        renew_every_s: float = RENEW_EVERY_S,
+        renew_every_s: float = LEASE_RENEW_EVERY_S,
     ) -> None:
         self._lease, self._services, self._observer = lease, services, observer
         self._let_go = let_go  # called by a service's loop when it no longer uses that service

@@ -1,1 +1,1 @@
-"""Tell: from the log to every open stream, in order, once."""
+"""Delivers the event log to every open stream, in order and exactly once."""

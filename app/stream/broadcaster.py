@@ -1,4 +1,4 @@
-"""Sends what is new to everybody who is live, round after round: under load a round joins what came meanwhile."""
+"""Sends new events to all live subscribers in rounds; under load one round covers everything that has arrived."""
 
 import logging
 import threading
@@ -6,23 +6,23 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 
 from app.eventlog.audience import CONTROL, EVERYONE
-from app.infra.concurrency import Pace
-from app.stream.chunks import Chunk, Form, chunks
+from app.infra.concurrency import TimeSlice
+from app.stream.chunks import Chunk, SharedEncoding, join_chunks
 from app.stream.hub import Hub
-from app.stream.ring_buffer import Entry
+from app.stream.ring_buffer import BufferedEvent
 from app.stream.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 
-LOOK_BY_ITSELF_S = 1.0
-# Sends between two looks at the clock; 16 take about 0.1 ms.
-SENDS_A_LOOK = 16
+MAX_IDLE_S = 1.0
+# Sends between two checks of the clock; 16 take about 0.1 ms.
+SENDS_PER_CLOCK_CHECK = 16
 
 _ONLY_EVERYONE = frozenset({EVERYONE})
 
 
-class Rounds:
-    """A lifecycle part. `send` is one thread's: it runs rounds until nothing is new."""
+class Broadcaster:
+    """A background part. Only one thread may call `send`, which runs rounds until nothing is new."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -31,56 +31,56 @@ class Rounds:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="rounds", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="broadcaster", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        self._hub.news.set()
+        self._hub.has_news.set()
         if self._thread is not None:
-            self._thread.join(timeout=2 * LOOK_BY_ITSELF_S)
+            self._thread.join(timeout=2 * MAX_IDLE_S)
 
     def send(self) -> None:
         while self._sent != self._hub.cursor or self._restarts != self._hub.restarts:
             if self._restarts != self._hub.restarts:
-                # It may have grown to the same id again meanwhile.
+                # The log may have reached the same id again since it was reset.
                 self._restarts, self._sent = self._hub.restarts, self._hub.ring.floor
             after, self._sent = self._sent, self._hub.cursor
             try:
-                self._round(after, self._sent)
+                self._run_round(after, self._sent)
             except Exception:
-                log.exception("a round from id %s to %s failed; who missed it reads the log", after, self._sent)
-                self._put_behind(self._sent)
+                log.exception("broadcast of ids %s to %s failed; subscribers will read the log", after, self._sent)
+                self._mark_lagging_below(self._sent)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._hub.news.wait(LOOK_BY_ITSELF_S)
-            self._hub.news.clear()
+            self._hub.has_news.wait(MAX_IDLE_S)
+            self._hub.has_news.clear()
             self.send()
 
-    def _round(self, after: int, upto: int) -> None:
+    def _run_round(self, after: int, upto: int) -> None:
         ring = self._hub.ring
         entries = [entry for entry in ring.after(after) if entry.event.id <= upto]
         if after < ring.floor:
-            # More came at once than the ring holds, or this is the first round of all.
-            self._put_behind(ring.floor)
-        _Round(self._hub, entries, after, upto).run()
+            # More events arrived at once than the ring buffer holds, or this is the first round.
+            self._mark_lagging_below(ring.floor)
+        _BroadcastRound(self._hub, entries, after, upto).run()
 
-    def _put_behind(self, floor: int) -> None:
+    def _mark_lagging_below(self, floor: int) -> None:
         for subscriber in self._hub.snapshot():
             if subscriber.live and subscriber.cursor < floor:
-                subscriber.fall_behind()
+                subscriber.mark_lagging()
 
 
-class _Round:
-    """From `after` to `upto`. The bytes for a form and the audiences that matter are joined once."""
+class _BroadcastRound:
+    """One round from `after` to `upto`. Bytes are joined once for each encoding and set of relevant audiences."""
 
-    def __init__(self, hub: Hub, entries: Sequence[Entry], after: int, upto: int) -> None:
+    def __init__(self, hub: Hub, entries: Sequence[BufferedEvent], after: int, upto: int) -> None:
         self._hub, self._entries, self._after, self._upto = hub, entries, after, upto
         self._audiences = frozenset(entry.event.audience for entry in entries) - {CONTROL}
         self._is_for_everyone = self._audiences <= _ONLY_EVERYONE
-        self._made: dict[Form | tuple[Form, frozenset[str]], list[Chunk]] = {}
-        self._pace = Pace()
+        self._made: dict[SharedEncoding | tuple[SharedEncoding, frozenset[str]], list[Chunk]] = {}
+        self._pace = TimeSlice()
 
     def run(self) -> None:
         deliveries = 0
@@ -88,44 +88,49 @@ class _Round:
         for place, subscriber in enumerate(self._hub.snapshot()):
             if not subscriber.live or subscriber.cursor >= upto:
                 continue
-            # The usual case first and without a call: it has what came before, and its bytes are made.
-            alike = made.get(subscriber.form) if self._is_for_everyone and subscriber.cursor == after else None
-            for chunk in alike or self._for(subscriber):
+            # The usual case first and without a call: the subscriber is up to date and its bytes exist.
+            alike = made.get(subscriber.encoding) if self._is_for_everyone and subscriber.cursor == after else None
+            for chunk in alike or self._chunks_for(subscriber):
                 if not subscriber.push(chunk):
                     break
                 deliveries += chunk.events
-            if not place % SENDS_A_LOOK and self._pace.is_over():
-                self._note(deliveries)
+            if not place % SENDS_PER_CLOCK_CHECK and self._pace.is_over():
+                self._count_deliveries(deliveries)
                 deliveries = 0
-                self._pace.rest()
-        self._note(deliveries)
+                self._pace.pause()
+        self._count_deliveries(deliveries)
 
-    def _for(self, subscriber: Subscriber) -> Iterable[Chunk]:
+    def _chunks_for(self, subscriber: Subscriber) -> Iterable[Chunk]:
         if subscriber.cursor < self._after:
-            subscriber.fall_behind()
+            subscriber.mark_lagging()
             return ()
         if subscriber.cursor > self._after:
-            # It went live in the middle of what this round sends.
+            # The subscriber went live in the middle of this round's range.
             entries = [entry for entry in self._entries if entry.event.id > subscriber.cursor]
-            return list(self._join(entries, subscriber.form, subscriber.audiences, subscriber.cursor))
+            return list(self._join_entries(entries, subscriber.encoding, subscriber.audiences, subscriber.cursor))
         if self._is_for_everyone:
-            return self._shared(subscriber.form, subscriber.form, _ONLY_EVERYONE)
+            return self._get_shared_chunks(subscriber.encoding, subscriber.encoding, _ONLY_EVERYONE)
         audiences = self._audiences & subscriber.audiences
-        return self._shared((subscriber.form, audiences), subscriber.form, audiences)
+        return self._get_shared_chunks((subscriber.encoding, audiences), subscriber.encoding, audiences)
 
-    def _shared(
-        self, key: Form | tuple[Form, frozenset[str]], form: Form, audiences: frozenset[str]
+    def _get_shared_chunks(
+        self,
+        key: SharedEncoding | tuple[SharedEncoding, frozenset[str]],
+        encoding: SharedEncoding,
+        audiences: frozenset[str],
     ) -> Iterable[Chunk]:
         made = self._made.get(key)
         if made is None:
-            made = self._made[key] = list(self._join(self._entries, form, audiences, self._after))
+            made = self._made[key] = list(self._join_entries(self._entries, encoding, audiences, self._after))
         return made
 
-    def _join(self, entries: Iterable[Entry], form: Form, audiences: Collection[str], after: int) -> Iterable[Chunk]:
-        return chunks(entries, form, audiences, after, self._upto, self._pace)
+    def _join_entries(
+        self, entries: Iterable[BufferedEvent], encoding: SharedEncoding, audiences: Collection[str], after: int
+    ) -> Iterable[Chunk]:
+        return join_chunks(entries, encoding, audiences, after, self._upto, self._pace)
 
-    def _note(self, deliveries: int) -> None:
-        """Events that go out joined share the mean of their lags."""
+    def _count_deliveries(self, deliveries: int) -> None:
+        """Count deliveries. Events sent together are counted with the mean of their lags."""
         if deliveries:
             mean = sum(entry.appended_at for entry in self._entries) / len(self._entries)
             self._hub.counters.deliveries += deliveries

@@ -1,41 +1,41 @@
-"""Brings handed-off readers that are behind up to date, a chunk at a time and in turn."""
+"""Brings lagging socket subscribers up to date, a few chunks at a time and in turn."""
 
 import logging
 import threading
 import time
 from queue import SimpleQueue
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.stream.hub import Hub
-from app.stream.replay import LogAway, Replay
-from app.stream.socket_transport import Wire
+from app.stream.replay import LogUnavailable, Replay
+from app.stream.socket_transport import SocketSubscriber
 
 log = logging.getLogger(__name__)
 
-# Looks at the log that may be under way at once: each holds a connection while it lasts.
-WORKERS = 4
+# Concurrent reads of the log; each one holds a database connection while it runs.
+CATCHUP_THREADS = 4
 RETRY_S = 0.5
-# Chunks for one reader before it is another's turn.
-CHUNKS_A_TURN = 4
+# Chunks for one subscriber before the next one gets its turn.
+CHUNKS_PER_TURN = 4
 
 
 class CatchUp:
-    """A lifecycle part. A wire waits here at most once; one that does not take its bytes leaves, and comes again."""
+    """A background part. A subscriber is queued at most once. If its socket blocks, it is added again later."""
 
     def __init__(self, hub: Hub, replay: Replay) -> None:
         self._hub, self._replay = hub, replay
-        self._waiting: SimpleQueue[Wire | None] = SimpleQueue()
+        self._waiting: SimpleQueue[SocketSubscriber | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        # One for all: taking from the queue and reading SQLite give nobody else a turn.
-        self._pace = Pace()
+        # Shared by all threads: neither taking from the queue nor reading SQLite yields to the loop.
+        self._pace = TimeSlice()
 
-    def add(self, wire: Wire) -> None:
-        if not wire.is_queued:
-            wire.is_queued = True
-            self._waiting.put(wire)
+    def add(self, subscriber: SocketSubscriber) -> None:
+        if not subscriber.is_queued:
+            subscriber.is_queued = True
+            self._waiting.put(subscriber)
 
     def start(self) -> None:
-        for _ in range(WORKERS):
+        for _ in range(CATCHUP_THREADS):
             thread = threading.Thread(target=self._run, name="catch-up", daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -47,31 +47,33 @@ class CatchUp:
             thread.join(timeout=1)
 
     def _run(self) -> None:
-        while (wire := self._waiting.get()) is not None:
-            wire.is_queued = False
+        while (subscriber := self._waiting.get()) is not None:
+            subscriber.is_queued = False
             try:
-                self._turn(wire)
-            except LogAway:
+                self._serve(subscriber)
+            except LogUnavailable:
                 time.sleep(RETRY_S)
-                self.add(wire)
+                self.add(subscriber)
             except Exception:
-                log.exception("a stream of %s cannot be caught up", wire.reader.viewer.name)
-                wire.end("error")
+                log.exception(
+                    "catch-up of a stream failed: user=%s after=%s", subscriber.reader.viewer.name, subscriber.cursor
+                )
+                subscriber.end("error")
 
-    def _turn(self, wire: Wire) -> None:
-        for _ in range(CHUNKS_A_TURN):
+    def _serve(self, subscriber: SocketSubscriber) -> None:
+        for _ in range(CHUNKS_PER_TURN):
             self._pace()
-            if not wire.takes_bytes() or wire.live:
+            if not subscriber.can_send() or subscriber.live:
                 return
-            chunk = self._replay.next(wire)
-            # Looking may have taken a while: the stream may have ended or been told goodbye meanwhile, or been stalled
-            # by a heartbeat, drained and had another turn.
-            if not wire.takes_bytes() or chunk.after != wire.cursor or not wire.write(chunk):
+            chunk = self._replay.next(subscriber)
+            # The read may have taken a while. Since then the stream may have ended or been asked to close, or a
+            # heartbeat may have blocked its socket, which drained and got another turn.
+            if not subscriber.can_send() or chunk.after != subscriber.cursor or not subscriber.write(chunk):
                 return
             self._hub.counters.deliveries += chunk.events
-            if self._hub.go_live(wire):
+            if self._hub.go_live(subscriber):
                 return
             if chunk.upto == chunk.after:
-                # The tail is ahead of the log itself, which an older file has replaced: look again, but not at once.
+                # The tail is ahead of the log, because an older file replaced it: retry after a pause.
                 time.sleep(RETRY_S)
-        self.add(wire)
+        self.add(subscriber)

@@ -1,7 +1,7 @@
-"""Frames joined for sending: what several readers get alike is joined once and shared.
+"""Joins frames for sending: bytes that several subscribers receive identically are joined once and shared.
 
-A reader of HTTP/1.1 gets each of these in a chunk of the transfer coding (RFC 9112, section 7.1): clients that read a
-body which only ends with its connection wait until a buffer of theirs is full. It is put on where frames are joined.
+For HTTP/1.1 each of these chunks is also a chunk of the transfer coding (RFC 9112, section 7.1), because clients buffer
+a body that only ends with its connection until their buffer is full. The coding is added where frames are joined.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from app.stream.formats import Shape
-from app.stream.ring_buffer import Entry
+from app.stream.formats import EventFormat
+from app.stream.ring_buffer import BufferedEvent
 from app.stream.topics import Topics
 
 MAX_CHUNK_BYTES = 64 * 1024
 LAST_HTTP_CHUNK = b"0\r\n\r\n"
-"""Tells a reader of HTTP/1.1 that the stream has ended in order; where it is missing, the stream was cut."""
+"""Tells an HTTP/1.1 client that the stream ended in order; if it is missing, the connection was cut."""
 
 
 class Chunk(NamedTuple):
-    """Bytes that carry a reader from `after` to `upto`. Empty ones say that nothing in between is for it."""
+    """Bytes that take a subscriber from `after` to `upto`. Empty if nothing in between is for it."""
 
     data: bytes
     after: int
@@ -28,62 +28,62 @@ class Chunk(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Form:
-    """What readers share that get the same bytes, but for their audiences. Compared by identity: it is looked up
-    for each reader in each round."""
+class SharedEncoding:
+    """What subscribers with the same bytes have in common, apart from their audiences. Compared by identity, because
+    it is looked up for each subscriber in each round."""
 
-    shape: Shape
+    event_format: EventFormat
     topics: Topics
     in_http_chunks: bool = False
-    """HTTP/1.1 on a socket of our own; HTTP/1.0 has no chunks, and the generator's server makes them itself."""
+    """True for HTTP/1.1 on our own socket. HTTP/1.0 has no chunks, and a generator's server adds them itself."""
 
 
 @lru_cache(maxsize=1_000)
-def form(shape: Shape, topics: Topics, in_http_chunks: bool = False) -> Form:
-    """The same one for the same question (as long as it is kept: beyond that, less is shared)."""
-    return Form(shape, topics, in_http_chunks)
+def shared_encoding(event_format: EventFormat, topics: Topics, in_http_chunks: bool = False) -> SharedEncoding:
+    """Return the same object for the same arguments. One that was evicted from the cache is no longer shared."""
+    return SharedEncoding(event_format, topics, in_http_chunks)
 
 
 def http_chunk(frames: bytes) -> bytes:
-    """One chunk around these bytes; none around nothing, which would say that the stream has ended."""
+    """Wrap bytes in one HTTP chunk. No bytes give no chunk, because an empty one would end the stream."""
     return b"%x\r\n%b\r\n" % (len(frames), frames) if frames else b""
 
 
-def chunks(
-    entries: Iterable[Entry],
-    form: Form,
+def join_chunks(
+    entries: Iterable[BufferedEvent],
+    encoding: SharedEncoding,
     audiences: Collection[str],
     after: int,
     upto: int,
     pace: Callable[[], None],
 ) -> Iterator[Chunk]:
-    """Join what fits the form and the audiences, `MAX_CHUNK_BYTES` or one frame at a time.
+    """Join the frames that match the encoding and the audiences, up to `MAX_CHUNK_BYTES` or one frame per chunk.
 
-    The last chunk reaches `upto`; there is always one. `pace` is called after every frame that had to be made.
+    There is always a chunk, and the last one reaches `upto`. `pace` is called after each newly encoded frame.
     """
     frames: list[bytes] = []
     size, last = 0, after
     for entry in entries:
         event = entry.event
-        if event.audience not in audiences or not form.topics.match(event.type):
+        if event.audience not in audiences or not encoding.topics.matches(event.type):
             continue
-        is_new = not entry.has(form.shape)
-        frame = entry.frame(form.shape)
+        is_new = not entry.has_frame(encoding.event_format)
+        frame = entry.frame(encoding.event_format)
         if is_new:
             pace()
         if frame is None:
             continue
         if frames and size + len(frame) > MAX_CHUNK_BYTES:
-            yield Chunk(_join(frames, size, form), after, last, len(frames))
+            yield Chunk(_join(frames, size, encoding), after, last, len(frames))
             frames, size, after = [], 0, last
         frames.append(frame)
         size += len(frame)
         last = event.id
-    yield Chunk(_join(frames, size, form), after, upto, len(frames))
+    yield Chunk(_join(frames, size, encoding), after, upto, len(frames))
 
 
-def _join(frames: Sequence[bytes], size: int, form: Form) -> bytes:
-    """In one copy, whether in a chunk or not."""
-    if form.in_http_chunks and frames:
+def _join(frames: Sequence[bytes], size: int, encoding: SharedEncoding) -> bytes:
+    """Join with a single copy, with or without the HTTP chunk."""
+    if encoding.in_http_chunks and frames:
         return b"".join((b"%x\r\n" % size, *frames, b"\r\n"))
     return b"".join(frames)

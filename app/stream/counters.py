@@ -1,4 +1,4 @@
-"""What this worker's streams have done, as plain numbers: nanoseconds an increment; metrics read them once a second."""
+"""Stream counters of a worker as plain numbers: an increment takes nanoseconds; metrics read them every second."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -8,7 +8,7 @@ LAG_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 3
 
 
 class Lag:
-    """Seconds from append to send: how many deliveries fell into each bucket (upper bounds; the last is endless)."""
+    """Seconds from append to send: deliveries per bucket (upper bounds; the last bucket is unbounded)."""
 
     def __init__(self) -> None:
         self.counts = [0] * (len(LAG_BUCKETS_S) + 1)
@@ -21,31 +21,31 @@ class Lag:
 
 @dataclass(slots=True)
 class Counters:
-    """Only ever rising, except `open`, `slow_now`, `loop_lag_s` and the two of the drain."""
+    """Monotonic counters, except the gauges `open`, `slow_now`, `loop_lag_s`, `draining` and `drain_left`."""
 
     open: Counter[str] = field(default_factory=Counter)
-    """Open streams by shape."""
+    """Open streams by format."""
     opens: Counter[str] = field(default_factory=Counter)
-    """Opened streams by shape."""
+    """Opened streams by format."""
     closes: Counter[str] = field(default_factory=Counter)
-    """Closed streams by reason: a goodbye's, `client-gone` or `error`. Those of a worker that is killed are counted by
-    gunicorn's master, when it tidies up that worker's metrics."""
+    """Closed streams by reason: a `CloseReason`, `client-gone` or `error`. Streams of a killed worker are counted by
+    gunicorn's master when it cleans up that worker's metrics."""
     resumes: Counter[str] = field(default_factory=Counter)
-    """How streams began: `none` (nothing was missed), `replayed`, `reset`."""
+    """How streams resumed: `none` (nothing was missed), `replayed`, `reset`."""
     refusals: Counter[str] = field(default_factory=Counter)
-    """Streams not opened by reason: `flag-off`, `draining`, `full`, `user-cap`, `rate`."""
+    """Refused streams by reason: `flag-off`, `draining`, `full`, `user-cap`, `rate`."""
     deliveries: int = 0
-    """Events sent: one event to one reader is one."""
+    """Events sent; one event to one subscriber counts as one."""
     bytes: int = 0
-    """Handed to the kernel, heartbeats included."""
+    """Bytes handed to the kernel, heartbeats included."""
     fell_behind: int = 0
-    """How often a reader did not take its bytes and was sent back to the log."""
+    """How often a subscriber's socket blocked and the subscriber had to catch up from the log."""
     slow_now: int = 0
-    """Readers that hold back their bytes now."""
+    """Subscribers whose socket is blocked now."""
     lag: Lag = field(default_factory=Lag)
     loop_lag_s: float = 0.0
-    """The longest that the event loop came late within the last second."""
+    """Maximum delay of the event loop within the last second."""
     draining: int = 0
-    """1 while this worker says goodbye to its streams."""
+    """1 while this worker closes its streams in order to shut down."""
     drain_left: int = 0
-    """Streams still open while it does."""
+    """Streams still open during the shutdown."""

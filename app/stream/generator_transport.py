@@ -1,5 +1,7 @@
-"""One open stream from `hello` to `bye`, as an iterator: where there is no socket to hand off (TLS at gunicorn, the
-development server, the test client)."""
+"""Runs one stream from `hello` to `bye` as an iterator, where no socket can be handed off.
+
+That is: TLS at gunicorn, the development server, the test client.
+"""
 
 import random
 import time
@@ -10,18 +12,18 @@ from app.stream import control
 from app.stream.control import Opening
 from app.stream.hub import Hub
 from app.stream.queue_subscriber import QueuedSubscriber
-from app.stream.replay import LogAway, Replay
+from app.stream.replay import LogUnavailable, Replay
 
-DATABASE_RETRY_S = 0.5
+LOG_RETRY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class StreamTiming:
     heartbeat_s: float
     lifetime_s: float
 
 
-class Feed:
+class GeneratorStream:
     """Iterate it to run the stream; closing the iterator ends it."""
 
     def __init__(
@@ -29,7 +31,7 @@ class Feed:
         hub: Hub,
         opening: Opening,
         replay: Replay,
-        rhythm: Rhythm,
+        rhythm: StreamTiming,
         is_degraded: Callable[[], bool],
         cut: Callable[[], None] = lambda: None,
     ) -> None:
@@ -42,10 +44,10 @@ class Feed:
         reason = "client-gone"
         try:
             yield self._opening.frames()
-            self._hub.check(subscriber, self._opening)
+            self._hub.check_admission(subscriber, self._opening)
             yield from self._body(subscriber)
-            reason = subscriber.goodbye or reason
-            yield control.bye(subscriber.goodbye)
+            reason = subscriber.close_reason or reason
+            yield control.bye_frame(subscriber.close_reason)
         except GeneratorExit:
             raise
         except Exception:
@@ -58,29 +60,29 @@ class Feed:
         opened = subscriber.opened_at
         ends = opened + self._rhythm.lifetime_s * random.uniform(0.8, 1.2)  # noqa: S311 -- spreads reconnects
         beat = opened + self._rhythm.heartbeat_s * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads heartbeats
-        while subscriber.goodbye is None:
+        while subscriber.close_reason is None:
             if time.monotonic() >= ends:
                 subscriber.close("lifetime")
             data = subscriber.take(min(beat, ends) - time.monotonic())
-            if not data and not subscriber.live and subscriber.goodbye is None:
+            if not data and not subscriber.live and subscriber.close_reason is None:
                 data = self._catch_up(subscriber)
             if data:
                 self._hub.counters.bytes += len(data)
                 yield data
             if time.monotonic() >= beat:
                 beat = time.monotonic() + self._rhythm.heartbeat_s
-                yield control.heartbeat(self._hub.cursor, degraded=self._is_degraded())
+                yield control.heartbeat_frame(self._hub.cursor, degraded=self._is_degraded())
 
     def _catch_up(self, subscriber: QueuedSubscriber) -> bytes:
-        """One chunk of what was missed; live once nothing lies between the cursor and the hub."""
+        """Return one chunk of missed events. The subscriber goes live once its cursor has reached the hub's."""
         try:
             chunk = self._replay.next(subscriber)
-        except LogAway:
-            subscriber.wait_behind(DATABASE_RETRY_S)
+        except LogUnavailable:
+            subscriber.pause_before_retry(LOG_RETRY_S)
             return b""
         subscriber.cursor = chunk.upto
         self._hub.counters.deliveries += chunk.events
         if not self._hub.go_live(subscriber) and chunk.upto == chunk.after:
-            # The tail is ahead of the log itself, which an older file has replaced: look again, but not at once.
-            subscriber.wait_behind(DATABASE_RETRY_S)
+            # The tail is ahead of the log, because an older file replaced it: retry after a pause.
+            subscriber.pause_before_retry(LOG_RETRY_S)
         return chunk.data

@@ -1,7 +1,7 @@
-"""Takes the request's socket from gunicorn once the answer is finished, so that a stream costs no greenlet.
+"""Takes the request's socket from gunicorn when the response is ready, so that a stream costs no greenlet.
 
-A WSGI wrapper outside Flask: whatever the request held (its context, its database session) has been given back before
-the socket changes hands, and an error on the way is still an ordinary answer.
+This is a WSGI wrapper outside Flask: the request's context and database session have been released before the socket
+changes hands, and an error before that is still an ordinary response.
 """
 
 import socket
@@ -12,20 +12,20 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.stream.control import Opening
-from app.stream.socket_transport import SLOW_S, Connection, bound_kernel
+from app.stream.socket_transport import SLOW_READER_TIMEOUT_S, Connection, set_kernel_limits
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-PENDING = "beacon.stream"
-# These are the connection's, or would give a stream's reader what belongs to a browser.
+PENDING_KEY = "beacon.stream"
+# Hop-by-hop headers that are set here, and `Set-Cookie`, which a stream must not send.
 _NOT_IN_HEAD = frozenset({"connection", "content-length", "date", "keep-alive", "set-cookie", "transfer-encoding"})
 
 
-class HandedOff:
-    """The body of an answer whose socket is gone: gunicorn's worker drops the connection when it meets one."""
+class HandedOffBody:
+    """The body of a response whose socket was handed off: gunicorn's worker drops its connection when it sees one."""
 
-    def __iter__(self) -> "HandedOff":
+    def __iter__(self) -> "HandedOffBody":
         return self
 
     def __next__(self) -> bytes:
@@ -33,22 +33,22 @@ class HandedOff:
 
 
 @dataclass(slots=True)
-class Pending:
-    """Left in the request's environ by the route: a stream that is admitted. `release` gives its seat back, once."""
+class PendingStream:
+    """An admitted stream, left in the request's environ by the route. `release` frees its slot; it is called once."""
 
     opening: Opening
     release: Callable[[], None]
     is_taken: bool = False
 
     def abandon(self) -> None:
-        """The answer ends here: nobody took the stream, or its generator is done."""
+        """The response has ended: nobody took over the stream, or its generator is done."""
         if not self.is_taken:
             self.is_taken = True
             self.release()
 
 
-class Taker(Protocol):
-    """Whoever owns handed-off sockets."""
+class SocketOwner(Protocol):
+    """Owns handed-off sockets."""
 
     def open(
         self,
@@ -62,16 +62,16 @@ class Taker(Protocol):
 
 
 class HandOff:
-    """`taker` answers who takes sockets here, or None where there is no event loop (development server, tests)."""
+    """`taker` returns the owner of sockets, or None without an event loop (development server, tests)."""
 
-    def __init__(self, application: "WSGIApplication", taker: Callable[[], Taker | None]) -> None:
+    def __init__(self, application: "WSGIApplication", taker: Callable[[], SocketOwner | None]) -> None:
         self._application, self._taker = application, taker
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         heads: list[tuple[str, list[tuple[str, str]]]] = []
 
         def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            if PENDING not in environ:
+            if PENDING_KEY not in environ:
                 return start_response(status, headers, exc_info)
             heads.append((status, headers))
             return _refuse_write
@@ -81,53 +81,55 @@ class HandOff:
         except BaseException:
             _abandon(environ)
             raise
-        pending: Pending | None = environ.get(PENDING)
+        pending: PendingStream | None = environ.get(PENDING_KEY)
         if pending is None or not heads:
             _abandon(environ)
             return body
         status = heads[-1][0]
         if not status.startswith("200 "):
-            _abandon(environ)  # something behind the route failed: another answer took the place of the stream's
-        taker = self._taker() if _may_hand_off(environ, status) else None
+            _abandon(environ)  # something after the route failed: another response replaced the stream's
+        taker = self._taker() if _can_hand_off(environ, status) else None
         if taker is None:
-            _bound(environ)
+            _limit_socket(environ)
             start_response(*heads[-1])
             return body
         pending.is_taken = True
-        _take(taker, environ, heads[-1], pending)
-        return HandedOff()
+        _hand_off(taker, environ, heads[-1], pending)
+        return HandedOffBody()
 
 
-def cutter(environ: "WSGIEnvironment") -> Callable[[], None]:
-    """Ends the request's connection from outside, where its own greenlet waits for a peer that does not read."""
+def build_disconnect(environ: "WSGIEnvironment") -> Callable[[], None]:
+    """Build a function that closes the request's connection while its greenlet waits for a peer that does not read."""
     held = environ.get("gunicorn.socket")
 
     def cut() -> None:
-        with suppress(OSError):  # the peer was faster
+        with suppress(OSError):  # the peer has already closed it
             if held is not None:
                 held.shutdown(socket.SHUT_RDWR)
 
     return cut
 
 
-def _bound(environ: "WSGIEnvironment") -> None:
-    """A stream that keeps its greenlet waits for its peer no longer, and holds no more, than one that does not."""
+def _limit_socket(environ: "WSGIEnvironment") -> None:
+    """Give a stream that keeps its greenlet the same timeout and kernel limits as a handed-off one."""
     held = environ.get("gunicorn.socket")
     if held is not None:
-        held.settimeout(SLOW_S)
-        bound_kernel(held)
+        held.settimeout(SLOW_READER_TIMEOUT_S)
+        set_kernel_limits(held)
 
 
-def _take(taker: Taker, environ: "WSGIEnvironment", head: tuple[str, list[tuple[str, str]]], pending: Pending) -> None:
+def _hand_off(
+    taker: SocketOwner, environ: "WSGIEnvironment", head: tuple[str, list[tuple[str, str]]], pending: PendingStream
+) -> None:
     held = environ["gunicorn.socket"]
     family, kind, protocol = held.family, held.type, held.proto
-    # gevent's own watchers let go; the plain socket needs none, and no other holder of the number is left.
+    # Detaching stops gevent's watchers. The plain socket needs none, and nothing else holds the descriptor.
     connection = Connection(family, kind, protocol, fileno=held.detach())
     try:
         chunked = environ["SERVER_PROTOCOL"] == "HTTP/1.1"
         taker.open(
             connection,
-            _head_bytes(*head, chunked=chunked),
+            _encode_head(*head, chunked=chunked),
             pending.opening,
             pending.release,
             in_http_chunks=chunked,
@@ -138,8 +140,8 @@ def _take(taker: Taker, environ: "WSGIEnvironment", head: tuple[str, list[tuple[
         raise
 
 
-def _may_hand_off(environ: "WSGIEnvironment", status: str) -> bool:
-    """Only a GET without a body, over plain HTTP/1: TLS and HTTP/2 need their own layers on the socket."""
+def _can_hand_off(environ: "WSGIEnvironment", status: str) -> bool:
+    """True for a GET without a body over plain HTTP/1: TLS and HTTP/2 need their own layers on the socket."""
     held = environ.get("gunicorn.socket")
     return (
         held is not None
@@ -152,8 +154,8 @@ def _may_hand_off(environ: "WSGIEnvironment", status: str) -> bool:
     )
 
 
-def _head_bytes(status: str, headers: list[tuple[str, str]], *, chunked: bool) -> bytes:
-    """No length: the stream ends with its last chunk, or for HTTP/1.0 with its connection, which ends in both cases."""
+def _encode_head(status: str, headers: list[tuple[str, str]], *, chunked: bool) -> bytes:
+    """Encode the head without a length: the stream ends with its last chunk, or for HTTP/1.0 with its connection."""
     kept = [(name, value) for name, value in headers if name.lower() not in _NOT_IN_HEAD]
     kept += [("Date", formatdate(usegmt=True)), ("Connection", "close")]
     if chunked:
@@ -163,10 +165,10 @@ def _head_bytes(status: str, headers: list[tuple[str, str]], *, chunked: bool) -
 
 
 def _abandon(environ: "WSGIEnvironment") -> None:
-    pending: Pending | None = environ.get(PENDING)
+    pending: PendingStream | None = environ.get(PENDING_KEY)
     if pending is not None:
         pending.abandon()
 
 
 def _refuse_write(_data: bytes) -> None:
-    raise RuntimeError("a stream's answer is an iterable")
+    raise RuntimeError("a stream's response body must be an iterable, not written by hand")

@@ -1,4 +1,4 @@
-"""The `stream_presence` table: who has how many streams open where, as the workers say."""
+"""The `stream_presence` table: each worker's number of open streams per user."""
 
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -6,10 +6,10 @@ from app.db import Base
 
 
 class PresenceRow(Base):
-    """One worker's open streams of one user. It counts only while `seen` (seconds since 1970) is young."""
+    """One worker's open streams of one user. It counts only while `seen` (seconds since 1970) is recent."""
 
     __tablename__ = "stream_presence"
-    # Without a rowid a worker's rows lie side by side, and renewing them all touches the fewest pages.
+    # Without a rowid a worker's rows are adjacent, so renewing them all touches the fewest pages.
     __table_args__ = ({"sqlite_with_rowid": False},)
 
     worker: Mapped[str] = mapped_column(primary_key=True)

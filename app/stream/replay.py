@@ -1,73 +1,73 @@
-"""What a reader has missed, a chunk at a time: from the ring where it reaches back far enough, else from the log."""
+"""Reads what a subscriber has missed in chunks, from the ring buffer if it reaches back far enough or the log."""
 
 import logging
 from collections.abc import Callable, Collection, Sequence
 
 from app.eventlog.audience import CONTROL
-from app.eventlog.reader import Page, Pruned
-from app.infra.concurrency import Pace
-from app.stream.chunks import Chunk, chunks
+from app.eventlog.reader import CursorPruned, EventPage
+from app.infra.concurrency import TimeSlice
+from app.stream.chunks import Chunk, join_chunks
 from app.stream.hub import Hub, is_revoked
-from app.stream.ring_buffer import Entry
+from app.stream.ring_buffer import BufferedEvent
 from app.stream.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 
-# Ring entries looked at for one chunk.
-ENTRIES = 500
+# Ring buffer entries examined for one chunk.
+MAX_ENTRIES_PER_CHUNK = 500
 
-ReadLog = Callable[[int, Collection[str]], Page]
-"""The log after a cursor for these audiences; opens and gives back its own connection. Raises `Pruned`, and whatever
-the driver raises while the log is away."""
+ReadLog = Callable[[int, Collection[str]], EventPage]
+"""Reads the log after a cursor for these audiences, on a connection of its own. Raises `CursorPruned`, and the
+driver's errors while the log is unavailable."""
 
 
-class LogAway(Exception):
+class LogUnavailable(Exception):
     """The log cannot be read now."""
 
 
 class Replay:
-    """Used by every transport: `next` only looks, whoever sends moves the reader's cursor."""
+    """Used by every transport. `next` only reads; the sender moves the subscriber's cursor."""
 
     def __init__(self, hub: Hub, read_log: ReadLog) -> None:
         self._hub, self._read_log = hub, read_log
         self.log_is_away = False
 
     def next(self, subscriber: Subscriber) -> Chunk:
-        """From the reader's cursor as far as one chunk goes; it may hold no bytes, and lead nowhere at the end.
+        """Return the next chunk after the cursor. It may have no bytes, and at the end of the log it moves nothing.
 
-        A revocation on the way ends the stream, and so does a cursor below which the log has been pruned meanwhile: its
-        client comes back, and is answered with a `reset`. Raises `LogAway`.
+        A revocation in the range closes the stream. So does a cursor below the log's floor, which may have risen since
+        then: the client reconnects and gets a `reset`. Raises `LogUnavailable`.
         """
-        cursor = subscriber.cursor  # it may move during the look
+        cursor = subscriber.cursor  # it may move during the read
         try:
-            entries, upto = self._look(subscriber, cursor)
-        except Pruned:
+            entries, upto = self._read_entries(subscriber, cursor)
+        except CursorPruned:
             subscriber.close("drain")
             return Chunk(b"", cursor, cursor, 0)
         if any(entry.event.audience == CONTROL and is_revoked(subscriber, entry.event) for entry in entries):
             subscriber.close("revoked")
             return Chunk(b"", cursor, cursor, 0)
-        return next(iter(chunks(entries, subscriber.form, subscriber.audiences, cursor, upto, Pace())))
+        return next(iter(join_chunks(entries, subscriber.encoding, subscriber.audiences, cursor, upto, TimeSlice())))
 
-    def _look(self, subscriber: Subscriber, cursor: int) -> tuple[Sequence[Entry], int]:
-        # In this order: on real threads the tail may go on between any two of them.
+    def _read_entries(self, subscriber: Subscriber, cursor: int) -> tuple[Sequence[BufferedEvent], int]:
+        # The order matters: on native threads the tail may advance between any two of these.
         head = self._hub.cursor
-        entries = self._hub.ring.after(cursor, ENTRIES)
+        entries = self._hub.ring.after(cursor, MAX_ENTRIES_PER_CHUNK)
         if cursor >= self._hub.ring.floor:
             last = entries[-1].event.id if entries else cursor
-            return entries, last if len(entries) == ENTRIES else max(last, head)
-        page = self._read(cursor, {*subscriber.audiences, CONTROL})
-        return [Entry(event) for event in page.events], max(page.cursor, cursor)
+            return entries, last if len(entries) == MAX_ENTRIES_PER_CHUNK else max(last, head)
+        page = self._read_from_log(cursor, {*subscriber.audiences, CONTROL})
+        return [BufferedEvent(event) for event in page.events], max(page.cursor, cursor)
 
-    def _read(self, cursor: int, audiences: Collection[str]) -> Page:
+    def _read_from_log(self, cursor: int, audiences: Collection[str]) -> EventPage:
         try:
             page = self._read_log(cursor, audiences)
-        except Pruned:
+        except CursorPruned:
             raise
         except Exception as error:
             if not self.log_is_away:
-                log.error("the log is away, readers that are behind wait: %s", str(error)[:200])
+                log.error("cannot read the log, lagging streams wait: %s", str(error)[:200])
             self.log_is_away = True
-            raise LogAway(str(error)) from error
+            raise LogUnavailable(str(error)) from error
         self.log_is_away = False
         return page

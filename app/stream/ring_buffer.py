@@ -1,4 +1,4 @@
-"""The newest events in memory, so that whoever resumes soon needs no look at the database."""
+"""Keeps the newest events in memory, so that clients that resume soon cost no database query."""
 
 import threading
 from bisect import bisect_right
@@ -6,47 +6,47 @@ from collections.abc import Iterable, Sequence
 
 from app.eventlog.reader import Event
 from app.infra.clock import parse_utc
-from app.stream.formats import Shape
+from app.stream.formats import EventFormat
 
 MAX_EVENTS = 5_000
 MAX_BYTES = 16 * 1024 * 1024
-# Rough weight of an event in memory: the objects around it, and its payload as a dict and in two shapes.
-EVENT_BYTES, PAYLOAD_COPIES = 1_000, 3
-# Dropped entries are cut off the lists so many at a time, and before they outnumber what is kept.
+# Rough size of an event in memory: the objects around it, and its payload as a dict and in two formats.
+EVENT_OVERHEAD_BYTES, PAYLOAD_COPIES = 1_000, 3
+# Dropped entries are removed from the lists in batches of this size, and before they outnumber the kept ones.
 _COMPACT_EVERY = 1_000
 
 
-class Entry:
-    """An event with its frames: made when somebody first reads it in a shape, then shared by all."""
+class BufferedEvent:
+    """An event with its frames, each encoded when it is first read in a format and then shared."""
 
     __slots__ = ("_frames", "appended_at", "event")
 
     def __init__(self, event: Event) -> None:
         self.event = event
         self.appended_at = parse_utc(event.timestamp).timestamp()
-        self._frames: dict[Shape, bytes | None] = {}
+        self._frames: dict[EventFormat, bytes | None] = {}
 
-    def frame(self, shape: Shape) -> bytes | None:
-        """None where this shape does not carry events of this type."""
-        if shape not in self._frames:
-            self._frames[shape] = shape(self.event)
-        return self._frames[shape]
+    def frame(self, event_format: EventFormat) -> bytes | None:
+        """Return the encoded frame; None if this format does not carry events of this type."""
+        if event_format not in self._frames:
+            self._frames[event_format] = event_format(self.event)
+        return self._frames[event_format]
 
-    def has(self, shape: Shape) -> bool:
-        return shape in self._frames
+    def has_frame(self, event_format: EventFormat) -> bool:
+        return event_format in self._frames
 
     @property
     def weight(self) -> int:
-        """About how many bytes it takes."""
-        return EVENT_BYTES + PAYLOAD_COPIES * self.event.size
+        """Approximate size in memory in bytes."""
+        return EVENT_OVERHEAD_BYTES + PAYLOAD_COPIES * self.event.size
 
 
-class Ring:
-    """Every event above `floor` that the tail has seen, within bounds; the oldest go first. Safe between threads."""
+class RingBuffer:
+    """Every event above `floor` that the tail has read, within limits; the oldest are dropped first. Thread-safe."""
 
     def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
         self._max_events, self._max_bytes = max_events, max_bytes
-        self._entries: list[Entry] = []
+        self._entries: list[BufferedEvent] = []
         self._ids: list[int] = []
         self._first = 0
         self._bytes = 0
@@ -57,16 +57,16 @@ class Ring:
         return len(self._ids) - self._first
 
     def clear(self, floor: int) -> None:
-        """Begin anew: nothing is known up to `floor`."""
+        """Start again with an empty buffer that begins at `floor`."""
         with self._lock:
             self._entries, self._ids = [], []
             self._first = self._bytes = 0
             self.floor = floor
 
     def prefill(self, events: Iterable[Event], floor: int, upto: int) -> None:
-        """Older events, all of those from above `floor` to `upto`; what does not fit any more is left out.
+        """Add older events: all those above `floor` up to `upto`, as far as they fit.
 
-        Where the ring has moved on past `upto` meanwhile they would leave a gap, and are not taken.
+        If the buffer's own floor has passed `upto` there would be a gap, so they are not added.
         """
         with self._lock:
             if upto < self.floor:
@@ -77,19 +77,19 @@ class Ring:
                 if event.id <= ring_floor:
                     self.add(event)
             for entry in newer:
-                self._keep(entry)
+                self._append(entry)
 
     def add(self, event: Event) -> None:
-        """The next event, in order."""
-        self._keep(Entry(event))
+        """Append the next event, in order."""
+        self._append(BufferedEvent(event))
 
-    def after(self, cursor: int, limit: int | None = None) -> Sequence[Entry]:
-        """Entries above `cursor`, oldest first; complete only if `cursor` is not below `floor`, asked afterwards."""
+    def after(self, cursor: int, limit: int | None = None) -> Sequence[BufferedEvent]:
+        """Entries above `cursor`, oldest first. Complete only if `cursor` is not below `floor`, checked afterwards."""
         with self._lock:
             start = bisect_right(self._ids, cursor, self._first)
             return self._entries[start:] if limit is None else self._entries[start : start + limit]
 
-    def _keep(self, entry: Entry) -> None:
+    def _append(self, entry: BufferedEvent) -> None:
         with self._lock:
             self._entries.append(entry)
             self._ids.append(entry.event.id)

@@ -1,4 +1,4 @@
-"""The order in which a worker ends, so that nothing is lost and clients come back spread over time."""
+"""Shuts down a worker's streams in an order that loses nothing and spreads the clients' reconnects over time."""
 
 import random
 import time
@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from app.stream.hub import Hub
 
-# A load balancer looks at /readyz about this often; new requests are still answered meanwhile.
-ACCEPT_S = 2.0
-# Streams told goodbye in a second, unless the time would not do for all.
-CLOSES_A_SECOND = 500
-LOOK_S = 0.02
+# A load balancer polls /readyz about this often; new requests are still answered during this time.
+READINESS_NOTICE_S = 2.0
+# Streams closed per second, unless there is too little time for all of them.
+CLOSES_PER_S = 500
+CHECK_INTERVAL_S = 0.02
 
 
-class Drain:
-    """`drain_s` bounds the whole. Readiness goes off first, streams end in random order, then the worker may stop."""
+class GracefulShutdown:
+    """Takes at most `drain_s`. Readiness goes off first, then streams end in random order, then the worker may stop."""
 
     def __init__(self, hub: Hub, drain_s: float, sleep: Callable[[float], None] = time.sleep) -> None:
         self._hub, self._drain_s, self._sleep = hub, drain_s, sleep
@@ -24,17 +24,17 @@ class Drain:
         counters = self._hub.counters
         self._hub.draining = True
         counters.draining, counters.drain_left = 1, len(self._hub)
-        self._sleep(min(ACCEPT_S, self._drain_s / 10))
-        self._say_goodbye()
+        self._sleep(min(READINESS_NOTICE_S, self._drain_s / 10))
+        self._close_streams()
         while len(self._hub) and time.monotonic() < ends:
             counters.drain_left = len(self._hub)
-            self._sleep(LOOK_S)
+            self._sleep(CHECK_INTERVAL_S)
         counters.drain_left = len(self._hub)
 
-    def _say_goodbye(self) -> None:
+    def _close_streams(self) -> None:
         subscribers = self._hub.snapshot()
         random.shuffle(subscribers)
-        spread_s = min(self._drain_s / 2, len(subscribers) / CLOSES_A_SECOND)
+        spread_s = min(self._drain_s / 2, len(subscribers) / CLOSES_PER_S)
         began = time.monotonic()
         for place, subscriber in enumerate(subscribers):
             wait_s = began + spread_s * place / len(subscribers) - time.monotonic()

@@ -1,15 +1,15 @@
-"""Server-Sent Events on the wire (WHATWG HTML, section 9.2): pure functions from values to bytes."""
+"""Encodes Server-Sent Events (WHATWG HTML, section 9.2): pure functions from values to bytes."""
 
 import json
 import re
 from typing import Any
 
-# The standard's three line ends. `str.splitlines` knows more of them, and a client does not.
+# The standard's three line endings. `str.splitlines` splits at more of them, which clients do not.
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 def frame(data: str, *, event: str | None = None, id: int | None = None, retry_ms: int | None = None) -> bytes:  # noqa: A002 -- the field's name
-    """One frame. Every line of `data` gets its own field, so no content can forge another field or frame."""
+    """Encode one frame. Each line of `data` gets its own field, so no content can forge another field or frame."""
     lines = []
     if retry_ms is not None:
         lines.append(f"retry: {retry_ms}")
@@ -22,9 +22,9 @@ def frame(data: str, *, event: str | None = None, id: int | None = None, retry_m
 
 
 def json_frame(data: Any, **fields: Any) -> bytes:
-    """A frame whose data is `data` as compact JSON; `fields` as in `frame`."""
-    return frame(compact(data), **fields)
+    """Encode a frame with `data` as compact JSON; `fields` are those of `frame`."""
+    return frame(compact_json(data), **fields)
 
 
-def compact(data: Any) -> str:
+def compact_json(data: Any) -> str:
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False)

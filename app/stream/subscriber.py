@@ -1,4 +1,4 @@
-"""One open stream as the hub sees it: who reads, what they may get, and where they stand."""
+"""One open stream as the hub sees it: who reads, what they may receive, and their position in the log."""
 
 import time
 from abc import ABC, abstractmethod
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.eventlog.audience import Viewer
-from app.stream.chunks import Chunk, form
-from app.stream.formats import Shape
+from app.stream.chunks import Chunk, shared_encoding
+from app.stream.formats import EventFormat
 from app.stream.topics import Topics
 
-Goodbye = Literal["drain", "lifetime", "revoked", "flag-off", "slow"]
+CloseReason = Literal["drain", "lifetime", "revoked", "flag-off", "slow"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who reads, and how. `head` is the log's head when the credential was checked: what was revoked since counts."""
+    """Who reads, and how. `head` is the log's head when the credential was checked; later revocations apply to it."""
 
     viewer: Viewer
-    shape: Shape
+    event_format: EventFormat
     topics: Topics
     head: int
     login_id: str | None = None
@@ -27,35 +27,35 @@ class Reader:
 
 
 class Subscriber(ABC):
-    """Either live (it gets what is new as it comes) or behind (it is read to from the ring or the log first).
+    """Either live (it gets new events as they arrive) or lagging (it first catches up from the ring buffer or the log).
 
-    A reader that does not take its bytes is put behind: nothing is lost, because the log still has it, and nobody
-    waits. `cursor` is the last id whose bytes were taken on for sending. `on_end` is called once, when the stream is
-    over.
+    A subscriber whose bytes are not accepted becomes lagging: nothing is lost, because the log still has its events,
+    and nobody waits for it. `cursor` is the last id whose bytes were accepted for sending. `on_end` is called once,
+    when the stream has ended.
     """
 
-    __slots__ = ("audiences", "cursor", "form", "goodbye", "live", "on_end", "opened_at", "reader")
+    __slots__ = ("audiences", "close_reason", "cursor", "encoding", "live", "on_end", "opened_at", "reader")
 
     def __init__(
         self, reader: Reader, after: int, on_end: Callable[[], None] | None = None, *, in_http_chunks: bool = False
     ) -> None:
         self.reader = reader
         self.audiences = reader.viewer.audiences
-        self.form = form(reader.shape, reader.topics, in_http_chunks)
+        self.encoding = shared_encoding(reader.event_format, reader.topics, in_http_chunks)
         self.cursor = after
         self.live = False
-        self.goodbye: Goodbye | None = None
+        self.close_reason: CloseReason | None = None
         self.opened_at = time.monotonic()
         self.on_end = on_end
 
     @abstractmethod
     def push(self, chunk: Chunk) -> bool:
-        """Send what is new to a live reader; False where it was not (wholly) taken, and the reader is behind now."""
+        """Send new events to a live subscriber. False if they were not completely accepted and it is lagging now."""
 
     @abstractmethod
-    def close(self, reason: Goodbye) -> None:
-        """Say goodbye and end the stream; the first reason stays."""
+    def close(self, reason: CloseReason) -> None:
+        """Send `bye` and end the stream; the first reason is kept."""
 
     @abstractmethod
-    def fall_behind(self) -> None:
-        """Back to being read to from its cursor."""
+    def mark_lagging(self) -> None:
+        """Stop live delivery; the subscriber catches up from its cursor."""

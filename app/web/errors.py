@@ -13,8 +13,8 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
 from app.db import DatabaseUnavailable
 from app.infra import database_errors, json_limits, lock_holders
-from app.infra.problems import Problem, bad_input
-from app.infra.strict_json import DuplicateKey, unique
+from app.infra.problems import Problem, invalid_input
+from app.infra.strict_json import DuplicateKey, reject_duplicate_keys
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,11 @@ class _Json(DefaultJSONProvider):
     sort_keys = False  # responses keep the order of keys in the contract
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        json_limits.check(s if isinstance(s, bytes) else s.encode(errors="surrogatepass"), max_depth=MAX_PARSED_DEPTH)
+        json_limits.measure_json(
+            s if isinstance(s, bytes) else s.encode(errors="surrogatepass"), max_depth=MAX_PARSED_DEPTH
+        )
         try:
-            return super().loads(s, object_pairs_hook=unique, **kwargs)
+            return super().loads(s, object_pairs_hook=reject_duplicate_keys, **kwargs)
         except RecursionError as error:
             raise ValueError("nested too deep") from error
 
@@ -64,7 +66,7 @@ def init_app(app: Flask) -> None:
     app.json = _Json(app)
     app.register_error_handler(Problem, problem_response)
     app.register_error_handler(HTTPException, _handle_http)
-    app.register_error_handler(ValidationError, lambda error: problem_response(bad_input(error)))
+    app.register_error_handler(ValidationError, lambda error: problem_response(invalid_input(error)))
     app.register_error_handler(Exception, _handle_unexpected)
     for kind in (DatabaseUnavailable, OperationalError, InterfaceError, InternalError, ProgrammingError, PoolTimeout):
         app.register_error_handler(kind, _handle_database)
@@ -92,9 +94,9 @@ def _handle_http(error: HTTPException) -> Response:
 
 
 def _handle_database(error: Exception) -> Response:
-    if database_errors.is_ours(error):
+    if database_errors.is_statement_fault(error):
         return _handle_unexpected(error)
-    found = database_errors.of(error)
+    found = database_errors.classify_error(error)
     reason = str(error).splitlines()[0]
     where = f"{request.method} {request.path}"
     log.error("the database is %s, on %s: %s%s", found.state, where, reason, _describe_holders(found.state))
@@ -109,12 +111,12 @@ def _handle_database(error: Exception) -> Response:
     )
 
 
-def _describe_holders(state: database_errors.State) -> str:
+def _describe_holders(state: database_errors.DatabaseState) -> str:
     """The programs that hold the database's lock, for the log only: the client cannot do anything about them."""
     if state != "busy":
         return ""
     try:
-        return f"; held by: {lock_holders.in_words(lock_holders.writers())}"
+        return f"; held by: {lock_holders.describe_holders(lock_holders.find_writers())}"
     except (SQLAlchemyError, DatabaseUnavailable):
         return ""
 

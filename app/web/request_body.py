@@ -18,7 +18,7 @@ from flask import Flask, Response, current_app, request, session
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.audit.attempt_log import network_of
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 from app.web.errors import problem_response
 
 # Limits on the pending bodies of one sender in one worker.
@@ -180,7 +180,7 @@ def _too_many_bodies() -> Problem:
         f"At most {MAX_BODIES_PER_SENDER} requests of one sender may wait for their bodies at once. "
         "Wait for the time in Retry-After, and send each body without pauses."
     )
-    return Problem(429, "Too many requests", detail, headers=retry_after(1, 3), reason="bodies")
+    return Problem(429, "Too many requests", detail, headers=build_retry_after(1, 3), reason="bodies")
 
 
 def _digest(token: str) -> str:

@@ -243,7 +243,7 @@ class TestRevoking:
         assert not works(cast, text)
         assert audit(cast)[-1] == ("alice", "token-revoke", "alice")
         with cast.app_context(), read() as session:
-            (event,) = log.after(session, 0).events
+            (event,) = log.read_after(session, 0).events
         assert (event.type, event.audience, event.data) == ("control.token_revoked", "control", {"token": token_id})
         problem(alice.delete(token_id), 404)
 

@@ -60,7 +60,7 @@ class Desk:
     def told(self) -> list[tuple[str, str, Any]]:
         """What the log says."""
         with self.app.app_context(), read() as session:
-            return [(event.type, event.audience, event.data) for event in log.after(session, 0).events]
+            return [(event.type, event.audience, event.data) for event in log.read_after(session, 0).events]
 
 
 @pytest.fixture

@@ -166,7 +166,7 @@ def test_the_command_says_of_a_head_too_old_that_it_cannot_tell(
     entries: list[AuditRow], database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BEACON_INSTANCE_DIR", str(database.parent))
-    monkeypatch.setattr("app.infra.logs.configure", lambda: None)
+    monkeypatch.setattr("app.infra.logs.configure_logging", lambda: None)
     sealed()
     checkpoint.delete_covered()
     said = CliRunner().invoke(cli, ["audit", "verify", "--head", entries[2].hash, "--seq", "3"])

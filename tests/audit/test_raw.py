@@ -17,6 +17,7 @@ from pathlib import Path
 import gevent
 from app import create_app
 from app.audit import reader_pool
+from app.infra import concurrency
 from app.config import Settings
 from app.infra import concurrency
 from app.infra.problems import Problem
@@ -34,7 +35,7 @@ def search():
 looks = [gevent.spawn(search) for _ in range(reader_pool.MOST)]
 while len(reading) < reader_pool.AT_ONCE:
     gevent.sleep(0.001)
-assert concurrency.call(divmod, 7, 2) == (3, 1)
+assert concurrency.run_in_thread(divmod, 7, 2) == (3, 1)
 try:
     search()
     raise AssertionError("one too many was let in")

@@ -43,7 +43,7 @@ def at_once(body: bytes) -> list[Any]:
 
 
 def one_by_one(body: bytes) -> list[Any]:
-    return list(batch.values(body))
+    return list(batch.iter_values(body))
 
 
 @pytest.mark.parametrize("body", GOOD + BAD)
@@ -82,7 +82,7 @@ def outcome_within(body: bytes) -> tuple[str, Any]:
 
 
 def test_the_first_events_are_there_before_the_last_are_read() -> None:
-    values = batch.values(b"[1, 2, nonsense")
+    values = batch.iter_values(b"[1, 2, nonsense")
     assert [next(values), next(values)] == [1, 2]
     with pytest.raises(json.JSONDecodeError, match=r"line 1 column 8 \(char 7\)"):
         next(values)
@@ -101,7 +101,7 @@ def test_the_first_events_are_there_before_the_last_are_read() -> None:
 @pytest.mark.parametrize("place", [0, 2])
 def test_a_huge_event_is_given_up_before_it_is_read(value: bytes, place: int) -> None:
     body = b"[" + b"{}," * place + value + b", {}" * 300_000 + b"]"
-    values = batch.values(body)
+    values = batch.iter_values(body)
     for _ in range(place):
         assert next(values) == {}
     with pytest.raises(batch.EventTooLarge) as refused:
@@ -111,7 +111,7 @@ def test_a_huge_event_is_given_up_before_it_is_read(value: bytes, place: int) ->
 
 def test_the_largest_payload_fits_with_every_byte_escaped() -> None:
     event = '{"type": "a", "data": {"pad": "' + "\\u0041" * (64 * 1024 - 10) + '"}}'
-    assert [item["data"]["pad"][:2] for item in batch.values(f"[{event},{event}]".encode())] == ["AA", "AA"]
+    assert [item["data"]["pad"][:2] for item in batch.iter_values(f"[{event},{event}]".encode())] == ["AA", "AA"]
 
 
 def test_a_mistake_far_into_a_large_body_is_named_by_its_place() -> None:

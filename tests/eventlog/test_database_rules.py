@@ -36,7 +36,7 @@ def publish(app: Flask, count: int) -> list[int]:
 
 def events(app: Flask) -> list[log.Event]:
     with app.app_context(), read() as session:
-        return log.after(session, 0).events
+        return log.read_after(session, 0).events
 
 
 def insert_audit(connection: sqlite3.Connection, table: str, key: str, seq: int, verb: str = "INSERT") -> None:

@@ -36,7 +36,7 @@ def reader(cast: Flask) -> dict[str, str]:
 
 def stored(app: Flask) -> list[log.Event]:
     with app.app_context(), read() as session:
-        return log.after(session, 0, limit=2_000).events
+        return log.read_after(session, 0, limit=2_000).events
 
 
 def problem(response: TestResponse, status: int) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class TestPublishing:
         assert 1_000 <= len(errors) < 1_010
         bad = {**ONE, **{f"x{n}": 1 for n in range(2_000)}}
         errors = problem(client.post(URL, json=[ONE, bad], headers=publisher), 400)["errors"]
-        assert errors == {"1": "2000 of its fields are wrong"}
+        assert errors == {"1": "2000 of its fields are unknown"}
 
     def test_a_payload_of_a_known_type_has_few_fields(self, client: FlaskClient, publisher: dict[str, str]) -> None:
         data = {"service": "mail", "jobId": "a", **{f"x{n}": 1 for n in range(20_000)}}
@@ -320,8 +320,8 @@ class TestTurns:
     def turns(self, monkeypatch: pytest.MonkeyPatch, cast: Flask) -> list[int]:
         """How many connections were out at each breath; no time passes, so that only the count of items counts."""
         taken: list[int] = []
-        monkeypatch.setattr(concurrency, "breathe", lambda: taken.append(db.engine.pool.checkedout()))  # type: ignore[attr-defined]
-        monkeypatch.setattr(concurrency.Pace, "is_over", lambda _pace: False)
+        monkeypatch.setattr(concurrency, "yield_to_loop", lambda: taken.append(db.engine.pool.checkedout()))  # type: ignore[attr-defined]
+        monkeypatch.setattr(concurrency.TimeSlice, "is_over", lambda _pace: False)
         return taken
 
     def test_publishing_lets_others_go_on_before_its_transaction(

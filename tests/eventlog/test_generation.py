@@ -12,13 +12,13 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from app.background import Live
+from app.background import BackgroundServices
 from app.config import Settings
 from app.db import db, read
 from app.eventlog import generation
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent
-from app.eventlog.high_water_mark import Mark
+from app.eventlog.high_water_mark import HighWaterMark
 from tests.support.application import stop
 from tests.support.cast import ALICE, headers_of, logged_in, publish
 from tests.support.sse_client import open_stream
@@ -94,7 +94,7 @@ def test_a_restored_file_gives_each_reader_from_before_exactly_one_reset(
 def test_a_file_restored_under_a_running_server_is_noticed_too(
     live_app: Flask, database: Path, headers: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    live: Live = live_app.extensions["beacon_live"]
+    live: BackgroundServices = live_app.extensions["beacon_live"]
     kept = backup(live_app, database)
     with open_stream(live_app.test_client(), headers=headers) as stream:
         stream.until("hello")
@@ -107,7 +107,7 @@ def test_a_file_restored_under_a_running_server_is_noticed_too(
     reasons, after = resets(live_app, headers, cursor)
     assert reasons == ["generation"]
     assert resets(live_app, headers, after)[0] == []
-    assert sum("an older database was put back: the log ends" in line for line in caplog.messages) == 1
+    assert sum("an older database was restored: the log ends" in line for line in caplog.messages) == 1
 
 
 def test_another_worker_follows_to_the_generation_that_the_first_one_began(
@@ -149,7 +149,7 @@ def test_a_file_that_was_served_and_has_lost_its_mark_is_not_trusted(
     database.with_name(database.name + "-mark").unlink()
     again.extensions["beacon_live"].start()
     assert resets(again, headers, cursor)[0] == ["generation"]
-    assert Mark(settings).read() is not None
+    assert HighWaterMark(settings).read() is not None
 
 
 def test_programs_that_poll_get_one_reset_and_the_generation(
@@ -206,7 +206,7 @@ def test_each_of_two_restores_is_noticed(
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", json.dumps({"generation": "a"}), "\x00" * 40])
 def test_a_mark_of_no_use_is_none(settings: Settings, database: Path, text: str) -> None:
     database.with_name(database.name + "-mark").write_text(text)
-    assert Mark(settings).read() is None
+    assert HighWaterMark(settings).read() is None
 
 
 def test_an_eventsource_whose_address_names_the_old_generation_gets_one_reset_only(

@@ -13,7 +13,7 @@ from flask import Flask
 from app.db import db, read, write
 from app.eventlog import event_retention, generation
 from app.eventlog import reader as log
-from app.eventlog.log_size import LogSize, Measure
+from app.eventlog.log_size import LogSize, LogSizeMeter
 from app.infra.clock import utc_now, utc_text
 
 
@@ -47,16 +47,16 @@ def test_only_events_older_than_the_retention_go_and_the_floor_rises_to_the_last
 
 
 def test_many_go_in_small_steps(outsider: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_retention, "STEP", 10)
+    monkeypatch.setattr(event_retention, "ROWS_PER_STEP", 10)
     insert(outsider, 35, days_old=8)
     insert(outsider, 1, days_old=0)
-    steps, real = [], event_retention._step
+    steps, real = [], event_retention._prune_step
 
     def counted(cutoff: str) -> int:
         steps.append(real(cutoff))
         return steps[-1]
 
-    monkeypatch.setattr(event_retention, "_step", counted)
+    monkeypatch.setattr(event_retention, "_prune_step", counted)
     assert event_retention.prune(7) == 35
     assert steps == [10, 10, 10, 5, 0]
     assert (left(outsider), floor()) == ([36], 35)
@@ -79,20 +79,20 @@ def test_more_rows_than_the_log_may_have_go_from_the_oldest_and_the_floor_moves(
     outsider: sqlite3.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     insert(outsider, 1_250, days_old=0)
-    limit = event_retention.Limit(max_rows=100, max_bytes=10**9, measure=Measure())
-    assert limit.keep() == 1_150
+    limit = event_retention.LogLimit(max_rows=100, max_bytes=10**9, measure=LogSizeMeter())
+    assert limit.enforce() == 1_150
     assert left(outsider) == list(range(1_151, 1_251))
     assert floor() == 1_150
-    assert limit.keep() == 0
+    assert limit.enforce() == 0
     insert(outsider, 1, days_old=0)
-    assert limit.keep() == 1
+    assert limit.enforce() == 1
     assert len([line for line in caplog.messages if line.startswith("the log is full")]) == 1, "told once"
 
 
 def test_more_bytes_than_the_log_may_have_go_from_the_oldest(outsider: sqlite3.Connection) -> None:
     outsider.executemany("INSERT INTO event (type, data_json) VALUES ('a', ?)", [(f'{{"a":"{"ü" * 500}"}}',)] * 1_000)
-    limit = event_retention.Limit(max_rows=10**6, max_bytes=300_000, measure=Measure())
-    assert limit.keep() > 0
+    limit = event_retention.LogLimit(max_rows=10**6, max_bytes=300_000, measure=LogSizeMeter())
+    assert limit.enforce() > 0
     (held,) = outsider.execute("SELECT sum(length(CAST(data_json AS BLOB))) FROM event").fetchone()
     assert 250_000 < held <= 300_000
     assert limit.measure.last.bytes == held
@@ -102,7 +102,7 @@ def test_more_bytes_than_the_log_may_have_go_from_the_oldest(outsider: sqlite3.C
 
 def test_the_measure_reads_what_does_not_change_once(outsider: sqlite3.Connection) -> None:
     insert(outsider, 1_000, days_old=0)
-    measure, summed = Measure(), list[str]()
+    measure, summed = LogSizeMeter(), list[str]()
 
     def note(*call: object) -> None:
         summed.append(str(call[2]))
@@ -111,7 +111,7 @@ def test_the_measure_reads_what_does_not_change_once(outsider: sqlite3.Connectio
     try:
         for _ in range(3):
             with read() as session:
-                assert measure.take(session) == LogSize(1_000, 2_000)
+                assert measure.measure(session) == LogSize(1_000, 2_000)
     finally:
         sa.event.remove(db.engine, "before_cursor_execute", note)
     assert len([statement for statement in summed if "sum(" in statement]) == 6 + 2 * 2
@@ -120,16 +120,16 @@ def test_the_measure_reads_what_does_not_change_once(outsider: sqlite3.Connectio
 def test_a_log_with_a_gap_of_generations_is_measured_without_it(outsider: sqlite3.Connection) -> None:
     insert(outsider, 10, days_old=0)
     with write() as session:
-        generation.begin(session, 10)
+        generation.begin_generation(session, 10)
     insert(outsider, 5, days_old=0)
     with read() as session:
-        assert Measure().take(session) == LogSize(15, 30)
-    assert event_retention.Limit(max_rows=7, max_bytes=10**9, measure=Measure()).keep() == 8
+        assert LogSizeMeter().measure(session) == LogSize(15, 30)
+    assert event_retention.LogLimit(max_rows=7, max_bytes=10**9, measure=LogSizeMeter()).enforce() == 8
     assert len(left(outsider)) == 7
 
 
 def test_a_log_within_its_bounds_loses_nothing(outsider: sqlite3.Connection) -> None:
-    assert event_retention.Limit(1, 1, Measure()).keep() == 0
+    assert event_retention.LogLimit(1, 1, LogSizeMeter()).enforce() == 0
     insert(outsider, 20, days_old=0)
-    assert event_retention.Limit(20, 40, Measure()).keep() == 0
+    assert event_retention.LogLimit(20, 40, LogSizeMeter()).enforce() == 0
     assert len(left(outsider)) == 20

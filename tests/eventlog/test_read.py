@@ -66,9 +66,9 @@ def put(*events: NewEvent) -> list[int]:
         return append(session, events)
 
 
-def page_after(cursor: int, limit: int = log.PAGE) -> log.Page:
+def page_after(cursor: int, limit: int = log.PAGE_ROWS) -> log.EventPage:
     with read() as session:
-        return log.after(session, cursor, limit)
+        return log.read_after(session, cursor, limit)
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
@@ -83,7 +83,7 @@ def test_an_unreadable_row_is_skipped_counted_once_and_named_in_the_log(
     assert [event.type for event in first.events] == ["before", "behind"]
     assert first == second
     assert first.cursor == 3
-    assert log.unreadable.count == 1
+    assert log.unreadable_rows.count == 1
     (record,) = caplog.records
     words = record.getMessage()
     assert "id=2" in words
@@ -102,23 +102,23 @@ def test_text_that_is_no_utf8_is_skipped_like_every_unreadable_row(outsider: sql
     put(NewEvent("behind", {}))
     found = page_after(0)
     assert [event.type for event in found.events] == ["before", "behind"]
-    assert (found.cursor, log.unreadable.count) == (6, 4)
+    assert (found.cursor, log.unreadable_rows.count) == (6, 4)
 
 
 def test_every_unreadable_row_counts_in_whatever_order_they_are_met(outsider: sqlite3.Connection) -> None:
     for _ in range(3):
         insert(outsider, "t", "everyone", "{")
     with read() as session:
-        assert log.newest(session, Viewer("alice", "viewer"), 10) == []
+        assert log.read_newest(session, Viewer("alice", "viewer"), 10) == []
     page_after(0)
-    assert log.unreadable.count == 3
+    assert log.unreadable_rows.count == 3
 
 
 def test_a_page_of_unreadable_rows_alone_moves_the_cursor(outsider: sqlite3.Connection) -> None:
     for _ in range(4):
         insert(outsider, "t", "everyone", "{")
-    assert page_after(0, limit=3) == log.Page([], 3, full=True)
-    assert page_after(3, limit=3) == log.Page([], 4, full=False)
+    assert page_after(0, limit=3) == log.EventPage([], 3, full=True)
+    assert page_after(3, limit=3) == log.EventPage([], 4, full=False)
 
 
 def test_a_time_by_hand_may_be_written_as_sqlite_writes_it(outsider: sqlite3.Connection) -> None:
@@ -129,7 +129,7 @@ def test_a_time_by_hand_may_be_written_as_sqlite_writes_it(outsider: sqlite3.Con
 @pytest.mark.parametrize("text", ["yesterday", "", "9", "2026-13-01", "0001-01-01T00:00:00+14:00"])
 def test_a_row_with_a_time_that_is_none_is_unreadable(outsider: sqlite3.Connection, text: str) -> None:
     outsider.execute("INSERT INTO event (type, data_json, created_at) VALUES ('t', '{}', ?)", (text,))
-    assert (page_after(0).events, log.unreadable.count) == ([], 1)
+    assert (page_after(0).events, log.unreadable_rows.count) == ([], 1)
 
 
 def test_pages_join_without_gap_or_repeat(outsider: sqlite3.Connection) -> None:
@@ -157,7 +157,7 @@ def test_head_stays_when_everything_is_pruned(outsider: sqlite3.Connection) -> N
 def test_the_last_page_for_an_audience_ends_at_the_head(outsider: sqlite3.Connection) -> None:
     put(NewEvent("a", {}), NewEvent("a", {}, "user:bob"), NewEvent("a", {}, "user:bob"))
     with read() as session:
-        page = log.seen_by(session, 0, Viewer("alice", "viewer").audiences)
+        page = log.read_visible(session, 0, Viewer("alice", "viewer").audiences)
     assert ([event.id for event in page.events], page.cursor, page.full) == ([1], 3, False)
 
 
@@ -187,15 +187,15 @@ def test_everyone_of_the_cast_sees_their_own_and_nothing_else(outsider: sqlite3.
         insert(outsider, "control.user_changed" if audience == "control" else "t", audience, data)
     viewer = Viewer(person.name, person.role)
     with read() as session:
-        replayed = {event.audience for event in log.seen_by(session, 0, viewer.audiences).events}
-        shown = {event.audience for event in log.newest(session, viewer, 50)}
+        replayed = {event.audience for event in log.read_visible(session, 0, viewer.audiences).events}
+        shown = {event.audience for event in log.read_newest(session, viewer, 50)}
     assert replayed == shown == SEES[person]
 
 
 def test_newest_comes_first_and_leaves_types_out(outsider: sqlite3.Connection) -> None:
     put(*(NewEvent(name, {}) for name in ("a", "b", "c", "d")))
     with read() as session:
-        found = log.newest(session, Viewer("alice", "viewer"), 2, exclude_types=["c"])
+        found = log.read_newest(session, Viewer("alice", "viewer"), 2, exclude_types=["c"])
     assert [event.type for event in found] == ["d", "b"]
 
 

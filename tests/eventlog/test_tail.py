@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app.background import Live
+from app.background import BackgroundServices
 from app.config import Settings
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent
-from app.eventlog.continuity import Place
-from app.eventlog.reader import Event, Page
+from app.eventlog.continuity import TailPosition
+from app.eventlog.reader import Event, EventPage
 from app.eventlog.tail import Tail
-from app.eventlog.wakeup import SqliteWake, for_database
+from app.eventlog.wakeup import SqliteNotifier, build_notifier
 from tests.stream.readers import event
 from tests.support.cast import publish
 from tests.support.machine import scaled
@@ -44,7 +44,7 @@ class FakeWake:
         self._hinted.wait(0.01)
         self._hinted.clear()
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         self.hint()
 
     def expect_more(self) -> None:
@@ -59,15 +59,21 @@ class FakeLog:
         self.events, self.page = list(events), page
         self.down = False
 
-    def after(self, cursor: int) -> Page:
+    def after(self, cursor: int) -> EventPage:
         if self.down:
             raise OSError("the database is away")
         found = [one for one in self.events if one.id > cursor][: self.page]
-        return Page(found, found[-1].id if found else cursor, len(found) == self.page)
+        return EventPage(found, found[-1].id if found else cursor, len(found) == self.page)
 
-    def resume(self, cursor: int | None) -> Place:
+    def resume(self, cursor: int | None) -> TailPosition:
         head = max((one.id for one in self.events), default=0)
-        return Place(head) if cursor is None else Place(head, head) if head < cursor else Place(cursor)
+        return (
+            TailPosition(head)
+            if cursor is None
+            else TailPosition(head, head)
+            if head < cursor
+            else TailPosition(cursor)
+        )
 
 
 class Ears:
@@ -97,16 +103,16 @@ def tail(fake: FakeLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tail]:
 
 def test_it_begins_at_the_head_and_tells_its_listeners_so(tail: Tail) -> None:
     ears = Ears()
-    tail.listen(ears)
+    tail.add_listener(ears)
     tail.start()
     assert (ears.ids, ears.cursors) == ([], [2])
 
 
 def test_it_reads_page_after_page_in_order_and_tells_listeners_in_order(tail: Tail, fake: FakeLog) -> None:
     ears, calls = Ears(), []
-    tail.listen(lambda _events, cursor: calls.append(("first", cursor)))
-    tail.listen(lambda _events, cursor: calls.append(("second", cursor)))
-    tail.listen(ears)
+    tail.add_listener(lambda _events, cursor: calls.append(("first", cursor)))
+    tail.add_listener(lambda _events, cursor: calls.append(("second", cursor)))
+    tail.add_listener(ears)
     tail.start()
     fake.events += [event(number) for number in range(3, 13)]
     wait_for(lambda: ears.ids == list(range(3, 13)))
@@ -124,8 +130,8 @@ def test_a_listener_that_fails_stops_neither_the_tail_nor_the_other_listeners(
         if events:
             raise KeyError("mine")
 
-    tail.listen(broken)
-    tail.listen(ears)
+    tail.add_listener(broken)
+    tail.add_listener(ears)
     tail.start()
     fake.events += [event(3)]
     wait_for(lambda: ears.ids == [3])
@@ -138,7 +144,7 @@ def test_it_is_degraded_while_the_log_cannot_be_read_says_so_once_and_goes_on(
     tail: Tail, fake: FakeLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     ears = Ears()
-    tail.listen(ears)
+    tail.add_listener(ears)
     tail.start()
     with caplog.at_level(logging.WARNING, "app.eventlog.tail"):
         fake.down = True
@@ -153,7 +159,7 @@ def test_it_is_degraded_while_the_log_cannot_be_read_says_so_once_and_goes_on(
 
 def test_an_older_database_that_was_put_back_is_followed_from_its_own_head(tail: Tail, fake: FakeLog) -> None:
     ears = Ears()
-    tail.listen(ears)
+    tail.add_listener(ears)
     fake.events += [event(number) for number in range(3, 9)]
     tail.start()
     fake.down = True
@@ -169,17 +175,17 @@ def test_a_look_that_does_not_come_back_is_a_loss_and_its_end_is_none(
     tail: Tail, fake: FakeLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A database that is frozen raises nothing."""
-    monkeypatch.setattr("app.eventlog.tail.DEAF_AFTER_S", 0.05)
-    monkeypatch.setattr("app.eventlog.tail.DEAF_CHECK_S", 0.01)
+    monkeypatch.setattr("app.eventlog.tail.STALLED_AFTER_S", 0.05)
+    monkeypatch.setattr("app.eventlog.tail.STALL_CHECK_INTERVAL_S", 0.01)
     answers, ears = threading.Event(), Ears()
     answers.set()
 
-    def slowly(cursor: int) -> Page:
+    def slowly(cursor: int) -> EventPage:
         assert answers.wait(scaled(30))
         return fake.after(cursor)
 
     tail._read_after = slowly
-    tail.listen(ears)
+    tail.add_listener(ears)
     tail.start()
     answers.clear()
     wait_for(lambda: tail.degraded, "the tail to know that it is deaf")
@@ -187,11 +193,11 @@ def test_a_look_that_does_not_come_back_is_a_loss_and_its_end_is_none(
     answers.set()
     wait_for(lambda: ears.ids == [3] and not tail.degraded, "the look to come back")
     said = [record.getMessage().partition(",")[0] for record in caplog.records if record.levelno >= logging.WARNING]
-    assert said == ["database is away", "database is back"]
+    assert said == ["database is unavailable", "database is back"]
 
 
 def test_it_cannot_start_without_its_database(fake: FakeLog) -> None:
-    def resume(_cursor: int | None) -> Place:
+    def resume(_cursor: int | None) -> TailPosition:
         raise OSError("away")
 
     with pytest.raises(OSError, match="away"):
@@ -232,14 +238,14 @@ def test_poked_it_looks_at_once(fake: FakeLog) -> None:
         return wakes[-1]
 
     ears, tail = Ears(), Tail(make, fake.after, fake.resume, lambda: None)
-    tail.listen(ears)
+    tail.add_listener(ears)
     tail.start()
     wait_for(lambda: bool(wakes))
     fake.events += [event(3)]
-    tail.poke()
+    tail.wake()
     wait_for(lambda: ears.ids == [3])
     tail._stopping.set()
-    tail.poke()
+    tail.wake()
     tail.stop()
 
 
@@ -251,10 +257,10 @@ def test_more_is_expected_once_events_have_come_and_not_before(fake: FakeLog) ->
         return wakes[-1]
 
     ears, tail = Ears(), Tail(make, fake.after, fake.resume, lambda: None)
-    tail.listen(ears)
+    tail.add_listener(ears)
     tail.start()
     wait_for(lambda: bool(wakes))
-    tail.poke()
+    tail.wake()
     assert not wakes[0].expecting, "other writes than events are none of the log's business"
     fake.events += [event(3)]
     wait_for(lambda: ears.ids == [3] and wakes[0].expecting)
@@ -263,21 +269,21 @@ def test_more_is_expected_once_events_have_come_and_not_before(fake: FakeLog) ->
 
 def test_poking_a_tail_that_is_not_running_or_has_lost_its_database_does_nothing(fake: FakeLog) -> None:
     tail = Tail(FakeWake, fake.after, fake.resume, lambda: None)
-    tail.poke()
+    tail.wake()
     tail.start()
     tail.stop()
-    tail.poke()
+    tail.wake()
 
 
 class TestSqliteWake:
     @pytest.fixture
-    def wake(self, database: Path) -> Iterator[SqliteWake]:
-        made = SqliteWake(str(database))
+    def wake(self, database: Path) -> Iterator[SqliteNotifier]:
+        made = SqliteNotifier(str(database))
         made.wait(0.1, lambda: False)
         yield made
         made.close()
 
-    def test_it_returns_soon_after_another_connection_has_written(self, wake: SqliteWake, database: Path) -> None:
+    def test_it_returns_soon_after_another_connection_has_written(self, wake: SqliteNotifier, database: Path) -> None:
         with closing(sqlite3.connect(database)) as outsider:
             outsider.execute(INSERT)
             outsider.commit()
@@ -285,13 +291,13 @@ class TestSqliteWake:
         wake.wait(10, lambda: False)
         assert time.monotonic() - began < scaled(5)
 
-    def test_without_news_it_returns_after_its_time(self, wake: SqliteWake) -> None:
+    def test_without_news_it_returns_after_its_time(self, wake: SqliteNotifier) -> None:
         began = time.monotonic()
         wake.wait(0.1, lambda: False)
         assert 0.1 <= time.monotonic() - began < scaled(5)
 
-    def test_poked_it_returns_soon_and_only_once(self, wake: SqliteWake) -> None:
-        wake.poke()
+    def test_poked_it_returns_soon_and_only_once(self, wake: SqliteNotifier) -> None:
+        wake.wake()
         began = time.monotonic()
         wake.wait(10, lambda: False)
         assert time.monotonic() - began < scaled(5)
@@ -299,18 +305,18 @@ class TestSqliteWake:
         wake.wait(0.1, lambda: False)
         assert time.monotonic() - began >= 0.1
 
-    def test_a_poke_from_another_thread_ends_the_wait(self, wake: SqliteWake) -> None:
-        threading.Timer(0.05, wake.poke).start()
+    def test_a_poke_from_another_thread_ends_the_wait(self, wake: SqliteNotifier) -> None:
+        threading.Timer(0.05, wake.wake).start()
         began = time.monotonic()
         wake.wait(10, lambda: False)
         assert time.monotonic() - began < scaled(5)
 
-    def test_it_returns_at_once_when_stopping(self, wake: SqliteWake) -> None:
+    def test_it_returns_at_once_when_stopping(self, wake: SqliteNotifier) -> None:
         began = time.monotonic()
         wake.wait(10, lambda: True)
         assert time.monotonic() - began < scaled(5)
 
-    def test_a_file_moved_away_or_replaced_is_an_error(self, wake: SqliteWake, database: Path) -> None:
+    def test_a_file_moved_away_or_replaced_is_an_error(self, wake: SqliteNotifier, database: Path) -> None:
         database.rename(database.with_name("moved.db"))
         with pytest.raises(sqlite3.OperationalError, match="gone"):
             wake.wait(0.1, lambda: False)
@@ -318,13 +324,13 @@ class TestSqliteWake:
         with pytest.raises(sqlite3.OperationalError, match="replaced"):
             wake.wait(0.1, lambda: False)
 
-    def test_it_cannot_write(self, wake: SqliteWake) -> None:
+    def test_it_cannot_write(self, wake: SqliteNotifier) -> None:
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             wake._connection.execute(INSERT)
 
     def test_the_database_address_chooses_the_kind(self, settings: Settings, database: Path) -> None:
-        made = for_database(settings.database_url)
-        assert isinstance(made, SqliteWake)
+        made = build_notifier(settings.database_url)
+        assert isinstance(made, SqliteNotifier)
         made.close()
 
 
@@ -332,32 +338,34 @@ class TestWithTheApplication:
     """The tail as `create_app` wires it, on a real file."""
 
     @pytest.fixture
-    def live(self, live_app: Flask) -> Live:
-        found: Live = live_app.extensions["beacon_live"]
+    def live(self, live_app: Flask) -> BackgroundServices:
+        found: BackgroundServices = live_app.extensions["beacon_live"]
         return found
 
     @pytest.fixture
-    def ears(self, live: Live) -> Ears:
+    def ears(self, live: BackgroundServices) -> Ears:
         made = Ears()
-        live.tail.listen(made)
+        live.tail.add_listener(made)
         return made
 
-    def test_an_event_of_another_process_is_heard(self, ears: Ears, live: Live, database: Path) -> None:
+    def test_an_event_of_another_process_is_heard(self, ears: Ears, live: BackgroundServices, database: Path) -> None:
         subprocess.run([sys.executable, "-c", OUTSIDER, str(database), INSERT], check=True, timeout=scaled(30))
         wait_for(lambda: ears.ids == [1])
 
-    def test_unreadable_rows_do_not_stop_it(self, live_app: Flask, ears: Ears, live: Live, database: Path) -> None:
+    def test_unreadable_rows_do_not_stop_it(
+        self, live_app: Flask, ears: Ears, live: BackgroundServices, database: Path
+    ) -> None:
         with closing(sqlite3.connect(database)) as outsider:
             for data in ("'{'", "x'ff'", "CAST(x'ff' AS TEXT)", "'[]'", "'" + "[" * 20_000 + "'"):
                 outsider.execute(f"INSERT INTO event (type, data_json) VALUES ('bad', {data})")
             outsider.commit()
         publish(live_app, NewEvent("good", {}))
         wait_for(lambda: ears.ids == [6])
-        assert log.unreadable.count == 5
+        assert log.unreadable_rows.count == 5
         assert not live.is_degraded()
 
     def test_it_survives_the_database_being_moved_away_and_back(
-        self, live_app: Flask, ears: Ears, live: Live, move_database: Callable[[], Callable[[], None]]
+        self, live_app: Flask, ears: Ears, live: BackgroundServices, move_database: Callable[[], Callable[[], None]]
     ) -> None:
         bring_back = move_database()
         wait_for(live.is_degraded, within_s=10)

@@ -97,7 +97,7 @@ def _report(application: Any) -> dict[str, Any]:
     from app.db import db
 
     live = application.extensions["beacon_live"]
-    wires = live.engine.wires.all()
+    wires = live.engine.socket_loop.all()
     links = _links()
     with application.app_context():
         checked_out = db.engine.pool.checkedout()
@@ -107,7 +107,7 @@ def _report(application: Any) -> dict[str, Any]:
         "wires": len(wires),
         "seats": live.admission.streams,
         "gauge": sum(live.hub.counters.open.values()),
-        "beats": sum(len(slot) for slot in live.engine._pulse._slots),
+        "beats": sum(len(slot) for slot in live.engine._heartbeats._slots),
         "slow": live.hub.counters.slow_now,
         "checked_out": checked_out,
         "sockets": sum(link.startswith("socket:") for link in links),

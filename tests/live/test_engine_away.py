@@ -33,11 +33,11 @@ def test_a_worker_that_boots_without_its_database_waits_for_it_and_takes_nobody_
         moved(beacon, back=False)
         os.kill(first, signal.SIGKILL)
         wait_for(lambda: len(set(beacon.worker_pids()) - {first, second}) == 1, "another worker")
-        wait_for(lambda: "starts when it is back" in beacon.log_text(), "the new worker's word")
+        wait_for(lambda: "this worker waits for its database" in beacon.log_text(), "the new worker's word")
         assert is_alive(beacon)
         assert second in beacon.worker_pids()
         moved(beacon, back=True)
-        wait_for(lambda: "the database is back, this worker starts" in beacon.log_text(), "the new worker's start")
+        wait_for(lambda: "the database is usable, this worker starts" in beacon.log_text(), "the new worker's start")
         wait_for(beacon.is_ready, "readiness")
     with LiveStream(f"{beacon.url}/api/stream/events", beacon.bearer("alice", "stream")) as stream:
         ids = beacon.publish([{"type": "after.all", "data": {}}])

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from app.stream.heartbeat import SLOW_S
+from app.stream.heartbeat import SLOW_READER_TIMEOUT_S
 from app.stream.ring_buffer import MAX_EVENTS
-from app.stream.socket_transport import HELD_TIMEOUT_MS, PEER_TIMEOUT_MS
+from app.stream.socket_transport import ACK_TIMEOUT_MS, BLOCKED_ACK_TIMEOUT_MS
 from tests.live import probe
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of
@@ -72,9 +72,9 @@ def test_fifty_that_do_not_read_hold_up_nobody_cost_little_and_end_up_complete(s
         grown = probe.pss_bytes(pid) - before
         report = probe.ask(pid)
         assert report.slow == STALLED, "they stand still, or the test would prove nothing"
-        patient = [user_timeout_ms for user_timeout_ms, *_ in report.options if user_timeout_ms != PEER_TIMEOUT_MS]
+        patient = [user_timeout_ms for user_timeout_ms, *_ in report.options if user_timeout_ms != ACK_TIMEOUT_MS]
         assert len(patient) == STALLED
-        assert set(patient) == {HELD_TIMEOUT_MS}, "the kernel would take a closed window for a peer that is gone"
+        assert set(patient) == {BLOCKED_ACK_TIMEOUT_MS}, "the kernel would take a closed window for a peer that is gone"
         for reader in reading:
             assert reader.ids == ids
             assert worst_lag_s(reader, asked) < scaled(1.0 + ROOM_S)
@@ -86,7 +86,7 @@ def test_fifty_that_do_not_read_hold_up_nobody_cost_little_and_end_up_complete(s
         assert all(reader.sums == reading[0].sums for reader in fleet.readers), "not the same bytes"
         assert all(reader.hellos == 1 for reader in fleet.readers), "on one connection each"
         report = probe.settled(pid, lambda found: found.slow == 0, "nobody to be slow")
-        assert {user_timeout_ms for user_timeout_ms, *_ in report.options} == {PEER_TIMEOUT_MS}
+        assert {user_timeout_ms for user_timeout_ms, *_ in report.options} == {ACK_TIMEOUT_MS}
 
 
 @pytest.mark.long
@@ -97,8 +97,8 @@ def test_half_a_minute_without_progress_ends_a_stream_and_its_cursor_brings_all(
         reading, still = open_and_stall(beacon, fleet, 10, 10)
         asked = flow(beacon, fleet, batches=50, size=10)
         stopped = time.monotonic()
-        fleet.until(lambda: probe.ask(pid).wires == 10, "those who stand still to be closed", SLOW_S + 5)
-        assert time.monotonic() - stopped > SLOW_S - 5
+        fleet.until(lambda: probe.ask(pid).wires == 10, "those who stand still to be closed", SLOW_READER_TIMEOUT_S + 5)
+        assert time.monotonic() - stopped > SLOW_READER_TIMEOUT_S - 5
         asked.update(flow(beacon, fleet, batches=5, size=10))
         for reader in still:
             reader.go_on()
@@ -119,7 +119,7 @@ def test_a_reader_that_takes_a_little_now_and_then_is_not_closed(start_beacon: M
         (fast,), (slow,) = open_and_stall(beacon, fleet, 1, 1)
         ids = list(flow(beacon, fleet, batches=150, size=20))
         assert probe.ask(pid).slow == 1
-        ends = time.monotonic() + SLOW_S + 15
+        ends = time.monotonic() + SLOW_READER_TIMEOUT_S + 15
         while time.monotonic() < ends:
             assert slow.is_open, "closed while it was reading"
             slow.read()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.stream.socket_transport import PEER_TIMEOUT_MS, SEND_BUFFER_BYTES
+from app.stream.socket_transport import ACK_TIMEOUT_MS, SEND_BUFFER_BYTES
 from tests.live import probe
 from tests.live.fleet import EVENTS, fleet_of
 from tests.live.raw import Credential, Raw, dechunked, frames_only, publish_and_see
@@ -228,7 +228,7 @@ def test_a_socket_is_bounded_and_notices_a_silent_peer(beacon: Beacon) -> None:
         fleet.all_open()
         report = probe.settled(pid, lambda found: len(found.options) == 3, "three wires")
     for user_timeout_ms, send_buffer, no_delay in report.options:
-        assert user_timeout_ms == PEER_TIMEOUT_MS == 29_000
+        assert user_timeout_ms == ACK_TIMEOUT_MS == 29_000
         assert send_buffer == 2 * SEND_BUFFER_BYTES  # Linux doubles it, for its own bookkeeping
         assert no_delay
     nobody_streams(beacon)

@@ -237,7 +237,7 @@ def test_many_logins_at_once_leave_pages_and_the_database_to_others(start_beacon
             assert reader.get(f"{beacon.url}/", timeout=scaled(10)).status_code == 200
         for login in logins:
             login.result()
-    assert "database is away" not in beacon.log_text()
+    assert "database is unavailable" not in beacon.log_text()
 
 
 def test_a_body_that_announces_no_length_is_held_to_the_same_limit(beacon: Beacon) -> None:

@@ -64,7 +64,9 @@ def standing() -> tuple[str | None, bool, float | None]:
 
 def reasons() -> list[str]:
     with read() as session:
-        return [str(event.data["reason"]) for event in log.after(session, 0).events if event.type == "flag.changed"]
+        return [
+            str(event.data["reason"]) for event in log.read_after(session, 0).events if event.type == "flag.changed"
+        ]
 
 
 def seen_there() -> int:
@@ -202,7 +204,9 @@ class TestIntents:
         assert (standing(), seen_there()) == (("pia", False, None), before)
         with read() as session:
             percentages = [
-                event.data.get("percentage") for event in log.after(session, 0).events if event.type == "flag.changed"
+                event.data.get("percentage")
+                for event in log.read_after(session, 0).events
+                if event.type == "flag.changed"
             ]
         assert percentages == [None], "who made the kill tells it, and it is in force since"
 
@@ -252,7 +256,7 @@ def test_a_percentage_that_is_no_whole_number_is_kept_and_told_as_it_is(keeper: 
     assert standing() == ("eve", True, 12.5)
     keeper.store(share("13", 2))
     with read() as session:
-        first, second = [event.data for event in log.after(session, 0).events if event.type == "flag.changed"]
+        first, second = [event.data for event in log.read_after(session, 0).events if event.type == "flag.changed"]
         mine = sa.select(AuditRow).where(AuditRow.target == FLAG).order_by(AuditRow.seq)
         entries = session.scalars(mine).all()
     assert (first["percentage"], second["percentage"]) == (12.5, 13)

@@ -70,7 +70,7 @@ class Desk:
 
     def events(self) -> str:
         with self.app.app_context(), read() as session:
-            told = [event for event in log.after(session, 0).events if event.type == "flag.changed"]
+            told = [event for event in log.read_after(session, 0).events if event.type == "flag.changed"]
         return json.dumps(told[-1].data)
 
     def notifications(self) -> str:

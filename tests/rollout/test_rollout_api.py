@@ -124,7 +124,7 @@ class TestChanging:
         before = desk.count("command_audit")
         desk.put(percentage=25, reason="  a quarter  ")
         with desk.app.app_context(), read() as session:
-            event, _notification = log.after(session, 0).events
+            event, _notification = log.read_after(session, 0).events
         assert (event.type, event.audience) == ("flag.changed", "everyone")
         assert (event.data["percentage"], event.data["actor"], event.data["reason"]) == (25, "pia", "a quarter")
         assert desk.count("command_audit") == before + 1

@@ -104,7 +104,7 @@ class Scene:
 
     def changes(self) -> list[tuple[str, int, str]]:
         with self.app.app_context(), read() as session:
-            events = [event.data for event in log.after(session, 0).events if event.type == "flag.changed"]
+            events = [event.data for event in log.read_after(session, 0).events if event.type == "flag.changed"]
         return [(event["actor"], event["percentage"], event["reason"]) for event in events]
 
 
@@ -393,7 +393,7 @@ class TestRefused:
         scene.provider.meanwhile = lambda: scene.desk.put(enabled=False)
         scene.watch.run_once()
         with scene.app.app_context(), read() as session:
-            told = [event.data for event in log.after(session, 0).events if event.type == "flag.changed"][-1]
+            told = [event.data for event in log.read_after(session, 0).events if event.type == "flag.changed"][-1]
             held = session.scalars(db.select(AuditRow).where(AuditRow.action_type == "rollout-hold")).one()
         assert (told["actor"], told["enabled"], told["percentage"]) == ("guardrail", False, 50)
         assert json.loads(held.after_state_json or "") == {"enabled": False, "percentage": 50}

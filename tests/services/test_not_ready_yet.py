@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from app.background import Live
+from app.background import BackgroundServices
 from app.config import Settings
 from app.infra import database_upgrade, schema_version
 from tests.support.application import stop
@@ -43,31 +43,33 @@ def test_one_that_was_never_migrated_is_said_to_be_that_and_the_worker_starts_on
     app: Flask, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    live: Live = app.extensions["beacon_live"]
-    live.begin()
+    live: BackgroundServices = app.extensions["beacon_live"]
+    live.start_when_ready()
     (said,) = reasons(caplog)
-    assert said.startswith("the database answers and was never migrated; run beacon migrate")
+    assert said.startswith(
+        "this worker waits for its database: the database is reachable but was never migrated; run beacon migrate"
+    )
     assert database_part(app) == (503, "not migrated")
     with psycopg.connect(settings.database_url.replace("+psycopg", "")) as migrating:
         migrating.execute(f"SELECT pg_advisory_xact_lock({schema_version.MIGRATION_LOCK})".encode())
-        wait_for(lambda: "beacon migrate is at work" in reasons(caplog)[-1], "the worker to see who migrates")
+        wait_for(lambda: "beacon migrate is running" in reasons(caplog)[-1], "the worker to see who migrates")
         assert not live.started
     other = create_app(settings)
-    database_upgrade.migrate(other, settings)
+    database_upgrade.migrate_database(other, settings)
     stop(other)
     wait_for(lambda: live.started, "the worker to start")
     wait_for(lambda: database_part(app) == (200, "ok"), "readiness")
-    assert reasons(caplog)[-1] == "the database is back, this worker starts"
+    assert reasons(caplog)[-1] == "the database is usable, this worker starts"
 
 
 def test_one_that_cannot_be_reached_is_said_to_be_that(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     nowhere = "postgresql://postgres@127.0.0.1:1/none"
     app = create_app(Settings(instance_dir=tmp_path, database_url=nowhere, secret_key="k"))
     try:
-        app.extensions["beacon_live"].begin()
+        app.extensions["beacon_live"].start_when_ready()
         (said,) = reasons(caplog)
-        assert said.startswith("the database is away (")
-        assert "see that it runs, and where BEACON_DATABASE_URL points" in said
+        assert said.startswith("this worker waits for its database: the database is unavailable (")
+        assert "check that it runs and that BEACON_DATABASE_URL is right" in said
         assert database_part(app) == (503, "unreachable")
     finally:
         stop(app)
@@ -80,14 +82,13 @@ def test_one_of_an_older_version_names_both(postgres: Postgres, tmp_path: Path) 
         outsider.execute("UPDATE alembic_version SET version_num = '0009'")
     app = create_app(Settings(instance_dir=tmp_path, database_url=address, secret_key="k"))
     try:
-        why = app.extensions["beacon_live"]._why_not()
-        assert (
-            why == f"the database is at revision 0009, this version needs {schema_version.newest()}; run beacon migrate"
-        )
+        why = app.extensions["beacon_live"]._find_obstacle()
+        needed = schema_version.newest_revision()
+        assert why == f"the database is at revision 0009, this version needs {needed}; run beacon migrate"
         assert database_part(app) == (503, "not migrated")
     finally:
         stop(app)
 
 
 def test_the_newest_revision_is_the_one_that_migrations_lead_to() -> None:
-    assert schema_version.newest() == database_upgrade.newest_revision()
+    assert schema_version.newest_revision() == database_upgrade.newest_revision()

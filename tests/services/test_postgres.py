@@ -280,7 +280,7 @@ def test_a_database_that_takes_no_writes_is_said_to_be_that_and_goes_on_reading(
     refused = client.post("/api/events", json={"type": "a", "data": {}}, headers=publishing)
     assert (refused.status_code, refused.content_type) == (503, "application/problem+json")
     assert refused.get_json()["reason"] == "read-only"
-    assert "takes no writes" in refused.get_json()["detail"]
+    assert "read-only" in refused.get_json()["detail"]
     assert client.get("/api/events", headers=reading).status_code == 200
     ready = client.get("/readyz")
     assert (ready.status_code, ready.get_json()["parts"]["database"]) == (503, "read-only")
@@ -307,7 +307,7 @@ def test_a_session_with_an_open_insert_is_named_by_the_log_and_the_doctor(
         outsider.execute("INSERT INTO event (type, data_json) VALUES ('open', '{}')")
         refused = app.test_client().post("/api/events", json={"type": "a", "data": {}}, headers=publishing)
         with app.app_context():
-            (holder,) = lock_holders.writers()
+            (holder,) = lock_holders.find_writers()
     assert (refused.status_code, refused.get_json()["reason"]) == (503, "busy")
     assert "waiting for a lock" in refused.get_json()["detail"]
     assert "changed" not in refused.get_json()["detail"], "its transaction had begun"

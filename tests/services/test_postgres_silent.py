@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app import create_app
 from app.config import Settings
-from app.db import allow, read, write
+from app.db import read, set_statement_timeout, write
 from app.eventlog.append import NewEvent
 from app.flags import embedded
 from app.flags.evaluation import Flag
@@ -52,10 +52,10 @@ def settings(postgres: Postgres, path: StallingProxy, tmp_path: Path) -> Setting
 
 @pytest.fixture(autouse=True)
 def _short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.eventlog.tail.DEAF_AFTER_S", DEAF_AFTER_S)
-    monkeypatch.setattr(postgres, "ANSWER_S", ANSWER_S)
-    monkeypatch.setattr(postgres.Connection, "answer_s", ANSWER_S)
-    monkeypatch.setitem(postgres._PATH, "connect_timeout", CONNECT_S)
+    monkeypatch.setattr("app.eventlog.tail.STALLED_AFTER_S", DEAF_AFTER_S)
+    monkeypatch.setattr(postgres, "RESPONSE_TIMEOUT_S", ANSWER_S)
+    monkeypatch.setattr(postgres.Connection, "response_timeout_s", ANSWER_S)
+    monkeypatch.setitem(postgres._CONNECTION_DEFAULTS, "connect_timeout", CONNECT_S)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_silent_database_is_said_at_once_logged_once_and_loses_nothing(
         assert after[0] > before[0]
         wait_for(lambda: client.get("/readyz").status_code == 200, "readiness", 10)
     said = [record.getMessage().partition(",")[0] for record in caplog.records if record.name == "app.eventlog.tail"]
-    assert said == ["database is away", "database is back"]
+    assert said == ["database is unavailable", "database is back"]
     caplog.clear()  # whose tracebacks hold the connections that could not be made
 
 
@@ -132,7 +132,7 @@ def test_a_statement_that_runs_too_long_is_ended_by_the_server_and_its_connectio
         with pytest.raises(sa.exc.OperationalError, match="statement timeout") as ended:
             connection.exec_driver_sql("SELECT pg_sleep(60)")
         assert not ended.value.connection_invalidated
-    assert database_errors.of(ended.value).state == "slow"
+    assert database_errors.classify_error(ended.value).state == "slow"
 
 
 def test_longer_statements_are_allowed_for_one_transaction_only(streaming: Flask) -> None:
@@ -142,12 +142,12 @@ def test_longer_statements_are_allowed_for_one_transaction_only(streaming: Flask
         connection = session.connection()
         driver = connection.connection.dbapi_connection
         assert driver is not None
-        return connection.exec_driver_sql("SHOW statement_timeout").scalar(), driver.answer_s
+        return connection.exec_driver_sql("SHOW statement_timeout").scalar(), driver.response_timeout_s
 
     streaming.extensions["beacon_live"].stop()
     with streaming.app_context():
         with read() as session:
-            allow(session.connection(), 60)
+            set_statement_timeout(session.connection(), 60)
             shown, waits = bounds(session)
             assert (shown, waits > 60) == ("1min", True)
         with read() as session:

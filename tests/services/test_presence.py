@@ -17,14 +17,14 @@ from app.infra.problems import Problem
 from app.stream import admission as module
 from app.stream.admission import Admission
 from app.stream.models import PresenceRow
-from app.stream.presence import Claim, PresenceStore, Update
+from app.stream.presence import PresenceStore, PresenceUpdate, SlotClaim
 from tests.support.machine import scaled
 
 
 @pytest.fixture
 def workers(app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
-    monkeypatch.setattr(module, "SETTLE_S", 0.0)
-    monkeypatch.setattr(module, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(module, "MAX_RECHECK_S", 0.0)
+    monkeypatch.setattr(module, "RECHECK_INTERVAL_S", 0.01)
     settings = settings.model_copy(update={"connect_rate_per_user": 1_000})
     made = [Admission(settings, PresenceStore(app, settings)) for _ in range(2)]
     for number, worker in enumerate(made):
@@ -83,7 +83,7 @@ def test_streams_opened_at_once_fill_the_cap_and_never_pass_it(app: Flask, worke
     for n in range(10):
         user = f"user-{n}"
         at_once(*[lambda worker=worker, user=user: worker.admit(user) for worker in workers * 8])
-        assert sum(worker._tally.of(user) for worker in workers) == 8
+        assert sum(worker._counter.count_for(user) for worker in workers) == 8
     assert sum(rows(app).values()) == 80
 
 
@@ -97,7 +97,7 @@ def test_workers_that_ask_for_many_users_together_do_not_block_each_other_for_go
         chance = random.Random(number)
         for _ in range(20):
             users = chance.sample([f"user-{n}" for n in range(200)], 150)
-            stores[number].save(f"worker-{number}", Update({}, claims=dict.fromkeys(users, Claim(0, 5))))
+            stores[number].save(f"worker-{number}", PresenceUpdate({}, claims=dict.fromkeys(users, SlotClaim(0, 5))))
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(claim, range(2)))
@@ -126,15 +126,15 @@ def test_while_another_holds_the_lock_for_long_own_counts_decide(
 
 def test_rows_are_changed_renewed_mended_and_swept(app: Flask, settings: Settings) -> None:
     store = PresenceStore(app, settings)
-    store.save("dead", Update({"alice": 1}))
+    store.save("dead", PresenceUpdate({"alice": 1}))
     age(app, 61)
-    store.save("w1", Update({"alice": 2, "bob": 1}))
-    store.save("w1", Update({"bob": 0, "charlie": 4}, renew={"alice": 2, "charlie": 4}, sweep=True))
+    store.save("w1", PresenceUpdate({"alice": 2, "bob": 1}))
+    store.save("w1", PresenceUpdate({"bob": 0, "charlie": 4}, renew={"alice": 2, "charlie": 4}, sweep=True))
     assert rows(app) == {("w1", "alice"): 2, ("w1", "charlie"): 4}
     with app.app_context(), write() as session:
         session.execute(sa.delete(PresenceRow))
-    store.save("w1", Update({}, renew={"alice": 2, "charlie": 4}))
+    store.save("w1", PresenceUpdate({}, renew={"alice": 2, "charlie": 4}))
     age(app, 10)
-    assert store.elsewhere("w2", "alice") == 0
-    store.save("w1", Update({}, renew={"alice": 2, "charlie": 4}))
-    assert store.elsewhere("w2", "alice") == 2
+    assert store.count_elsewhere("w2", "alice") == 0
+    store.save("w1", PresenceUpdate({}, renew={"alice": 2, "charlie": 4}))
+    assert store.count_elsewhere("w2", "alice") == 2

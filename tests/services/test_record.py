@@ -11,7 +11,7 @@ from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import CheckSample, KnownJob
 from app.sources.protocol import MAX_JOB_ID_BYTES
-from app.stream.viewer_count import viewers
+from app.stream.viewer_count import count_streams
 from app.web.services import check_history
 from tests.dashboard.record_scene import at, happened, item, put, watched
 from tests.dashboard.test_discrepancy_page import pages, rows_of, text_of
@@ -64,6 +64,6 @@ def test_the_graph_and_the_footer_are_read(scene: Flask) -> None:
         session.add(row)
     with scene.app_context(), read() as session:
         assert check_history.load_history(session, "ab", "day").sentence.startswith("1 of 1 checks answered")
-        assert viewers(session) == 0
+        assert count_streams(session) == 0
     assert "<b>1</b> polls per minute" in logged_in(scene, ALICE).get("/cost").text
     assert "Ab" in logged_in(scene, ALICE).get("/services/ab").text

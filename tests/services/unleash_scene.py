@@ -98,7 +98,7 @@ class Desk:
 
     def changes(self) -> list[dict[str, Any]]:
         with self.app.app_context(), read() as session:
-            return [dict(event.data) for event in log.after(session, 0).events if event.type == "flag.changed"]
+            return [dict(event.data) for event in log.read_after(session, 0).events if event.type == "flag.changed"]
 
     def is_ahead(self) -> bool:
         """Whether something that Beacon has made has not come back from Unleash yet."""

@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from typing import cast
 
 from app.eventlog.audience import EVERYONE, Viewer
-from app.eventlog.cursor import Start
-from app.eventlog.reader import Event, Page
+from app.eventlog.cursor import StartPosition
+from app.eventlog.reader import Event, EventPage
 from app.stream import formats
 from app.stream.chunks import Chunk
 from app.stream.control import Opening
 from app.stream.counters import Counters
-from app.stream.formats import Shape
+from app.stream.formats import EventFormat
 from app.stream.hub import Hub
 from app.stream.queue_subscriber import QueuedSubscriber
-from app.stream.socket_transport import Connection, Owner, Wire
+from app.stream.socket_transport import Connection, SocketRegistry, SocketSubscriber
 from app.stream.subscriber import Reader, Subscriber
-from app.stream.topics import parse
+from app.stream.topics import parse_topics
 from tests.support.cast import ALICE, Person
 from tests.support.machine import scaled
 from tests.support.sse_client import parse as parse_frames
@@ -41,11 +41,11 @@ def reader(
     person: Person = ALICE,
     head: int = 0,
     topics: str | None = None,
-    shape: Shape = formats.as_json,
+    event_format: EventFormat = formats.JSON_FORMAT,
     login_id: str | None = None,
     token_id: int | None = None,
 ) -> Reader:
-    return Reader(Viewer(person.name, person.role), shape, parse(topics), head, login_id, token_id)
+    return Reader(Viewer(person.name, person.role), event_format, parse_topics(topics), head, login_id, token_id)
 
 
 def subscriber(
@@ -53,29 +53,29 @@ def subscriber(
     after: int = 0,
     head: int = 0,
     topics: str | None = None,
-    shape: Shape = formats.as_json,
+    event_format: EventFormat = formats.JSON_FORMAT,
     login_id: str | None = None,
     token_id: int | None = None,
     on_end: Callable[[], None] | None = None,
 ) -> QueuedSubscriber:
     """A reader of the generator transport."""
-    return QueuedSubscriber(reader(person, head, topics, shape, login_id, token_id), after, on_end)
+    return QueuedSubscriber(reader(person, head, topics, event_format, login_id, token_id), after, on_end)
 
 
-def opening(who: Reader, start: Start | None = None) -> Opening:
-    begins = start or Start(0, 0)
+def opening(who: Reader, start: StartPosition | None = None) -> Opening:
+    begins = start or StartPosition(0, 0)
     return Opening(who, begins, {"head": begins.head})
 
 
 def opening_of(made: Subscriber) -> Opening:
-    return opening(made.reader, Start(made.cursor, made.reader.head))
+    return opening(made.reader, StartPosition(made.cursor, made.reader.head))
 
 
 def add(hub: Hub, made: Subscriber) -> None:
     """As a transport does: known to the hub, then looked at once more."""
     began = opening_of(made)
     hub.add(made, began)
-    hub.check(made, began)
+    hub.check_admission(made, began)
 
 
 def live(made: QueuedSubscriber) -> QueuedSubscriber:
@@ -116,13 +116,13 @@ class FakeLog:
     def head(self) -> int:
         return max((one.id for one in self.events), default=0)
 
-    def __call__(self, cursor: int, audiences: Collection[str]) -> Page:
+    def __call__(self, cursor: int, audiences: Collection[str]) -> EventPage:
         self.reads += 1
         if self.down:
             raise self.down
         found = [one for one in self.events if one.id > cursor and one.audience in audiences][: self.page]
         full = len(found) == self.page
-        return Page(found, found[-1].id if full else max(cursor, self.head), full)
+        return EventPage(found, found[-1].id if full else max(cursor, self.head), full)
 
 
 class FakeSocket:
@@ -179,36 +179,36 @@ class FakeOwner:
 
     def __init__(self) -> None:
         self.counters = Counters()
-        self.to_catch_up: list[Wire] = []
-        self.held: list[Wire] = []
+        self.to_catch_up: list[SocketSubscriber] = []
+        self.held: list[SocketSubscriber] = []
         self.forgotten: list[str] = []
 
-    def catch_up(self, wire: Wire) -> None:
+    def catch_up(self, wire: SocketSubscriber) -> None:
         self.to_catch_up.append(wire)
 
-    def watch_writable(self, wire: Wire, *, wanted: bool) -> None:
+    def watch_writable(self, wire: SocketSubscriber, *, wanted: bool) -> None:
         if wanted:
             self.held.append(wire)
         else:
             self.held.remove(wire)
 
-    def forget(self, wire: Wire, reason: str) -> None:
+    def forget(self, wire: SocketSubscriber, reason: str) -> None:
         assert wire.fd >= 0, "its number is needed to forget it"
         self.forgotten.append(reason)
 
 
 def wire(
     connection: FakeSocket | Connection,
-    owner: Owner,
+    owner: SocketRegistry,
     who: Reader | None = None,
     after: int = 0,
     ends_at: float = 1e12,
     on_end: Callable[[], None] | None = None,
     *,
     in_http_chunks: bool = False,
-) -> Wire:
+) -> SocketSubscriber:
     plain = cast(Connection, connection)
-    return Wire(plain, owner, who or reader(), after, ends_at, on_end, in_http_chunks=in_http_chunks)
+    return SocketSubscriber(plain, owner, who or reader(), after, ends_at, on_end, in_http_chunks=in_http_chunks)
 
 
 @contextmanager

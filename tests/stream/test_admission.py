@@ -18,9 +18,9 @@ from app.infra import file_descriptors
 from app.infra.problems import Problem
 from app.stream import admission as module
 from app.stream import presence, stream_counts
-from app.stream.admission import FLUSH_EVERY_S, Admission, Seat
+from app.stream.admission import FLUSH_EVERY_S, Admission, StreamSlot
 from app.stream.models import PresenceRow
-from app.stream.presence import PresenceStore, Update
+from app.stream.presence import PresenceStore, PresenceUpdate
 from tests.support.machine import ROOM_S, scaled
 from tests.support.waiting import wait_for
 
@@ -36,9 +36,9 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 def hire(app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hire]:
     """One more worker over the same database. Its thread does not run: a test flushes when it likes."""
-    monkeypatch.setattr(module, "SETTLE_S", 0.0)
-    monkeypatch.setattr(module, "LOOK_AGAIN_S", 0.01)
-    monkeypatch.setattr(module, "LOOK_FOR_OTHERS_S", 0.0)
+    monkeypatch.setattr(module, "MAX_RECHECK_S", 0.0)
+    monkeypatch.setattr(module, "RECHECK_INTERVAL_S", 0.01)
+    monkeypatch.setattr(module, "OTHER_WORKERS_CACHE_S", 0.0)
     hired: list[Admission] = []
 
     def one(**changed: int) -> Admission:
@@ -58,7 +58,7 @@ def refusal(worker: Admission, user: str = "alice") -> Problem:
     return refused.value
 
 
-def fill(worker: Admission, count: int = CAP, user: str = "alice") -> list[Seat]:
+def fill(worker: Admission, count: int = CAP, user: str = "alice") -> list[StreamSlot]:
     return [worker.admit(user) for _ in range(count)]
 
 
@@ -77,12 +77,12 @@ def age(app: Flask, worker: Admission, seconds: float) -> None:
 
 
 @pytest.fixture
-def saves(monkeypatch: pytest.MonkeyPatch) -> list[Update]:
+def saves(monkeypatch: pytest.MonkeyPatch) -> list[PresenceUpdate]:
     """Whatever is written."""
-    seen: list[Update] = []
+    seen: list[PresenceUpdate] = []
     save = PresenceStore.save
 
-    def spy(store: PresenceStore, worker: str, update: Update) -> Mapping[str, int]:
+    def spy(store: PresenceStore, worker: str, update: PresenceUpdate) -> Mapping[str, int]:
         seen.append(update)
         return save(store, worker, update)
 
@@ -97,7 +97,7 @@ class Gate:
         self.reached, self._open = threading.Event(), threading.Event()
         save = PresenceStore.save
 
-        def gated(store: PresenceStore, worker: str, update: Update) -> Mapping[str, int]:
+        def gated(store: PresenceStore, worker: str, update: PresenceUpdate) -> Mapping[str, int]:
             if not self.reached.is_set():
                 self.reached.set()
                 assert self._open.wait(scaled(10))
@@ -172,13 +172,13 @@ class TestTheUsersCap:
     def test_where_one_worker_serves_no_stream_costs_a_look_at_others(
         self, hire: Hire, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "LOOK_FOR_OTHERS_S", 60.0)
+        monkeypatch.setattr(module, "OTHER_WORKERS_CACHE_S", 60.0)
         one, two = hire(), hire()
         fill(one, 1)
         fill(two)
         two.flush()
         assert one.admit("alice"), "it has looked: nobody else was there, and it looks again only after a while"
-        monkeypatch.setattr(one, "_look_for_others_at", 0.0)
+        monkeypatch.setattr(one, "_check_others_at", 0.0)
         assert refusal(one).members["reason"] == "user-cap"
 
     def test_nobody_is_evicted(self, app: Flask, hire: Hire) -> None:
@@ -218,7 +218,7 @@ class TestTheUsersCap:
         one.start()
         fill(one)
         opened = time.monotonic()
-        elsewhere = two._store.elsewhere
+        elsewhere = two._store.count_elsewhere
         wait_for(lambda: elsewhere(two.worker, "alice") == CAP)
         assert time.monotonic() - opened < scaled(1.0)
 
@@ -238,7 +238,7 @@ class TestWhereSeveralWorkersServe:
     @pytest.mark.parametrize("seed", range(5))
     def test_streams_opened_at_once_fill_the_cap_and_never_pass_it(self, workers: list[Admission], seed: int) -> None:
         chance = random.Random(seed)
-        open_here: list[Seat] = []
+        open_here: list[StreamSlot] = []
         for _ in range(10):
             calls = [lambda worker=worker: open_here.append(worker.admit("alice")) for worker in workers * 4]
             flushes = [worker.flush for worker in workers]
@@ -255,7 +255,7 @@ class TestWhereSeveralWorkersServe:
         self, app: Flask, workers: list[Admission], seed: int
     ) -> None:
         chance = random.Random(seed)
-        seats: list[Seat] = []
+        seats: list[StreamSlot] = []
         for _ in range(150):
             worker = chance.choice(workers)
             match chance.choice(("admit", "admit", "release", "flush")):
@@ -273,16 +273,16 @@ class TestWhereSeveralWorkersServe:
             assert len(seats) == sum(each.streams for each in workers) <= sum(rows(app).values()) <= CAP
 
     def test_opening_one_costs_one_write_and_no_look(
-        self, workers: list[Admission], saves: list[Update], monkeypatch: pytest.MonkeyPatch
+        self, workers: list[Admission], saves: list[PresenceUpdate], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for look in ("elsewhere", "has_others"):
+        for look in ("count_elsewhere", "has_others"):
             monkeypatch.setattr(PresenceStore, look, lambda *_: pytest.fail("a query of its own"))
         for worker in workers:
             worker.admit("alice")
         assert len(saves) == 2
 
     def test_those_who_come_during_a_write_share_the_next(
-        self, app: Flask, workers: list[Admission], saves: list[Update], monkeypatch: pytest.MonkeyPatch
+        self, app: Flask, workers: list[Admission], saves: list[PresenceUpdate], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         worker, gate = workers[0], Gate(monkeypatch)
         first = threading.Thread(target=worker.admit, args=("first",))
@@ -291,7 +291,7 @@ class TestWhereSeveralWorkersServe:
         more = [threading.Thread(target=worker.admit, args=(f"user-{n}",)) for n in range(10)]
         for thread in more:
             thread.start()
-        wait_for(lambda: len(worker._tally._asked) == 10)
+        wait_for(lambda: len(worker._counter._requested) == 10)
         gate.open()
         for thread in (first, *more):
             thread.join(scaled(10))
@@ -310,7 +310,7 @@ class TestWhereSeveralWorkersServe:
         assert gate.reached.wait(scaled(5))
         admitting = threading.Thread(target=fill, args=(worker, 2))
         admitting.start()
-        wait_for(lambda: len(worker._tally._asked) == 1)
+        wait_for(lambda: len(worker._counter._requested) == 1)
         gate.open()
         flushing.join(scaled(10))
         admitting.join(scaled(10))
@@ -376,7 +376,7 @@ class TestWhereSeveralWorkersServe:
 class TestWhereSeveralWorkersServeAndTheDatabaseTakesNoWrites:
     @pytest.fixture(autouse=True)
     def _impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(presence, "BUSY_MS", 300)
+        monkeypatch.setattr(presence, "SQLITE_BUSY_MS", 300)
 
     def test_own_counts_and_what_can_be_read_of_the_others_decide(
         self, hire: Hire, database: Path, caplog: pytest.LogCaptureFixture
@@ -421,8 +421,8 @@ class TestWhereSeveralWorkersServeAndTheDatabaseTakesNoWrites:
         worker.start()
         with locked(database):
             worker.admit("alice")
-            assert worker._away
-        wait_for(lambda: not worker._away and rows(app) == {(worker.worker, "alice"): 1})
+            assert worker._is_database_away
+        wait_for(lambda: not worker._is_database_away and rows(app) == {(worker.worker, "alice"): 1})
 
     def test_a_stream_that_ended_before_its_row_was_written_leaves_none(
         self, app: Flask, hire: Hire, database: Path
@@ -432,14 +432,14 @@ class TestWhereSeveralWorkersServeAndTheDatabaseTakesNoWrites:
             worker.admit("alice").release()
         worker.flush()
         assert rows(app) == {}
-        assert not worker._tally.is_announced
+        assert not worker._counter.has_written_rows
 
     def test_a_write_that_was_committed_although_it_failed_counts_its_stream_once(
         self, app: Flask, hire: Hire, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         worker, save = hire(workers=2), PresenceStore.save
 
-        def answer_is_lost(store: PresenceStore, worker: str, update: Update) -> Mapping[str, int]:
+        def answer_is_lost(store: PresenceStore, worker: str, update: PresenceUpdate) -> Mapping[str, int]:
             save(store, worker, update)
             raise DatabaseUnavailable("the connection broke after the commit")
 
@@ -466,7 +466,7 @@ class TestWhereSeveralWorkersServeAndTheDatabaseTakesNoWrites:
 class TestMovingBetweenWorkers:
     @pytest.fixture(autouse=True)
     def _patience(self, hire: Hire, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "SETTLE_S", 0.5)
+        monkeypatch.setattr(module, "MAX_RECHECK_S", 0.5)
 
     def test_a_stream_that_ended_elsewhere_just_now_refuses_nobody(self, hire: Hire) -> None:
         """Its worker has not said so yet; the reader is here already."""
@@ -541,7 +541,7 @@ class TestAFullWorker:
     def test_its_descriptors_bound_it_too(self, hire: Hire, monkeypatch: pytest.MonkeyPatch) -> None:
         assert hire(max_streams=50).capacity == 50
         monkeypatch.setattr(file_descriptors, "soft_limit", lambda: 1024)
-        assert hire().capacity == file_descriptors.capacity(1024) < 1024 - 200
+        assert hire().capacity == file_descriptors.stream_capacity(1024) < 1024 - 200
         assert hire(max_streams=50).capacity == 50
 
 
@@ -577,9 +577,9 @@ class TestWriting:
             def version() -> int:
                 return int(outsider.execute("PRAGMA data_version").fetchone()[0])
 
-            wait_for(lambda: worker._tally.is_announced)
+            wait_for(lambda: worker._counter.has_written_rows)
             seat.release()
-            wait_for(lambda: not worker._tally.is_announced)
+            wait_for(lambda: not worker._counter.has_written_rows)
             before = version()
             time.sleep(0.2)
             assert version() == before
@@ -593,7 +593,7 @@ class TestWriting:
         worker.admit("alice")
         wait_for(lambda: bool(rows(app)))
         age(app, worker, 30)
-        wait_for(lambda: other._store.elsewhere("other", "alice") == 1)
+        wait_for(lambda: other._store.count_elsewhere("other", "alice") == 1)
 
     @pytest.mark.usefixtures("_quick")
     def test_rows_that_were_swept_under_a_frozen_worker_come_back(self, app: Flask, hire: Hire) -> None:
@@ -605,7 +605,7 @@ class TestWriting:
             session.execute(sa.delete(PresenceRow))
         wait_for(lambda: rows(app) == {(worker.worker, "alice"): 2})
 
-    def test_many_changes_are_written_together(self, app: Flask, hire: Hire, saves: list[Update]) -> None:
+    def test_many_changes_are_written_together(self, app: Flask, hire: Hire, saves: list[PresenceUpdate]) -> None:
         worker = hire()
         worker.start()
         began = time.monotonic()
@@ -649,7 +649,7 @@ class TestWithoutTheDatabase:
         back()
         worker.flush()
         assert rows(app) == {("worker-1", "alice"): CAP - 1}
-        assert caplog.records[-1].message.startswith("workers know of each other's streams again")
+        assert caplog.records[-1].message.startswith("stream limits are shared between workers again")
 
     def test_a_running_worker_tells_the_others_when_it_is_back(
         self, app: Flask, hire: Hire, move_database: Callable[[], Callable[[], None]], monkeypatch: pytest.MonkeyPatch
@@ -659,7 +659,7 @@ class TestWithoutTheDatabase:
         worker.start()
         back = move_database()
         fill(worker, 2)
-        wait_for(lambda: worker._away)
+        wait_for(lambda: worker._is_database_away)
         back()
         wait_for(lambda: rows(app) == {(worker.worker, "alice"): 2})
 

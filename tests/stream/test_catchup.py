@@ -5,15 +5,15 @@ from collections.abc import Callable, Collection
 
 import pytest
 
-from app.eventlog.reader import Event, Page
+from app.eventlog.reader import Event, EventPage
 from app.stream import catchup
-from app.stream.broadcaster import Rounds
-from app.stream.catchup import CHUNKS_A_TURN, CatchUp
-from app.stream.formats import Shape
+from app.stream.broadcaster import Broadcaster
+from app.stream.catchup import CHUNKS_PER_TURN, CatchUp
+from app.stream.formats import EventFormat
 from app.stream.hub import Hub
 from app.stream.replay import ReadLog, Replay
-from app.stream.ring_buffer import Ring
-from app.stream.socket_transport import Wire
+from app.stream.ring_buffer import RingBuffer
+from app.stream.socket_transport import SocketSubscriber
 from tests.stream import readers
 from tests.stream.readers import FakeLog, FakeOwner, FakeSocket, add, control, events, ids_in
 from tests.support.clock import own_time
@@ -23,35 +23,35 @@ from tests.support.waiting import wait_for
 class Behind(FakeOwner):
     """Its wires are brought up to date by the thread that asks `run`."""
 
-    def __init__(self, log: ReadLog, ring: Ring | None = None) -> None:
+    def __init__(self, log: ReadLog, ring: RingBuffer | None = None) -> None:
         super().__init__()
         self.hub = Hub(lambda _user: True, ring)
-        self.rounds = Rounds(self.hub)
+        self.rounds = Broadcaster(self.hub)
         self.replay = Replay(self.hub, log)
         self.catchup = CatchUp(self.hub, self.replay)
 
-    def catch_up(self, wire: Wire) -> None:
+    def catch_up(self, wire: SocketSubscriber) -> None:
         super().catch_up(wire)
         self.catchup.add(wire)
 
-    def forget(self, wire: Wire, reason: str) -> None:
+    def forget(self, wire: SocketSubscriber, reason: str) -> None:
         super().forget(wire, reason)
         self.hub.remove(wire, reason)
 
-    def join(self, connection: FakeSocket, after: int = 0) -> Wire:
+    def join(self, connection: FakeSocket, after: int = 0) -> SocketSubscriber:
         made = readers.wire(connection, self, after=after)
         add(self.hub, made)
         self.catch_up(made)
         return made
 
-    def turn(self) -> Wire | None:
+    def turn(self) -> SocketSubscriber | None:
         """One turn of whoever waits longest."""
         if self.catchup._waiting.empty():
             return None
         wire = self.catchup._waiting.get()
         assert wire is not None
         wire.is_queued = False
-        self.catchup._turn(wire)
+        self.catchup._serve(wire)
         return wire
 
     def run(self) -> None:
@@ -83,7 +83,7 @@ def test_one_with_much_to_read_lets_others_have_their_turn() -> None:
     behind.hub.deliver((), 40)
     long, short = behind.join(FakeSocket()), behind.join(FakeSocket(), after=38)
     assert behind.turn() is long
-    assert long.cursor == 2 * CHUNKS_A_TURN
+    assert long.cursor == 2 * CHUNKS_PER_TURN
     assert behind.turn() is short
     assert short.live
     behind.run()
@@ -112,7 +112,7 @@ def test_one_that_does_not_take_its_bytes_leaves_and_comes_again_when_it_drains(
 
 
 @pytest.mark.parametrize("end", [lambda made: made.end("client-gone"), lambda made: made.close("drain")])
-def test_one_that_ended_while_it_waited_is_left_alone(end: Callable[[Wire], None]) -> None:
+def test_one_that_ended_while_it_waited_is_left_alone(end: Callable[[SocketSubscriber], None]) -> None:
     log = FakeLog(*events(1, 3))
     behind, connection = Behind(log), FakeSocket()
     behind.hub.deliver((), 3)
@@ -138,7 +138,7 @@ class Slow:
         self._log = log
         self.meanwhile: Callable[[], object] | None = None
 
-    def __call__(self, cursor: int, audiences: Collection[str]) -> Page:
+    def __call__(self, cursor: int, audiences: Collection[str]) -> EventPage:
         page = self._log(cursor, audiences)
         happens, self.meanwhile = self.meanwhile, None
         if happens:
@@ -147,7 +147,7 @@ class Slow:
 
 
 @pytest.mark.parametrize("end", [lambda made: made.end("client-gone"), lambda made: made.close("revoked")])
-def test_one_that_ends_during_the_look_is_sent_nothing_more(end: Callable[[Wire], None]) -> None:
+def test_one_that_ends_during_the_look_is_sent_nothing_more(end: Callable[[SocketSubscriber], None]) -> None:
     log = Slow(FakeLog(*events(1, 3)))
     behind, connection = Behind(log), FakeSocket()
     behind.hub.deliver((), 3)
@@ -185,7 +185,7 @@ def test_one_that_a_heartbeat_stalls_and_drains_during_the_look_gets_nothing_twi
 
     def beat() -> None:
         connection.room = 5
-        made.say(b"event: heartbeat\ndata: 1\n\n")
+        made.send_control(b"event: heartbeat\ndata: 1\n\n")
         connection.room = None
         made.on_writable()
         behind.run()
@@ -231,7 +231,7 @@ class TestRunning:
             wait_for(lambda: ids_in(connection.taken) == [1, 2, 3])
             wait_for(lambda: not behind.replay.log_is_away)
         behind.catchup.stop()
-        assert caplog.text.count("the log is away") == 1
+        assert caplog.text.count("cannot read the log") == 1
 
     def test_what_cannot_be_encoded_ends_its_reader_and_nobody_elses(self) -> None:
         def fails(_event: Event) -> bytes:
@@ -239,7 +239,7 @@ class TestRunning:
 
         behind, broken, fine = Behind(FakeLog(*events(1, 3))), FakeSocket(), FakeSocket()
         behind.hub.deliver((), 3)
-        made = readers.wire(broken, behind, readers.reader(shape=Shape("broken", fails)))
+        made = readers.wire(broken, behind, readers.reader(event_format=EventFormat("broken", fails)))
         add(behind.hub, made)
         behind.catch_up(made)
         behind.join(fine)

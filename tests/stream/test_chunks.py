@@ -8,28 +8,33 @@ from hypothesis import strategies as st
 from app.eventlog.audience import EVERYONE
 from app.eventlog.reader import Event
 from app.stream import formats
-from app.stream.chunks import LAST_HTTP_CHUNK, MAX_CHUNK_BYTES, Chunk, chunks, form, http_chunk
-from app.stream.formats import Shape
-from app.stream.ring_buffer import Entry
-from app.stream.topics import Topics, parse
+from app.stream.chunks import LAST_HTTP_CHUNK, MAX_CHUNK_BYTES, Chunk, http_chunk, join_chunks, shared_encoding
+from app.stream.formats import EventFormat
+from app.stream.ring_buffer import BufferedEvent
+from app.stream.topics import Topics, parse_topics
 from tests.contract.wire import Dechunker
 from tests.stream.readers import event, events, ids_in
 
-ALL = form(formats.as_json, Topics())
+ALL = shared_encoding(formats.JSON_FORMAT, Topics())
 
 
-def entries(found: Sequence[Event]) -> list[Entry]:
-    return [Entry(one) for one in found]
+def entries(found: Sequence[Event]) -> list[BufferedEvent]:
+    return [BufferedEvent(one) for one in found]
 
 
 def join(
-    found: Sequence[Entry], topics: str | None = None, audiences: frozenset[str] = frozenset({EVERYONE}), upto: int = 99
+    found: Sequence[BufferedEvent],
+    topics: str | None = None,
+    audiences: frozenset[str] = frozenset({EVERYONE}),
+    upto: int = 99,
 ) -> list[Chunk]:
-    return list(chunks(found, form(formats.as_json, parse(topics)), audiences, 0, upto, lambda: None))
+    return list(
+        join_chunks(found, shared_encoding(formats.JSON_FORMAT, parse_topics(topics)), audiences, 0, upto, lambda: None)
+    )
 
 
-def sized(size: int) -> Shape:
-    return Shape("sized", lambda found: b"%d" % (found.id % 10) * size)
+def sized(size: int) -> EventFormat:
+    return EventFormat("sized", lambda found: b"%d" % (found.id % 10) * size)
 
 
 def test_frames_are_joined_in_order_and_reach_as_far_as_was_asked() -> None:
@@ -55,19 +60,23 @@ def test_topics_choose() -> None:
 
 def test_a_type_that_the_shape_leaves_out_is_passed_over() -> None:
     found = entries([event(1, "job.failed"), event(2, "command.status", phase="queued")])
-    (only,) = chunks(found, form(formats.as_reconciliation, Topics()), {EVERYONE}, 0, 9, lambda: None)
+    (only,) = join_chunks(
+        found, shared_encoding(formats.RECONCILIATION_FORMAT, Topics()), {EVERYONE}, 0, 9, lambda: None
+    )
     assert (ids_in(only.data), only.events, only.upto) == ([2], 1, 9)
 
 
 def test_a_chunk_is_full_at_64_kib_exactly() -> None:
     half, shape = MAX_CHUNK_BYTES // 2, sized(MAX_CHUNK_BYTES // 2)
-    made = list(chunks(entries(events(1, 3)), form(shape, Topics()), {EVERYONE}, 0, 9, lambda: None))
+    made = list(join_chunks(entries(events(1, 3)), shared_encoding(shape, Topics()), {EVERYONE}, 0, 9, lambda: None))
     assert made == [Chunk(b"1" * half + b"2" * half, 0, 2, 2), Chunk(b"3" * half, 2, 9, 1)]
 
 
 def test_a_frame_larger_than_that_goes_alone() -> None:
     made = list(
-        chunks(entries(events(1, 2)), form(sized(MAX_CHUNK_BYTES + 1), Topics()), {EVERYONE}, 0, 2, lambda: None)
+        join_chunks(
+            entries(events(1, 2)), shared_encoding(sized(MAX_CHUNK_BYTES + 1), Topics()), {EVERYONE}, 0, 2, lambda: None
+        )
     )
     assert [(len(one.data), one.after, one.upto) for one in made] == [
         (MAX_CHUNK_BYTES + 1, 0, 1),
@@ -78,33 +87,39 @@ def test_a_frame_larger_than_that_goes_alone() -> None:
 def test_it_paces_itself_after_each_frame_that_had_to_be_made_and_no_other() -> None:
     found, paces = entries([*events(1, 3), event(4, "a", "user:bob")]), list[str]()
     for _ in range(2):
-        list(chunks(found, ALL, {EVERYONE}, 0, 9, lambda: paces.append("breath")))
+        list(join_chunks(found, ALL, {EVERYONE}, 0, 9, lambda: paces.append("breath")))
     assert len(paces) == 3
 
 
 def test_no_frame_is_made_for_whom_it_is_not() -> None:
     found = entries([event(1, "a", "user:bob"), event(2, "b")])
     join(found, topics="a")
-    assert not any(one.has(formats.as_json) for one in found)
+    assert not any(one.has_frame(formats.JSON_FORMAT) for one in found)
 
 
 def test_the_same_question_has_the_same_form() -> None:
-    assert form(formats.as_json, parse("a,b.*")) is form(formats.as_json, parse("a,b.*"))
-    assert form(formats.as_json, parse("a")) is not form(formats.as_json, parse("b"))
-    assert form(formats.as_json, parse("a")) is not form(formats.as_sse, parse("a"))
+    assert shared_encoding(formats.JSON_FORMAT, parse_topics("a,b.*")) is shared_encoding(
+        formats.JSON_FORMAT, parse_topics("a,b.*")
+    )
+    assert shared_encoding(formats.JSON_FORMAT, parse_topics("a")) is not shared_encoding(
+        formats.JSON_FORMAT, parse_topics("b")
+    )
+    assert shared_encoding(formats.JSON_FORMAT, parse_topics("a")) is not shared_encoding(
+        formats.SSE_FORMAT, parse_topics("a")
+    )
 
 
 def test_readers_of_http_1_1_share_a_form_of_their_own() -> None:
-    modern = form(formats.as_json, parse("a"), in_http_chunks=True)
-    assert modern is form(formats.as_json, parse("a"), in_http_chunks=True)
-    assert modern is not form(formats.as_json, parse("a"))
+    modern = shared_encoding(formats.JSON_FORMAT, parse_topics("a"), in_http_chunks=True)
+    assert modern is shared_encoding(formats.JSON_FORMAT, parse_topics("a"), in_http_chunks=True)
+    assert modern is not shared_encoding(formats.JSON_FORMAT, parse_topics("a"))
 
 
 def test_what_is_joined_is_one_http_chunk_whose_frames_are_made_once_for_both_kinds_of_reader() -> None:
     found, paces = entries(events(1, 3)), list[str]()
     plain, modern = (
-        list(chunks(found, one, {EVERYONE}, 0, 7, lambda: paces.append("made")))
-        for one in (ALL, form(formats.as_json, Topics(), in_http_chunks=True))
+        list(join_chunks(found, one, {EVERYONE}, 0, 7, lambda: paces.append("made")))
+        for one in (ALL, shared_encoding(formats.JSON_FORMAT, Topics(), in_http_chunks=True))
     )
     assert [one.data for one in modern] == [http_chunk(one.data) for one in plain]
     assert [(one.after, one.upto, one.events) for one in modern] == [(0, 7, 3)]
@@ -112,8 +127,8 @@ def test_what_is_joined_is_one_http_chunk_whose_frames_are_made_once_for_both_ki
 
 
 def test_nothing_is_never_an_http_chunk_which_would_end_the_stream() -> None:
-    modern = form(formats.as_json, Topics(), in_http_chunks=True)
-    assert list(chunks([], modern, {EVERYONE}, 0, 9, lambda: None)) == [Chunk(b"", 0, 9, 0)]
+    modern = shared_encoding(formats.JSON_FORMAT, Topics(), in_http_chunks=True)
+    assert list(join_chunks([], modern, {EVERYONE}, 0, 9, lambda: None)) == [Chunk(b"", 0, 9, 0)]
     assert http_chunk(b"") == b""
 
 
@@ -127,9 +142,9 @@ def test_http_chunks_carry_what_was_put_in(parts: list[bytes]) -> None:
 @given(st.lists(st.tuples(st.integers(1, 40_000), st.booleans()), max_size=30), st.integers(0, 5))
 def test_chunks_continue_each_other_and_hold_everything_once(frames: list[tuple[int, bool]], above: int) -> None:
     made = [event(number, "a", EVERYONE if mine else "user:bob") for number, (_, mine) in enumerate(frames, start=1)]
-    shape = Shape("sized", lambda found: b"%02d" % found.id * frames[found.id - 1][0])
+    shape = EventFormat("sized", lambda found: b"%02d" % found.id * frames[found.id - 1][0])
     upto = len(made) + above
-    found = list(chunks(entries(made), form(shape, Topics()), {EVERYONE}, 0, upto, lambda: None))
+    found = list(join_chunks(entries(made), shared_encoding(shape, Topics()), {EVERYONE}, 0, upto, lambda: None))
     assert b"".join(one.data for one in found) == b"".join(shape(e) or b"" for e in made if e.audience == EVERYONE)
     assert [one.after for one in found] == [0, *(one.upto for one in found[:-1])]
     assert found[-1].upto == upto

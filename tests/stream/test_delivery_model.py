@@ -20,17 +20,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from app.eventlog.audience import CONTROL, EVERYONE
-from app.eventlog.cursor import Start, start
-from app.eventlog.reader import Event, Page
-from app.stream.broadcaster import Rounds
+from app.eventlog.cursor import StartPosition, resolve_start
+from app.eventlog.reader import Event, EventPage
+from app.stream.broadcaster import Broadcaster
 from app.stream.catchup import CatchUp
-from app.stream.generator_transport import Feed, Rhythm
-from app.stream.heartbeat import SLOW_S, TICK_S, Pulse
+from app.stream.generator_transport import GeneratorStream, StreamTiming
+from app.stream.heartbeat import SLOW_READER_TIMEOUT_S, WHEEL_TICK_S, Heartbeats
 from app.stream.hub import Hub
-from app.stream.replay import LogAway, Replay
-from app.stream.ring_buffer import Ring
-from app.stream.socket_loop import Wires
-from app.stream.socket_transport import Connection, Wire
+from app.stream.replay import LogUnavailable, Replay
+from app.stream.ring_buffer import RingBuffer
+from app.stream.socket_loop import SocketLoop
+from app.stream.socket_transport import Connection, SocketSubscriber
 from app.stream.subscriber import Reader
 from tests.contract.wire import Dechunker
 from tests.stream.readers import FakeSocket, event, opening, reader
@@ -100,10 +100,10 @@ class Client:
     """Speaks HTTP/1.1, and gets chunks over a wire."""
     cursor: str | None = None
     log: list[Event] = field(default_factory=list)
-    begun: Start = field(default_factory=lambda: Start(0, 0))
+    begun: StartPosition = field(default_factory=lambda: StartPosition(0, 0))
     frames: int = 0
     ended: bool = True
-    wire: Wire | None = None
+    wire: SocketSubscriber | None = None
     socket: FakeSocket | None = None
     feed: Iterator[bytes] | None = None
     dechunker: Dechunker | None = None
@@ -114,7 +114,7 @@ class Client:
     def who(self) -> Reader:
         return reader(self.person, self.begun.head, self.topics)
 
-    def begin(self, log: list[Event], begun: Start) -> None:
+    def begin(self, log: list[Event], begun: StartPosition) -> None:
         self.log, self.begun = log, begun
         self.parser, self.frames, self.ended, self.read = Parser(), 0, False, 0
         self.wire = self.socket = self.feed = self.dechunker = None
@@ -152,7 +152,7 @@ class Client:
     def next_due(self) -> Event | None:
         who = self.who
         fits = (one for one in self.log if one.id > self.at)
-        return next((e for e in fits if e.audience in who.viewer.audiences and who.topics.match(e.type)), None)
+        return next((e for e in fits if e.audience in who.viewer.audiences and who.topics.matches(e.type)), None)
 
     def _ends(self, one: Event) -> bool:
         return one.audience == CONTROL and one.data["user"] == self.person.name and one.id > self.begun.head
@@ -166,21 +166,21 @@ class Delivery(RuleBasedStateMachine):
         for patch in (
             mock.patch("app.stream.chunks.MAX_CHUNK_BYTES", CHUNK_BYTES),
             mock.patch("app.stream.queue_subscriber.MAX_QUEUED_BYTES", QUEUE_BYTES),
-            mock.patch("app.stream.generator_transport.DATABASE_RETRY_S", 0.0),
+            mock.patch("app.stream.generator_transport.LOG_RETRY_S", 0.0),
             mock.patch("app.stream.catchup.RETRY_S", 0.0),
-            mock.patch("app.stream.socket_loop._epoll", return_value=self.epoll),
+            mock.patch("app.stream.socket_loop._epoll_factory", return_value=self.epoll),
             mock.patch("app.stream.replay.log"),
-            mock.patch("app.stream.hub.sse_line"),
+            mock.patch("app.stream.hub.log_stream_event"),
         ):
             self.patches.enter_context(patch)
         self.log: list[Event] = []
         self.floor = 0
-        self.hub = Hub(lambda _user: True, Ring(RING_EVENTS))
-        self.rounds = Rounds(self.hub)
+        self.hub = Hub(lambda _user: True, RingBuffer(RING_EVENTS))
+        self.rounds = Broadcaster(self.hub)
         self.replay = Replay(self.hub, self.look)
         self.catchup = CatchUp(self.hub, self.replay)
-        self.pulse = Pulse(self.hub, 2 * TICK_S, lambda: False)
-        self.wires = Wires(self.hub, self.catchup, self.pulse, LIFETIME_S)
+        self.pulse = Heartbeats(self.hub, 2 * WHEEL_TICK_S, lambda: False)
+        self.wires = SocketLoop(self.hub, self.catchup, self.pulse, LIFETIME_S)
         self.clients: list[Client] = []
         self.before: list[Any] = []
         self.behind: list[Any] = []
@@ -216,11 +216,11 @@ class Delivery(RuleBasedStateMachine):
 
     @rule()
     def thirty_seconds_pass(self) -> None:
-        self.pulse._sweep(time.monotonic() + SLOW_S + 1)
+        self.pulse._check_all_timeouts(time.monotonic() + SLOW_READER_TIMEOUT_S + 1)
 
     @rule()
     def lifetimes_pass(self) -> None:
-        self.pulse._sweep(time.monotonic() + 2 * LIFETIME_S)
+        self.pulse._check_all_timeouts(time.monotonic() + 2 * LIFETIME_S)
 
     @rule()
     def the_worker_says_goodbye_to_all(self) -> None:
@@ -265,13 +265,13 @@ class Delivery(RuleBasedStateMachine):
 
     @rule()
     def the_loop_looks_at_its_sockets(self) -> None:
-        self.wires._look()
+        self.wires._poll()
 
     # What must hold.
 
     @invariant()
     def a_stalled_wire_holds_the_rest_of_one_chunk(self) -> None:
-        held = [one for one in self.wires.all() if one.held_since is not None]
+        held = [one for one in self.wires.all() if one.blocked_since is not None]
         assert all(len(one._rest or b"") <= max(CHUNK_BYTES, FRAME_BYTES) for one in held)
         assert not any(one.live for one in held)
         assert self.hub.counters.slow_now == len(held)
@@ -292,7 +292,7 @@ class Delivery(RuleBasedStateMachine):
             for client in self.clients:
                 assert client.next_due() is None, f"{client} has missed it"
                 self.leave(client)
-            self.wires._look()
+            self.wires._poll()
             assert (len(self.hub), self.hub.counters.slow_now) == (0, 0)
             assert not +self.hub.counters.open
             assert not self.epoll.masks
@@ -307,7 +307,7 @@ class Delivery(RuleBasedStateMachine):
                 client.socket.room = None
         for _ in range(2 * len(self.log) + 20):
             self.rounds.send()
-            self.wires._look()
+            self.wires._poll()
             self.turn()
             for client in self.clients:
                 self.hear(client, None)
@@ -315,13 +315,13 @@ class Delivery(RuleBasedStateMachine):
     # How.
 
     def connect(self, client: Client, over_wire: bool, room: int | None) -> None:
-        begun = start(client.cursor, self.head(), self.floor)
+        begun = resolve_start(client.cursor, self.head(), self.floor)
         client.begin(self.log, begun)
         if client.cursor is None:
             client.cursor = str(begun.after)
         made = opening(client.who, begun)
         if not over_wire:
-            client.feed = iter(Feed(self.hub, made, self.replay, Rhythm(0, 1e9), lambda: False))
+            client.feed = iter(GeneratorStream(self.hub, made, self.replay, StreamTiming(0, 1e9), lambda: False))
             self.hear(client, None)
             return
         client.socket = FakeSocket(room)
@@ -378,13 +378,13 @@ class Delivery(RuleBasedStateMachine):
         self.rounds.send()
 
     def beat(self) -> None:
-        self.pulse._beat()
+        self.pulse._send_heartbeats()
 
     def room(self, place: int, room: int | None) -> None:
         connections = [client.socket for client in self.clients if client.socket is not None]
         if connections:
             connections[place % len(connections)].room = room
-            self.wires._look()
+            self.wires._poll()
 
     def turn(self) -> None:
         if self.catchup._waiting.empty():
@@ -393,8 +393,8 @@ class Delivery(RuleBasedStateMachine):
         assert wire is not None
         wire.is_queued = False
         try:
-            self.catchup._turn(wire)
-        except LogAway:
+            self.catchup._serve(wire)
+        except LogUnavailable:
             self.catchup.add(wire)
 
     def break_off(self, place: int) -> None:
@@ -405,7 +405,7 @@ class Delivery(RuleBasedStateMachine):
     def head(self) -> int:
         return len(self.log)
 
-    def look(self, cursor: int, audiences: Collection[str]) -> Page:
+    def look(self, cursor: int, audiences: Collection[str]) -> EventPage:
         before, behind, away = self.before, self.behind, self.away
         self.before, self.behind, self.away = [], [], False
         self.act(before)
@@ -414,7 +414,7 @@ class Delivery(RuleBasedStateMachine):
         kept = self.log[max(cursor, self.floor) :]
         found = [one for one in kept if one.audience in audiences][:PAGE]
         full = len(found) == PAGE
-        page = Page(found, found[-1].id if full else max(cursor, self.head()), full)
+        page = EventPage(found, found[-1].id if full else max(cursor, self.head()), full)
         self.act(behind)
         return page
 

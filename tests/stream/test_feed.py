@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app.eventlog.cursor import Start
+from app.eventlog.cursor import StartPosition
 from app.stream import generator_transport as feeds
-from app.stream.broadcaster import Rounds
-from app.stream.generator_transport import Feed, Rhythm
+from app.stream.broadcaster import Broadcaster
+from app.stream.generator_transport import GeneratorStream, StreamTiming
 from app.stream.hub import Hub
 from app.stream.replay import Replay
-from app.stream.ring_buffer import Ring
+from app.stream.ring_buffer import RingBuffer
 from app.stream.subscriber import Subscriber
 from tests.stream.readers import FakeLog, control, event, events, opening, reader
 from tests.support.cast import ALICE
 from tests.support.machine import scaled
 from tests.support.sse_client import Frame, parse
 
-AT_ONCE = Rhythm(0, 3600)
+AT_ONCE = StreamTiming(0, 3600)
 
 
 class Stream:
@@ -30,14 +30,14 @@ class Stream:
         self,
         hub: Hub,
         log: FakeLog,
-        start: Start,
-        rhythm: Rhythm = AT_ONCE,
+        start: StartPosition,
+        rhythm: StreamTiming = AT_ONCE,
         degraded: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._hub, self._rounds = hub, Rounds(hub)
+        self._hub, self._rounds = hub, Broadcaster(hub)
         made = opening(reader(ALICE, start.head), start)
         replay = Replay(hub, log)
-        feed = Feed(hub, made, replay, rhythm, lambda: degraded() or replay.log_is_away)
+        feed = GeneratorStream(hub, made, replay, rhythm, lambda: degraded() or replay.log_is_away)
         self.chunks: Iterator[bytes] = iter(feed)
 
     @property
@@ -61,15 +61,15 @@ def hub() -> Hub:
 
 @pytest.fixture(autouse=True)
 def _quick_retry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds, "DATABASE_RETRY_S", 0.01)
+    monkeypatch.setattr(feeds, "LOG_RETRY_S", 0.01)
 
 
 def opened(
-    hub: Hub, log: FakeLog, after: int, rhythm: Rhythm = AT_ONCE, degraded: Callable[[], bool] = lambda: False
+    hub: Hub, log: FakeLog, after: int, rhythm: StreamTiming = AT_ONCE, degraded: Callable[[], bool] = lambda: False
 ) -> Stream:
     """A stream over a log that the tail has read to its head before."""
     hub.deliver((), log.head)
-    stream = Stream(hub, log, Start(after, log.head), rhythm, degraded)
+    stream = Stream(hub, log, StartPosition(after, log.head), rhythm, degraded)
     assert [frame.event for frame in stream.step()] == ["hello"]
     return stream
 
@@ -77,7 +77,7 @@ def opened(
 def test_the_first_line_is_a_jittered_retry(hub: Hub) -> None:
     seen = set()
     for _ in range(20):
-        first = next(Stream(hub, FakeLog(), Start(0, 0)).chunks)
+        first = next(Stream(hub, FakeLog(), StartPosition(0, 0)).chunks)
         assert first.startswith(b"retry: ")
         (frame,) = parse(first)
         assert frame.event == "hello"
@@ -87,7 +87,7 @@ def test_the_first_line_is_a_jittered_retry(hub: Hub) -> None:
 
 
 def test_nothing_happens_before_the_first_step_and_nothing_stays_after_closing(hub: Hub) -> None:
-    stream = Stream(hub, FakeLog(), Start(0, 0))
+    stream = Stream(hub, FakeLog(), StartPosition(0, 0))
     assert len(hub) == 0
     stream.step()
     assert len(hub) == 1
@@ -112,7 +112,7 @@ def test_long_replay_goes_page_by_page(hub: Hub) -> None:
 
 def test_an_overflow_is_read_again_from_the_ring(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.stream.queue_subscriber.MAX_QUEUED_BYTES", 200)
-    log, rounds = FakeLog(), Rounds(hub)
+    log, rounds = FakeLog(), Broadcaster(hub)
     stream = opened(hub, log, after=0)
     stream.events(2)
     for number in range(1, 51):
@@ -125,8 +125,8 @@ def test_an_overflow_is_read_again_from_the_ring(hub: Hub, monkeypatch: pytest.M
 
 def test_an_overflow_beyond_the_ring_is_read_again_from_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.stream.queue_subscriber.MAX_QUEUED_BYTES", 200)
-    hub = Hub(lambda _user: True, Ring(max_events=3))
-    log, rounds = FakeLog(), Rounds(hub)
+    hub = Hub(lambda _user: True, RingBuffer(max_events=3))
+    log, rounds = FakeLog(), Broadcaster(hub)
     stream = opened(hub, log, after=0)
     stream.events(2)
     log.events = events(1, 50)
@@ -138,7 +138,7 @@ def test_an_overflow_beyond_the_ring_is_read_again_from_the_log(monkeypatch: pyt
 
 
 def test_a_reset_follows_hello_and_carries_the_heads_id(hub: Hub) -> None:
-    hello, reset = Stream(hub, FakeLog(), Start(9, 9, "pruned")).step()
+    hello, reset = Stream(hub, FakeLog(), StartPosition(9, 9, "pruned")).step()
     assert hello.event == "hello"
     assert (reset.event, reset.id, reset.json()) == ("reset", "9", {"reason": "pruned", "head": 9})
 
@@ -153,7 +153,7 @@ def test_heartbeats_have_no_id_and_tell_the_head_of_the_tail(hub: Hub) -> None:
 
 
 def test_heartbeats_come_in_their_rhythm_and_not_in_bursts(hub: Hub) -> None:
-    stream = opened(hub, FakeLog(), after=0, rhythm=Rhythm(0.1, 3600))
+    stream = opened(hub, FakeLog(), after=0, rhythm=StreamTiming(0.1, 3600))
     stream.step()
     time.sleep(0.35)  # the client took its time
     began = time.monotonic()
@@ -176,7 +176,7 @@ def test_the_stream_stays_open_while_the_log_is_away_and_goes_on_where_it_was(
     with caplog.at_level(logging.ERROR, "app.stream.replay"):
         beats = [frame for _ in range(3) for frame in stream.step()]
     assert [(beat.event, beat.json()["degraded"]) for beat in beats] == [("heartbeat", True)] * 3
-    assert caplog.text.count("the log is away") == 1
+    assert caplog.text.count("cannot read the log") == 1
     log.down = None
     assert stream.events(2) == ["1", "2"]
     assert stream.step()[-1].json()["degraded"] is False
@@ -184,9 +184,9 @@ def test_the_stream_stays_open_while_the_log_is_away_and_goes_on_where_it_was(
 
 def test_a_log_behind_the_tail_is_not_read_in_a_tight_loop(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an older file took the database's place the tail stands above its head."""
-    monkeypatch.setattr(feeds, "DATABASE_RETRY_S", 0.1)
+    monkeypatch.setattr(feeds, "LOG_RETRY_S", 0.1)
     log = FakeLog(event(1))
-    stream = opened(hub, log, after=1, rhythm=Rhythm(0.5, 3600))
+    stream = opened(hub, log, after=1, rhythm=StreamTiming(0.5, 3600))
     hub.cursor = 100
     assert stream.step()[-1].event == "heartbeat"
     assert log.reads <= 6
@@ -206,7 +206,7 @@ def test_bye_gives_the_reason_and_whether_to_poll(hub: Hub, reason: str, poll: b
 
 def test_a_lifetime_ends_within_its_jitter(hub: Hub) -> None:
     began = time.monotonic()
-    stream = opened(hub, FakeLog(), after=0, rhythm=Rhythm(30, 0.2))
+    stream = opened(hub, FakeLog(), after=0, rhythm=StreamTiming(30, 0.2))
     (bye,) = stream.step()
     assert bye.json() == {"reason": "lifetime", "poll": False}
     assert 0.15 <= time.monotonic() - began < scaled(5)
@@ -215,7 +215,7 @@ def test_a_lifetime_ends_within_its_jitter(hub: Hub) -> None:
 def test_a_revocation_met_in_replay_ends_the_stream_and_nothing_behind_it_goes_out(hub: Hub) -> None:
     log = FakeLog(*events(1, 2), control(3, "user_changed", user="alice"), event(4), page=2)
     hub.deliver((), 4)
-    stream = Stream(hub, log, Start(0, 2))
+    stream = Stream(hub, log, StartPosition(0, 2))
     frames = [frame for part in stream.chunks for frame in parse(part) if frame.event != "heartbeat"]
     assert [frame.id for frame in frames] == [None, "1", "2", None]
     assert frames[-1].json()["reason"] == "revoked"
@@ -244,14 +244,14 @@ def test_a_client_that_goes_is_logged_too(hub: Hub, caplog: pytest.LogCaptureFix
     assert "reason=client-gone" in caplog.text
 
 
-@pytest.mark.parametrize("ring", [Ring(), Ring(max_events=20)], ids=["within the ring", "beyond the ring"])
+@pytest.mark.parametrize("ring", [RingBuffer(), RingBuffer(max_events=20)], ids=["within the ring", "beyond the ring"])
 def test_a_real_tail_rounds_and_reader_on_their_own_threads_lose_and_repeat_nothing(
-    ring: Ring, monkeypatch: pytest.MonkeyPatch
+    ring: RingBuffer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.stream.queue_subscriber.MAX_QUEUED_BYTES", 2_000)
     hub = Hub(lambda _user: True, ring)
     total, log = 3_000, FakeLog(page=50)
-    stream = opened(hub, log, after=0, rhythm=Rhythm(0.05, 3600))
+    stream = opened(hub, log, after=0, rhythm=StreamTiming(0.05, 3600))
 
     def tail() -> None:
         for number in range(1, total + 1):
@@ -259,7 +259,7 @@ def test_a_real_tail_rounds_and_reader_on_their_own_threads_lose_and_repeat_noth
             if number % 7 == 0 or number == total:
                 hub.deliver(log.events[hub.cursor :], number)
 
-    rounds, thread = Rounds(hub), threading.Thread(target=tail)
+    rounds, thread = Broadcaster(hub), threading.Thread(target=tail)
     rounds.start()
     thread.start()
     got: list[str] = []

@@ -1,4 +1,4 @@
-"""No payload can forge a frame, on any shape, whatever bytes it holds."""
+"""No payload can forge a frame, in any format, whatever bytes it holds."""
 
 from typing import Any
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.eventlog.cursor import Start
+from app.eventlog.cursor import StartPosition
 from app.stream.control import Opening
-from app.stream.handoff import PENDING, HandedOff, HandOff, Pending, _bound
-from app.stream.socket_transport import PEER_TIMEOUT_MS, SEND_BUFFER_BYTES, SLOW_S, Connection
+from app.stream.handoff import PENDING_KEY, HandedOffBody, HandOff, PendingStream, _limit_socket
+from app.stream.socket_transport import ACK_TIMEOUT_MS, SEND_BUFFER_BYTES, SLOW_READER_TIMEOUT_S, Connection
 from tests.stream.readers import opening, reader
 
 HEADERS = [
@@ -75,12 +75,12 @@ class Stream:
 
     def __init__(self, seat: Seat, status: str = "200 OK") -> None:
         self._seat, self._status = seat, status
-        self.opening = opening(reader(), Start(3, 3))
+        self.opening = opening(reader(), StartPosition(3, 3))
         self.raises: BaseException | None = None
         self.answers = True
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        pending = environ[PENDING] = Pending(self.opening, self._seat.release)
+        pending = environ[PENDING_KEY] = PendingStream(self.opening, self._seat.release)
         if self.raises:
             raise self.raises
         if self.answers:
@@ -155,7 +155,7 @@ class TestTaken:
         number = server.ours.fileno()
         body = server.ask(stream, taker)
         ((connection, _, opened),) = taker.taken
-        assert isinstance(body, HandedOff)
+        assert isinstance(body, HandedOffBody)
         assert list(body) == []
         assert (connection.fileno(), server.ours.fileno()) == (number, -1)
         assert opened is stream.opening
@@ -200,7 +200,7 @@ class TestTaken:
         self, server: Server, stream: Stream, taker: Taker, seat: Seat
     ) -> None:
         server.answer(stream, taker)
-        server.environ[PENDING].abandon()
+        server.environ[PENDING_KEY].abandon()
         assert seat.released == 0
 
     def test_a_taker_that_fails_closes_the_socket_and_gives_the_seat_back(
@@ -248,10 +248,10 @@ class TlsSocket:
 
 def test_a_stream_that_keeps_its_greenlet_is_bounded_like_one_that_does_not() -> None:
     held = TlsSocket()
-    _bound({"gunicorn.socket": held})
-    assert held.timeout == SLOW_S
+    _limit_socket({"gunicorn.socket": held})
+    assert held.timeout == SLOW_READER_TIMEOUT_S
     assert (socket.SO_SNDBUF, SEND_BUFFER_BYTES) in held.options
-    assert (socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS) in held.options
+    assert (socket.TCP_USER_TIMEOUT, ACK_TIMEOUT_MS) in held.options
 
 
 NOT_TAKEN: dict[str, dict[str, Any]] = {
@@ -330,7 +330,7 @@ class TestOrdinaryAnswer:
 
     def test_a_stream_writes_nothing_by_hand(self, server: Server, taker: Taker, seat: Seat) -> None:
         def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-            environ[PENDING] = Pending(opening(reader()), seat.release)
+            environ[PENDING_KEY] = PendingStream(opening(reader()), seat.release)
             start_response("200 OK", [])(b"early")
             return []
 

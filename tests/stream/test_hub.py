@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from app.eventlog.cursor import Start
+from app.eventlog.cursor import StartPosition
 from app.eventlog.reader import Event
 from app.stream import formats
-from app.stream.broadcaster import Rounds
-from app.stream.formats import Shape
+from app.stream.broadcaster import Broadcaster
+from app.stream.formats import EventFormat
 from app.stream.hub import Hub
 from app.stream.queue_subscriber import QueuedSubscriber
 from tests.stream.readers import add, control, event, joined, live, opening, opening_of, subscriber, taken
@@ -22,12 +22,12 @@ def hub() -> Hub:
 
 
 @pytest.fixture
-def rounds(hub: Hub) -> Rounds:
-    return Rounds(hub)
+def rounds(hub: Hub) -> Broadcaster:
+    return Broadcaster(hub)
 
 
 def goodbyes(*readers: QueuedSubscriber) -> list[str | None]:
-    return [reader.goodbye for reader in readers]
+    return [reader.close_reason for reader in readers]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def goodbyes(*readers: QueuedSubscriber) -> list[str | None]:
     ],
 )
 def test_an_event_reaches_its_audience_and_nobody_else(
-    hub: Hub, rounds: Rounds, audience: str, sees: set[Person]
+    hub: Hub, rounds: Broadcaster, audience: str, sees: set[Person]
 ) -> None:
     readers = {person: joined(hub, subscriber(person)) for person in (ALICE, BOB, CHARLIE, PIA, ADA)}
     hub.deliver([event(1, "a", audience)], 1)
@@ -52,34 +52,34 @@ def test_an_event_reaches_its_audience_and_nobody_else(
     assert {person for person, reader in readers.items() if taken(reader)} == sees
 
 
-def test_topics_choose_among_what_may_be_seen(hub: Hub, rounds: Rounds) -> None:
+def test_topics_choose_among_what_may_be_seen(hub: Hub, rounds: Broadcaster) -> None:
     reader = joined(hub, subscriber(topics="job.*,x"))
     hub.deliver([event(1, "job.a"), event(2, "y"), event(3, "x"), event(4, "job.b", "user:bob")], 4)
     rounds.send()
     assert taken(reader) == [1, 3]
 
 
-def test_an_event_is_encoded_once_a_shape_and_only_for_shapes_that_are_read(hub: Hub, rounds: Rounds) -> None:
+def test_an_event_is_encoded_once_a_shape_and_only_for_shapes_that_are_read(hub: Hub, rounds: Broadcaster) -> None:
     calls: list[str] = []
 
-    def counted(name: str) -> Shape:
+    def counted(name: str) -> EventFormat:
         def encode(found: Event) -> bytes | None:
             calls.append(name)
-            return formats.as_json(found)
+            return formats.JSON_FORMAT(found)
 
-        return Shape(name, encode)
+        return EventFormat(name, encode)
 
     one, two, unread = counted("one"), counted("two"), counted("unread")
     for person, shape in ((ALICE, one), (BOB, one), (ADA, one), (ALICE, two)):
-        joined(hub, subscriber(person, shape=shape))
-    add(hub, subscriber(shape=unread))  # behind: it will read the ring
+        joined(hub, subscriber(person, event_format=shape))
+    add(hub, subscriber(event_format=unread))  # behind: it will read the ring
     hub.deliver([event(1)], 1)
     rounds.send()
     assert sorted(calls) == ["one", "two"]
 
 
-def test_a_shape_may_leave_an_event_out(hub: Hub, rounds: Rounds) -> None:
-    reader = joined(hub, subscriber(shape=formats.as_reconciliation))
+def test_a_shape_may_leave_an_event_out(hub: Hub, rounds: Broadcaster) -> None:
+    reader = joined(hub, subscriber(event_format=formats.RECONCILIATION_FORMAT))
     hub.deliver([event(1, "job.failed"), event(2, "command.status", phase="running")], 2)
     rounds.send()
     assert taken(reader) == [2]
@@ -104,14 +104,14 @@ def test_a_reader_that_was_told_goodbye_does_not_go_live(hub: Hub) -> None:
     assert not reader.live
 
 
-def test_a_reader_ahead_of_the_tail_gets_nothing_twice(hub: Hub, rounds: Rounds) -> None:
+def test_a_reader_ahead_of_the_tail_gets_nothing_twice(hub: Hub, rounds: Broadcaster) -> None:
     reader = joined(hub, subscriber(after=3))
     hub.deliver([event(2), event(3), event(4)], 4)
     rounds.send()
     assert taken(reader) == [4]
 
 
-def test_a_removed_reader_gets_nothing_and_is_removed_once(hub: Hub, rounds: Rounds) -> None:
+def test_a_removed_reader_gets_nothing_and_is_removed_once(hub: Hub, rounds: Broadcaster) -> None:
     reader = joined(hub, subscriber())
     assert hub.remove(reader, "client-gone")
     assert not hub.remove(reader, "client-gone")
@@ -157,24 +157,24 @@ def test_a_revocation_ends_exactly_the_streams_it_means(hub: Hub, revocation: Ev
     for reader in readers.values():
         joined(hub, reader)
     hub.deliver([revocation], 5)
-    assert {name for name, reader in readers.items() if reader.goodbye == "revoked"} == ended
+    assert {name for name, reader in readers.items() if reader.close_reason == "revoked"} == ended
 
 
 def test_a_revocation_ends_a_reader_that_is_behind_too(hub: Hub) -> None:
     hub.deliver([], 3)
     behind = joined(hub, subscriber(ALICE, after=1))
     hub.deliver([control(4, "user_changed", user="alice")], 4)
-    assert behind.goodbye == "revoked"
+    assert behind.close_reason == "revoked"
 
 
 def test_a_revocation_from_before_the_credential_was_checked_ends_nothing(hub: Hub) -> None:
     """Someone who logged in again after an administrator changed them is not thrown out by the old event."""
     reader = joined(hub, subscriber(ALICE, head=5))
     hub.deliver([control(5, "user_changed", user="alice")], 5)
-    assert reader.goodbye is None
+    assert reader.close_reason is None
 
 
-def test_no_event_behind_a_revocation_reaches_the_revoked(hub: Hub, rounds: Rounds) -> None:
+def test_no_event_behind_a_revocation_reaches_the_revoked(hub: Hub, rounds: Broadcaster) -> None:
     reader = joined(hub, subscriber(ALICE))
     hub.deliver([event(1)], 1)
     rounds.send()
@@ -185,16 +185,16 @@ def test_no_event_behind_a_revocation_reaches_the_revoked(hub: Hub, rounds: Roun
     assert taken(reader) == [1]
 
 
-def test_when_the_log_goes_back_every_reader_is_sent_to_ask_for_a_reset(hub: Hub, rounds: Rounds) -> None:
+def test_when_the_log_goes_back_every_reader_is_sent_to_ask_for_a_reset(hub: Hub, rounds: Broadcaster) -> None:
     reader = joined(hub, subscriber())
     hub.deliver([event(9)], 9)
     hub.deliver((), 3)
-    assert reader.goodbye == "drain"
+    assert reader.close_reason == "drain"
     assert hub.cursor == 3
     assert (hub.ring.floor, len(hub.ring)) == (3, 0)
 
 
-def test_whoever_comes_after_the_log_went_back_gets_what_is_new_then(hub: Hub, rounds: Rounds) -> None:
+def test_whoever_comes_after_the_log_went_back_gets_what_is_new_then(hub: Hub, rounds: Broadcaster) -> None:
     hub.deliver([event(9)], 9)
     rounds.send()
     hub.deliver((), 3)
@@ -205,7 +205,7 @@ def test_whoever_comes_after_the_log_went_back_gets_what_is_new_then(hub: Hub, r
     assert taken(reader) == [4]
 
 
-def test_a_log_that_grew_again_to_where_the_rounds_stood_is_sent_all_the_same(hub: Hub, rounds: Rounds) -> None:
+def test_a_log_that_grew_again_to_where_the_rounds_stood_is_sent_all_the_same(hub: Hub, rounds: Broadcaster) -> None:
     hub.deliver([event(9)], 9)
     rounds.send()
     hub.deliver((), 3)
@@ -215,11 +215,11 @@ def test_a_log_that_grew_again_to_where_the_rounds_stood_is_sent_all_the_same(hu
     assert taken(reader) == [4, 5, 6, 7, 8, 9]
 
 
-def test_a_reader_that_a_failure_kept_from_its_event_reads_on_from_its_cursor(hub: Hub, rounds: Rounds) -> None:
+def test_a_reader_that_a_failure_kept_from_its_event_reads_on_from_its_cursor(hub: Hub, rounds: Broadcaster) -> None:
     def broken(_event: Event) -> bytes:
         raise KeyError("a shape that fails")
 
-    served, unserved = joined(hub, subscriber()), joined(hub, subscriber(shape=Shape("broken", broken)))
+    served, unserved = joined(hub, subscriber()), joined(hub, subscriber(event_format=EventFormat("broken", broken)))
     hub.deliver([event(1)], 1)
     rounds.send()
     assert hub.cursor == 1
@@ -244,7 +244,7 @@ class TestFlag:
     def test_the_change_itself_still_reaches_whoever_is_switched_off(self) -> None:
         allowed = {"alice"}
         hub = Hub(allowed.__contains__)
-        rounds, reader = Rounds(hub), joined(hub, subscriber(ALICE))
+        rounds, reader = Broadcaster(hub), joined(hub, subscriber(ALICE))
         allowed.clear()
         hub.deliver([event(1, "flag.changed")], 1)
         rounds.send()
@@ -257,15 +257,15 @@ class TestFlag:
         hub = Hub(lambda _user: False)
         reader = subscriber(ALICE)
         add(hub, reader)
-        assert reader.goodbye == "flag-off"
+        assert reader.close_reason == "flag-off"
 
     def test_an_answer_from_before_the_change_is_asked_for_again_and_a_newer_one_is_not(self) -> None:
         hub = Hub(lambda _user: False)
         before, after = subscriber(ALICE), subscriber(ALICE)
         asked_before = replace(opening_of(before), flag_version=hub.flag_version)
-        hub.ask_flag()
-        hub.check(before, asked_before)
-        hub.check(after, replace(opening_of(after), flag_version=hub.flag_version))
+        hub.request_flag_check()
+        hub.check_admission(before, asked_before)
+        hub.check_admission(after, replace(opening_of(after), flag_version=hub.flag_version))
         assert goodbyes(before, after) == ["flag-off", None]
 
     def test_each_user_is_asked_about_once_a_change(self) -> None:
@@ -279,7 +279,7 @@ class TestFlag:
         for person in (ALICE, ALICE, BOB, ALICE):
             joined(hub, subscriber(person))
         asked.clear()
-        hub.ask_flag()
+        hub.request_flag_check()
         hub.check_flags()
         hub.check_flags()
         assert sorted(asked) == ["alice", "bob"]
@@ -289,9 +289,9 @@ class TestFlag:
         hub = Hub(allowed.__contains__)
         reader = joined(hub, subscriber(ALICE))
         allowed.clear()
-        hub.ask_flag()
+        hub.request_flag_check()
         hub.check_flags()
-        assert reader.goodbye == "flag-off"
+        assert reader.close_reason == "flag-off"
 
 
 class TestCounting:
@@ -301,7 +301,7 @@ class TestCounting:
         assert len(hub) == 3
 
     def test_opening_and_closing_are_counted_by_shape_and_reason(self, hub: Hub) -> None:
-        first, second = subscriber(), subscriber(shape=formats.as_sse)
+        first, second = subscriber(), subscriber(event_format=formats.SSE_FORMAT)
         add(hub, first)
         add(hub, second)
         assert hub.counters.open == {"json": 1, "sse": 1}
@@ -312,9 +312,9 @@ class TestCounting:
 
     @pytest.mark.parametrize(
         ("start", "outcome"),
-        [(Start(4, 4), "none"), (Start(3, 4), "replayed"), (Start(4, 4, "pruned"), "reset")],
+        [(StartPosition(4, 4), "none"), (StartPosition(3, 4), "replayed"), (StartPosition(4, 4, "pruned"), "reset")],
     )
-    def test_how_a_stream_begins_is_counted(self, hub: Hub, start: Start, outcome: str) -> None:
+    def test_how_a_stream_begins_is_counted(self, hub: Hub, start: StartPosition, outcome: str) -> None:
         made = subscriber(after=start.after)
         hub.add(made, opening(made.reader, start))
         assert hub.counters.resumes == {outcome: 1}

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from app.stream import control
-from app.stream.heartbeat import SLOW_S, TICK_S, Pulse
+from app.stream.heartbeat import SLOW_READER_TIMEOUT_S, WHEEL_TICK_S, Heartbeats
 from app.stream.hub import Hub
-from app.stream.socket_transport import Wire
+from app.stream.socket_transport import SocketSubscriber
 from tests.stream import readers
 from tests.stream.readers import FakeOwner, FakeSocket, add, chunk
 from tests.support.clock import own_time
@@ -23,8 +23,8 @@ def hub() -> Hub:
 
 
 @pytest.fixture
-def pulse(hub: Hub) -> Pulse:
-    return Pulse(hub, BEATS * TICK_S, lambda: False)
+def pulse(hub: Hub) -> Heartbeats:
+    return Heartbeats(hub, BEATS * WHEEL_TICK_S, lambda: False)
 
 
 @pytest.fixture
@@ -40,13 +40,13 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     return clock
 
 
-def beating(pulse: Pulse, connection: FakeSocket, owner: FakeOwner, ends_at: float = 1e12) -> Wire:
+def beating(pulse: Heartbeats, connection: FakeSocket, owner: FakeOwner, ends_at: float = 1e12) -> SocketSubscriber:
     made = readers.wire(connection, owner, ends_at=ends_at)
     pulse.add(made)
     return made
 
 
-def stalled(pulse: Pulse, owner: FakeOwner) -> tuple[Wire, FakeSocket]:
+def stalled(pulse: Heartbeats, owner: FakeOwner) -> tuple[SocketSubscriber, FakeSocket]:
     """A wire whose client takes nothing any more."""
     connection = FakeSocket(room=5)
     made = beating(pulse, connection, owner)
@@ -55,116 +55,118 @@ def stalled(pulse: Pulse, owner: FakeOwner) -> tuple[Wire, FakeSocket]:
     return made, connection
 
 
-def test_every_wire_gets_one_beat_an_interval(pulse: Pulse, owner: FakeOwner) -> None:
+def test_every_wire_gets_one_beat_an_interval(pulse: Heartbeats, owner: FakeOwner) -> None:
     connections = [FakeSocket() for _ in range(50)]
     for connection in connections:
         beating(pulse, connection, owner)
     for _ in range(3 * BEATS):
-        pulse._beat()
+        pulse._send_heartbeats()
     assert {len(parse(connection.taken)) for connection in connections} == {3}
 
 
-def test_beats_are_spread_over_the_interval(pulse: Pulse, owner: FakeOwner) -> None:
+def test_beats_are_spread_over_the_interval(pulse: Heartbeats, owner: FakeOwner) -> None:
     connections = [FakeSocket() for _ in range(400)]
     for connection in connections:
         beating(pulse, connection, owner)
     at_once = []
     for _ in range(BEATS):
         before = sum(bool(connection.taken) for connection in connections)
-        pulse._beat()
+        pulse._send_heartbeats()
         at_once.append(sum(bool(connection.taken) for connection in connections) - before)
     assert sum(at_once) == 400
     assert max(at_once) < 100  # 20 are to be expected
 
 
 def test_a_beat_tells_the_head_and_whether_the_log_can_be_read(hub: Hub, owner: FakeOwner) -> None:
-    degraded = Pulse(hub, TICK_S, lambda: True)
+    degraded = Heartbeats(hub, WHEEL_TICK_S, lambda: True)
     hub.deliver((), 7)
     connection = FakeSocket()
     beating(degraded, connection, owner)
-    degraded._beat()
+    degraded._send_heartbeats()
     (beat,) = parse(connection.taken)
     assert (beat.event, beat.id, beat.json()["head"], beat.json()["degraded"]) == ("heartbeat", None, 7, True)
 
 
-def test_a_wire_that_is_gone_gets_no_beat(pulse: Pulse, owner: FakeOwner) -> None:
+def test_a_wire_that_is_gone_gets_no_beat(pulse: Heartbeats, owner: FakeOwner) -> None:
     connection = FakeSocket()
     made = beating(pulse, connection, owner)
     pulse.remove(made)
     pulse.remove(made)
     for _ in range(BEATS):
-        pulse._beat()
+        pulse._send_heartbeats()
     assert connection.taken == b""
 
 
-def test_a_wire_that_was_told_goodbye_gets_no_beat(pulse: Pulse, owner: FakeOwner) -> None:
+def test_a_wire_that_was_told_goodbye_gets_no_beat(pulse: Heartbeats, owner: FakeOwner) -> None:
     made, connection = stalled(pulse, owner)
     made.close("drain")
     connection.room = None
     for _ in range(BEATS):
-        pulse._beat()
-    assert control.bye("drain") not in connection.taken
+        pulse._send_heartbeats()
+    assert control.bye_frame("drain") not in connection.taken
     assert b"heartbeat" not in connection.taken
 
 
 @pytest.mark.parametrize(("age_s", "ended"), [(-0.1, []), (0.0, ["lifetime"]), (9.0, ["lifetime"])])
 def test_a_wire_ends_when_it_has_lived_long_enough(
-    pulse: Pulse, owner: FakeOwner, age_s: float, ended: list[str]
+    pulse: Heartbeats, owner: FakeOwner, age_s: float, ended: list[str]
 ) -> None:
     beating(pulse, FakeSocket(), owner, ends_at=500.0)
-    pulse._sweep(500.0 + age_s)
+    pulse._check_all_timeouts(500.0 + age_s)
     assert owner.forgotten == ended
 
 
-@pytest.mark.parametrize(("still_s", "ended"), [(SLOW_S - 0.1, []), (SLOW_S, ["slow"])])
+@pytest.mark.parametrize(("still_s", "ended"), [(SLOW_READER_TIMEOUT_S - 0.1, []), (SLOW_READER_TIMEOUT_S, ["slow"])])
 def test_thirty_seconds_without_progress_end_a_wire(
-    pulse: Pulse, owner: FakeOwner, now: list[float], still_s: float, ended: list[str]
+    pulse: Heartbeats, owner: FakeOwner, now: list[float], still_s: float, ended: list[str]
 ) -> None:
     stalled(pulse, owner)
-    pulse._sweep(now[0] + still_s)
+    pulse._check_all_timeouts(now[0] + still_s)
     assert owner.forgotten == ended
 
 
-def test_a_byte_now_and_then_is_progress(pulse: Pulse, owner: FakeOwner, now: list[float]) -> None:
+def test_a_byte_now_and_then_is_progress(pulse: Heartbeats, owner: FakeOwner, now: list[float]) -> None:
     made, connection = stalled(pulse, owner)
     for _ in range(5):
-        now[0] += SLOW_S - 1
+        now[0] += SLOW_READER_TIMEOUT_S - 1
         connection.room = 1
         made.on_writable()
-        pulse._sweep(now[0])
+        pulse._check_all_timeouts(now[0])
     assert owner.forgotten == []
-    pulse._sweep(now[0] + SLOW_S)
+    pulse._check_all_timeouts(now[0] + SLOW_READER_TIMEOUT_S)
     assert owner.forgotten == ["slow"]
 
 
-@pytest.mark.parametrize("told_after_s", [1.0, SLOW_S - 1, SLOW_S, SLOW_S + 1])
+@pytest.mark.parametrize(
+    "told_after_s", [1.0, SLOW_READER_TIMEOUT_S - 1, SLOW_READER_TIMEOUT_S, SLOW_READER_TIMEOUT_S + 1]
+)
 def test_a_wire_that_stands_still_is_closed_soon_after_its_goodbye_whenever_that_was(
-    pulse: Pulse, owner: FakeOwner, now: list[float], told_after_s: float
+    pulse: Heartbeats, owner: FakeOwner, now: list[float], told_after_s: float
 ) -> None:
     made, _ = stalled(pulse, owner)
     now[0] += told_after_s
     made.close("drain")
-    pulse._sweep(now[0] + 1.9)
+    pulse._check_all_timeouts(now[0] + 1.9)
     assert owner.forgotten == []
-    pulse._sweep(now[0] + 2.0)
+    pulse._check_all_timeouts(now[0] + 2.0)
     assert owner.forgotten == ["drain"]
 
 
 def test_flags_that_changed_are_asked_about_by_the_sweep(owner: FakeOwner) -> None:
     allowed = {"alice"}
     hub = Hub(allowed.__contains__)
-    pulse = Pulse(hub, 1.0, lambda: False)
+    pulse = Heartbeats(hub, 1.0, lambda: False)
     connection = FakeSocket()
     add(hub, beating(pulse, connection, owner))
     allowed.clear()
-    pulse._sweep(1.0)
+    pulse._check_all_timeouts(1.0)
     assert owner.forgotten == []
-    hub.ask_flag()
-    pulse._sweep(1.0)
+    hub.request_flag_check()
+    pulse._check_all_timeouts(1.0)
     assert owner.forgotten == ["flag-off"]
 
 
-def test_the_worst_lag_of_the_last_second_is_counted(hub: Hub, pulse: Pulse) -> None:
+def test_the_worst_lag_of_the_last_second_is_counted(hub: Hub, pulse: Heartbeats) -> None:
     began = pulse._lag_since
     for after_s, lag_s in [(0.1, 0.02), (0.2, 0.3), (0.9, 0.01)]:
         pulse._note_lag(began + after_s, lag_s)
@@ -186,9 +188,9 @@ def test_a_beat_that_fails_is_logged_and_the_next_ones_come(
             raise error
         return False
 
-    pulse, connection = Pulse(hub, 0.01, is_degraded), FakeSocket()
+    pulse, connection = Heartbeats(hub, 0.01, is_degraded), FakeSocket()
     beating(pulse, connection, owner)
     pulse.start()
     wait_for(lambda: b"heartbeat" in connection.taken)
     pulse.stop()
-    assert "a beat failed" in caplog.text
+    assert "heartbeat round failed" in caplog.text

@@ -80,20 +80,20 @@ def test_the_first_reason_to_close_stays() -> None:
     reader = subscriber()
     reader.close("revoked")
     reader.close("drain")
-    assert reader.goodbye == "revoked"
+    assert reader.close_reason == "revoked"
 
 
 def test_what_is_queued_is_still_read_after_it_fell_behind() -> None:
     reader = live(subscriber())
     pushed(reader, 1, b"1;")
-    reader.fall_behind()
+    reader.mark_lagging()
     assert (reader.live, reader.take(0)) == (False, b"1;")
 
 
 WAKERS: dict[str, Callable[[QueuedSubscriber], object]] = {
     "push": lambda reader: pushed(reader, 1, b"1"),
     "close": lambda reader: reader.close("drain"),
-    "fall behind": lambda reader: reader.fall_behind(),
+    "fall behind": lambda reader: reader.mark_lagging(),
     "overflow": lambda reader: (
         pushed(reader, 1, b"1" * MAX_QUEUED_BYTES),
         pushed(reader, 2, b"2"),
@@ -114,7 +114,7 @@ def test_waiting_behind_ends_when_the_stream_is_to_close() -> None:
     reader = subscriber()
     threading.Timer(0.05, lambda: reader.close("drain")).start()
     began = time.monotonic()
-    reader.wait_behind(30)
+    reader.pause_before_retry(30)
     assert time.monotonic() - began < scaled(10)
 
 
@@ -136,4 +136,4 @@ def test_a_revocation_is_told_to_whoever_listens() -> None:
     wait_for(lambda: listening._is_waiting)
     listening.close("revoked")
     waiting.join(scaled(5))
-    assert (cuts, listening.goodbye) == ([], "revoked")
+    assert (cuts, listening.close_reason) == ([], "revoked")

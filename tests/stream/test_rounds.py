@@ -8,12 +8,12 @@ import pytest
 
 from app.eventlog.reader import Event
 from app.stream import formats
-from app.stream.broadcaster import Rounds
+from app.stream.broadcaster import Broadcaster
 from app.stream.chunks import Chunk
-from app.stream.formats import Shape
+from app.stream.formats import EventFormat
 from app.stream.hub import Hub
 from app.stream.queue_subscriber import QueuedSubscriber
-from app.stream.ring_buffer import Entry, Ring
+from app.stream.ring_buffer import BufferedEvent, RingBuffer
 from tests.stream.readers import add, control, event, events, ids_in, joined, reader, subscriber, taken
 from tests.support.cast import ADA, ALICE, BOB, CHARLIE, Person
 from tests.support.clock import own_time
@@ -48,8 +48,8 @@ def hub() -> Hub:
 
 
 @pytest.fixture
-def rounds(hub: Hub) -> Rounds:
-    return Rounds(hub)
+def rounds(hub: Hub) -> Broadcaster:
+    return Broadcaster(hub)
 
 
 def noting(hub: Hub, person: Person = ALICE, after: int = 0, topics: str | None = None) -> Noting:
@@ -63,7 +63,7 @@ def tell(hub: Hub, *new: Event) -> None:
 
 
 class TestJoining:
-    def test_readers_alike_get_the_very_same_bytes(self, hub: Hub, rounds: Rounds) -> None:
+    def test_readers_alike_get_the_very_same_bytes(self, hub: Hub, rounds: Broadcaster) -> None:
         first, second = noting(hub), noting(hub, BOB)
         tell(hub, *events(1, 3))
         rounds.send()
@@ -71,7 +71,7 @@ class TestJoining:
         assert first.chunks == [(first.chunks[0].data, 0, 3, 3)]
 
     def test_readers_with_audiences_alike_get_the_same_bytes_where_not_all_is_for_everyone(
-        self, hub: Hub, rounds: Rounds
+        self, hub: Hub, rounds: Broadcaster
     ) -> None:
         alice, charlie, bob = noting(hub), noting(hub, CHARLIE), noting(hub, BOB)
         tell(hub, event(1), event(2, "a", "role:viewer"), event(3, "a", "role:operator"))
@@ -79,20 +79,20 @@ class TestJoining:
         assert alice.chunks[0].data is charlie.chunks[0].data
         assert (alice.ids, bob.ids) == ([1, 2], [1, 3])
 
-    def test_somebody_elses_event_does_not_keep_readers_apart(self, hub: Hub, rounds: Rounds) -> None:
+    def test_somebody_elses_event_does_not_keep_readers_apart(self, hub: Hub, rounds: Broadcaster) -> None:
         alice, bob = noting(hub), noting(hub, BOB)
         tell(hub, event(1), event(2, "a", "user:pia"))
         rounds.send()
         assert alice.chunks[0].data is bob.chunks[0].data
 
-    def test_topics_keep_readers_apart(self, hub: Hub, rounds: Rounds) -> None:
+    def test_topics_keep_readers_apart(self, hub: Hub, rounds: Broadcaster) -> None:
         every, some, same = noting(hub), noting(hub, topics="job.*"), noting(hub, topics="job.*")
         tell(hub, event(1, "job.a"), event(2, "b"))
         rounds.send()
         assert (every.ids, some.ids) == ([1, 2], [1])
         assert some.chunks[0].data is same.chunks[0].data
 
-    def test_what_came_since_the_last_round_goes_out_as_one(self, hub: Hub, rounds: Rounds) -> None:
+    def test_what_came_since_the_last_round_goes_out_as_one(self, hub: Hub, rounds: Broadcaster) -> None:
         made = noting(hub)
         for number in (1, 2, 3):
             tell(hub, event(number))
@@ -101,7 +101,7 @@ class TestJoining:
         rounds.send()
         assert [(one.after, one.upto, one.events) for one in made.chunks] == [(0, 3, 3), (3, 4, 1)]
 
-    def test_much_goes_out_in_chunks_that_continue_each_other(self, hub: Hub, rounds: Rounds) -> None:
+    def test_much_goes_out_in_chunks_that_continue_each_other(self, hub: Hub, rounds: Broadcaster) -> None:
         made = noting(hub)
         tell(hub, *(event(number, text="x" * 20_000) for number in range(1, 8)))
         for _ in range(3):
@@ -111,13 +111,13 @@ class TestJoining:
         assert made.ids[:3] == [1, 2, 3]
         assert not made.live  # its queue was full
 
-    def test_nothing_for_this_reader_still_moves_its_cursor(self, hub: Hub, rounds: Rounds) -> None:
+    def test_nothing_for_this_reader_still_moves_its_cursor(self, hub: Hub, rounds: Broadcaster) -> None:
         made = noting(hub)
         tell(hub, event(1, "a", "user:bob"), control(2, "user_changed", user="nobody"))
         rounds.send()
         assert (made.cursor, made.ids, made.live) == (2, [], True)
 
-    def test_without_news_nothing_is_sent(self, hub: Hub, rounds: Rounds) -> None:
+    def test_without_news_nothing_is_sent(self, hub: Hub, rounds: Broadcaster) -> None:
         made = noting(hub)
         rounds.send()
         tell(hub, event(1))
@@ -128,7 +128,7 @@ class TestJoining:
 
 class TestMeanwhile:
     def test_a_reader_that_goes_live_in_the_middle_of_a_round_gets_the_rest_of_it(
-        self, hub: Hub, rounds: Rounds
+        self, hub: Hub, rounds: Broadcaster
     ) -> None:
         tell(hub, *events(1, 2))
         late = noting(hub, after=2)
@@ -136,13 +136,13 @@ class TestMeanwhile:
         rounds.send()
         assert late.ids == [3, 4]
 
-    def test_a_reader_ahead_of_a_round_gets_what_is_above_its_cursor(self, hub: Hub, rounds: Rounds) -> None:
+    def test_a_reader_ahead_of_a_round_gets_what_is_above_its_cursor(self, hub: Hub, rounds: Broadcaster) -> None:
         ahead = noting(hub, after=3)
         tell(hub, *events(1, 5))
         rounds.send()
         assert ahead.ids == [4, 5]
 
-    def test_what_comes_during_a_round_goes_out_with_the_next(self, hub: Hub, rounds: Rounds) -> None:
+    def test_what_comes_during_a_round_goes_out_with_the_next(self, hub: Hub, rounds: Broadcaster) -> None:
         first, second = noting(hub), noting(hub)
         first.during = lambda: tell(hub, event(2))
         tell(hub, event(1))
@@ -150,7 +150,7 @@ class TestMeanwhile:
         assert [(one.after, one.upto) for one in second.chunks] == [(0, 1), (1, 2)]
         assert first.ids == second.ids == [1, 2]
 
-    def test_a_reader_that_joins_during_a_round_misses_and_repeats_nothing(self, hub: Hub, rounds: Rounds) -> None:
+    def test_a_reader_that_joins_during_a_round_misses_and_repeats_nothing(self, hub: Hub, rounds: Broadcaster) -> None:
         first, late = noting(hub), Noting(after=1)
 
         def join() -> None:
@@ -166,14 +166,14 @@ class TestMeanwhile:
         rounds.send()
         assert (first.ids, late.ids) == ([1, 2, 3], [3])
 
-    def test_a_reader_that_is_told_goodbye_during_a_round_gets_no_more(self, hub: Hub, rounds: Rounds) -> None:
+    def test_a_reader_that_is_told_goodbye_during_a_round_gets_no_more(self, hub: Hub, rounds: Broadcaster) -> None:
         first, second = noting(hub), noting(hub)
         first.during = lambda: second.close("revoked")
         tell(hub, event(1))
         rounds.send()
         assert second.ids == []
 
-    def test_one_that_stands_behind_the_round_is_put_behind(self, hub: Hub, rounds: Rounds) -> None:
+    def test_one_that_stands_behind_the_round_is_put_behind(self, hub: Hub, rounds: Broadcaster) -> None:
         tell(hub, *events(1, 3))
         rounds.send()
         odd = noting(hub, after=3)
@@ -184,8 +184,8 @@ class TestMeanwhile:
 
     def test_nothing_is_sent_before_the_revocation_in_the_same_delivery_is_applied(self, hub: Hub) -> None:
         """On real threads the rounds may run as soon as they are woken."""
-        rounds = Rounds(hub)
-        hub.news = Prompt(rounds.send)
+        rounds = Broadcaster(hub)
+        hub.has_news = Prompt(rounds.send)
         alice, bob = noting(hub), noting(hub, BOB)
         tell(hub, control(1, "user_changed", user="alice"), event(2))
         assert (alice.ids, bob.ids) == ([], [2])
@@ -204,15 +204,15 @@ class Prompt(threading.Event):
 
 class TestBounds:
     def test_more_at_once_than_the_ring_holds_puts_everybody_behind(self) -> None:
-        hub = Hub(lambda _user: True, Ring(max_events=3))
-        rounds, made = Rounds(hub), noting(hub)
+        hub = Hub(lambda _user: True, RingBuffer(max_events=3))
+        rounds, made = Broadcaster(hub), noting(hub)
         tell(hub, *events(1, 5))
         rounds.send()
         assert (made.live, made.cursor, made.ids) == (False, 0, [])
 
     def test_as_much_as_the_ring_holds_is_sent(self) -> None:
-        hub = Hub(lambda _user: True, Ring(max_events=3))
-        rounds, made = Rounds(hub), noting(hub)
+        hub = Hub(lambda _user: True, RingBuffer(max_events=3))
+        rounds, made = Broadcaster(hub), noting(hub)
         tell(hub, *events(1, 3))
         rounds.send()
         assert (made.live, made.ids) == (True, [1, 2, 3])
@@ -221,7 +221,7 @@ class TestBounds:
         """On real threads the tail may go on between any two steps of the rounds."""
         ring = Moving(max_events=3)
         hub = Hub(lambda _user: True, ring)
-        rounds, made = Rounds(hub), noting(hub)
+        rounds, made = Broadcaster(hub), noting(hub)
         tell(hub, *events(1, 3))
         ring.meanwhile = lambda: tell(hub, *events(4, 6))
         rounds.send()
@@ -230,19 +230,19 @@ class TestBounds:
     def test_events_that_come_while_a_round_looks_go_out_once(self) -> None:
         ring = Moving()
         hub = Hub(lambda _user: True, ring)
-        rounds, made = Rounds(hub), noting(hub)
+        rounds, made = Broadcaster(hub), noting(hub)
         tell(hub, event(1))
         ring.meanwhile = lambda: tell(hub, *events(2, 3))
         rounds.send()
         assert made.ids == [1, 2, 3]
 
 
-class Moving(Ring):
+class Moving(RingBuffer):
     """A ring to which something is added right before the next look."""
 
     meanwhile: Callable[[], object] | None = None
 
-    def after(self, cursor: int, limit: int | None = None) -> Sequence[Entry]:
+    def after(self, cursor: int, limit: int | None = None) -> Sequence[BufferedEvent]:
         happens, self.meanwhile = self.meanwhile, None
         if happens:
             happens()
@@ -251,12 +251,12 @@ class Moving(Ring):
 
 class TestFailing:
     def test_a_round_that_fails_is_logged_and_whoever_missed_it_is_behind(
-        self, hub: Hub, rounds: Rounds, caplog: pytest.LogCaptureFixture
+        self, hub: Hub, rounds: Broadcaster, caplog: pytest.LogCaptureFixture
     ) -> None:
         def broken(found: Event) -> bytes:
             raise KeyError(found.id)
 
-        served, failing, behind = noting(hub), subscriber(shape=Shape("broken", broken)), noting(hub, BOB)
+        served, failing, behind = noting(hub), subscriber(event_format=EventFormat("broken", broken)), noting(hub, BOB)
         joined(hub, failing)
         hub.remove(behind, "x")
         add(hub, behind)  # after the failing one
@@ -264,11 +264,11 @@ class TestFailing:
         with caplog.at_level(logging.ERROR, "app.stream.broadcaster"):
             tell(hub, event(1))
             rounds.send()
-        assert "a round from id 0 to 1 failed" in caplog.text
+        assert "broadcast of ids 0 to 1 failed" in caplog.text
         assert (served.ids, served.live) == ([1], True)
         assert [(one.live, one.cursor) for one in (failing, behind)] == [(False, 0)] * 2
 
-    def test_the_rounds_go_on_after_a_failure(self, hub: Hub, rounds: Rounds) -> None:
+    def test_the_rounds_go_on_after_a_failure(self, hub: Hub, rounds: Broadcaster) -> None:
         made = noting(hub)
 
         def fail() -> None:
@@ -285,7 +285,7 @@ class TestFailing:
 
 
 class TestCounting:
-    def test_one_event_to_one_reader_is_one_delivery(self, hub: Hub, rounds: Rounds) -> None:
+    def test_one_event_to_one_reader_is_one_delivery(self, hub: Hub, rounds: Broadcaster) -> None:
         for person in (ALICE, BOB, ADA):
             noting(hub, person)
         tell(hub, event(1), event(2, "a", "role:operator"))
@@ -294,7 +294,7 @@ class TestCounting:
         assert sum(hub.counters.lag.counts) == 5
 
     def test_lag_is_the_time_since_the_events_were_appended(
-        self, hub: Hub, rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+        self, hub: Hub, rounds: Broadcaster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         noting(hub)
         tell(hub, *events(1, 2))
@@ -303,7 +303,7 @@ class TestCounting:
         rounds.send()
         assert hub.counters.lag.sum_s == pytest.approx(0.6)
 
-    def test_thousands_of_readers_are_all_counted_though_the_round_rests(self, hub: Hub, rounds: Rounds) -> None:
+    def test_thousands_of_readers_are_all_counted_though_the_round_rests(self, hub: Hub, rounds: Broadcaster) -> None:
         for _ in range(3_000):
             joined(hub, subscriber())
         tell(hub, *(event(number, text="x" * 50) for number in range(1, 6)))
@@ -316,8 +316,8 @@ class TestRunning:
     def test_its_thread_sends_as_soon_as_something_is_new_and_ends_when_stopped(
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.stream.broadcaster.LOOK_BY_ITSELF_S", 3_600)  # so that only being woken helps
-        rounds, made = Rounds(hub), noting(hub)
+        monkeypatch.setattr("app.stream.broadcaster.MAX_IDLE_S", 3_600)  # so that only being woken helps
+        rounds, made = Broadcaster(hub), noting(hub)
         rounds.start()
         tell(hub, event(1))
         wait_for(lambda: made.ids == [1])
@@ -325,17 +325,17 @@ class TestRunning:
         assert rounds._thread is not None
         assert not rounds._thread.is_alive()
 
-    def test_a_shape_is_asked_once_for_all_rounds_readers_and_replays(self, hub: Hub, rounds: Rounds) -> None:
+    def test_a_shape_is_asked_once_for_all_rounds_readers_and_replays(self, hub: Hub, rounds: Broadcaster) -> None:
         calls: list[int] = []
 
         def encode(found: Event) -> bytes | None:
             calls.append(found.id)
-            return formats.as_json(found)
+            return formats.JSON_FORMAT(found)
 
-        shape = Shape("counted", encode)
+        shape = EventFormat("counted", encode)
         for person in (ALICE, BOB):
-            joined(hub, subscriber(person, shape=shape))
+            joined(hub, subscriber(person, event_format=shape))
         tell(hub, event(1), event(2, "a", "role:operator"))
         rounds.send()
         assert sorted(calls) == [1, 2]
-        assert taken(joined(hub, subscriber(after=2, shape=shape))) == []
+        assert taken(joined(hub, subscriber(after=2, event_format=shape))) == []

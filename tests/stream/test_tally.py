@@ -4,163 +4,163 @@ import threading
 
 import pytest
 
-from app.stream.presence import Claim, Update
-from app.stream.stream_counts import Tally
+from app.stream.presence import PresenceUpdate, SlotClaim
+from app.stream.stream_counts import StreamCounter
 from tests.support.machine import scaled
 
 
 @pytest.fixture
-def tally() -> Tally:
-    return Tally()
+def tally() -> StreamCounter:
+    return StreamCounter()
 
 
-def write(tally: Tally, now: float) -> Update | None:
-    update = tally.due(now)
+def write(tally: StreamCounter, now: float) -> PresenceUpdate | None:
+    update = tally.next_update(now)
     if update is not None:
-        tally.kept(update, now)
+        tally.confirm(update, now)
     return update
 
 
-def take(tally: Tally, *users: str) -> None:
+def take(tally: StreamCounter, *users: str) -> None:
     for user in users:
-        assert tally.take(user, 1000, 1000) is None
+        assert tally.acquire(user, 1000, 1000) is None
 
 
-def test_without_streams_nothing_is_ever_due(tally: Tally) -> None:
-    assert [tally.due(now) for now in (0.0, 100.0, 1e9)] == [None] * 3
+def test_without_streams_nothing_is_ever_due(tally: StreamCounter) -> None:
+    assert [tally.next_update(now) for now in (0.0, 100.0, 1e9)] == [None] * 3
 
 
-def test_the_two_bounds_are_told_apart(tally: Tally) -> None:
+def test_the_two_bounds_are_told_apart(tally: StreamCounter) -> None:
     take(tally, "alice", "alice")
-    assert tally.take("alice", 3, 2) == "user-cap"
-    assert tally.take("bob", 2, 2) == "full"
-    assert (tally.total, tally.of("alice"), tally.of("bob")) == (2, 2, 0)
+    assert tally.acquire("alice", 3, 2) == "user-cap"
+    assert tally.acquire("bob", 2, 2) == "full"
+    assert (tally.total, tally.count_for("alice"), tally.count_for("bob")) == (2, 2, 0)
 
 
-def test_only_what_changed_is_due_and_only_once(tally: Tally) -> None:
+def test_only_what_changed_is_due_and_only_once(tally: StreamCounter) -> None:
     take(tally, "alice", "bob")
     first = write(tally, 1.0)
-    assert first == Update({"alice": 1, "bob": 1}, {"alice": 1, "bob": 1}, sweep=True)
+    assert first == PresenceUpdate({"alice": 1, "bob": 1}, {"alice": 1, "bob": 1}, sweep=True)
     assert write(tally, 1.5) is None
     take(tally, "bob")
-    assert write(tally, 1.6) == Update({"bob": 2})
+    assert write(tally, 1.6) == PresenceUpdate({"bob": 2})
 
 
-def test_open_streams_are_renewed_once_a_second(tally: Tally) -> None:
+def test_open_streams_are_renewed_once_a_second(tally: StreamCounter) -> None:
     take(tally, "alice")
     due = [write(tally, now / 10) for now in range(100, 151)]
     renewals = [update for update in due if update is not None]
     assert len(renewals) == 6
-    assert renewals[-1] == Update({}, {"alice": 1})
+    assert renewals[-1] == PresenceUpdate({}, {"alice": 1})
 
 
-def test_a_stream_that_comes_and_goes_between_two_writes_is_never_written(tally: Tally) -> None:
+def test_a_stream_that_comes_and_goes_between_two_writes_is_never_written(tally: StreamCounter) -> None:
     take(tally, "alice")
-    tally.leave("alice")
+    tally.release("alice")
     assert write(tally, 5.0) is None
-    assert not tally.is_announced
+    assert not tally.has_written_rows
 
 
-def test_the_last_stream_takes_its_row_along_and_then_nothing_is_due(tally: Tally) -> None:
+def test_the_last_stream_takes_its_row_along_and_then_nothing_is_due(tally: StreamCounter) -> None:
     take(tally, "alice")
     write(tally, 1.0)
-    tally.leave("alice")
-    assert write(tally, 1.1) == Update({"alice": 0})
-    assert not tally.is_announced
+    tally.release("alice")
+    assert write(tally, 1.1) == PresenceUpdate({"alice": 0})
+    assert not tally.has_written_rows
     assert write(tally, 99.0) is None
 
 
-def test_what_was_lost_is_due_again_even_where_it_was_committed_after_all(tally: Tally) -> None:
+def test_what_was_lost_is_due_again_even_where_it_was_committed_after_all(tally: StreamCounter) -> None:
     take(tally, "alice")
-    lost = tally.due(1.0)
+    lost = tally.next_update(1.0)
     assert lost is not None
-    tally.lost(lost)
-    assert tally.is_announced
-    tally.leave("alice")
-    assert write(tally, 2.0) == Update({"alice": 0}, None, sweep=True)
+    tally.roll_back(lost)
+    assert tally.has_written_rows
+    tally.release("alice")
+    assert write(tally, 2.0) == PresenceUpdate({"alice": 0}, None, sweep=True)
 
 
-def test_a_change_while_an_update_is_being_written_is_due_next(tally: Tally) -> None:
+def test_a_change_while_an_update_is_being_written_is_due_next(tally: StreamCounter) -> None:
     take(tally, "alice")
-    update = tally.due(1.0)
+    update = tally.next_update(1.0)
     assert update is not None
     take(tally, "alice")
-    tally.kept(update, 1.0)
-    assert write(tally, 1.1) == Update({"alice": 2})
+    tally.confirm(update, 1.0)
+    assert write(tally, 1.1) == PresenceUpdate({"alice": 2})
 
 
-def test_the_dead_are_swept_once_a_minute(tally: Tally) -> None:
+def test_the_dead_are_swept_once_a_minute(tally: StreamCounter) -> None:
     take(tally, "alice")
     updates = [write(tally, float(now)) for now in range(100, 230)]
     assert [n for n, update in enumerate(updates) if update and update.sweep] == [0, 60, 120]
 
 
-def test_threads_at_once_take_exactly_what_there_is(tally: Tally) -> None:
+def test_threads_at_once_take_exactly_what_there_is(tally: StreamCounter) -> None:
     barrier, refused = threading.Barrier(8), []
 
     def many() -> None:
         barrier.wait(scaled(5))
-        refused.extend(filter(None, (tally.take("alice", 1000, 100) for _ in range(50))))
+        refused.extend(filter(None, (tally.acquire("alice", 1000, 100) for _ in range(50))))
 
     threads = [threading.Thread(target=many) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(scaled(10))
-    assert (tally.of("alice"), len(refused)) == (100, 300)
+    assert (tally.count_for("alice"), len(refused)) == (100, 300)
 
 
-def test_a_stream_that_is_asked_for_counts_once_it_is_granted_and_is_then_written(tally: Tally) -> None:
+def test_a_stream_that_is_asked_for_counts_once_it_is_granted_and_is_then_written(tally: StreamCounter) -> None:
     take(tally, "alice")
-    asks = [tally.ask(user, 1000, 1000) for user in ("alice", "alice", "bob")]
-    update = tally.due(1.0)
+    asks = [tally.request(user, 1000, 1000) for user in ("alice", "alice", "bob")]
+    update = tally.next_update(1.0)
     assert update is not None
-    assert update.claims == {"alice": Claim(1, 2), "bob": Claim(0, 1)}
+    assert update.claims == {"alice": SlotClaim(1, 2), "bob": SlotClaim(0, 1)}
     assert (update.changes, update.renew) == ({"alice": 1}, {"alice": 1})
     assert (tally.total, {ask.answer for ask in asks}) == (1, {None})
-    tally.kept(update, 1.0, {"alice": 1, "bob": 0})
+    tally.confirm(update, 1.0, {"alice": 1, "bob": 0})
     assert [ask.answer for ask in asks] == ["granted", "user-cap", "user-cap"]
-    assert (tally.of("alice"), tally.of("bob"), tally.total) == (2, 0, 2)
+    assert (tally.count_for("alice"), tally.count_for("bob"), tally.total) == (2, 0, 2)
     assert write(tally, 1.1) is None
 
 
-def test_what_a_bound_forbids_is_not_asked(tally: Tally) -> None:
+def test_what_a_bound_forbids_is_not_asked(tally: StreamCounter) -> None:
     take(tally, "alice")
-    assert tally.ask("alice", 1000, 1).answer == "user-cap"
-    assert tally.ask("bob", 2, 8).answer is None
-    assert tally.ask("charlie", 2, 8).answer == "full", "the one that is being decided may take the last place"
-    assert tally.take("charlie", 2, 8) == "full"
+    assert tally.request("alice", 1000, 1).answer == "user-cap"
+    assert tally.request("bob", 2, 8).answer is None
+    assert tally.request("charlie", 2, 8).answer == "full", "the one that is being decided may take the last place"
+    assert tally.acquire("charlie", 2, 8) == "full"
 
 
-def test_a_stream_that_ends_while_another_is_decided_is_due_next(tally: Tally) -> None:
+def test_a_stream_that_ends_while_another_is_decided_is_due_next(tally: StreamCounter) -> None:
     take(tally, "alice")
     write(tally, 1.0)
-    ask = tally.ask("alice", 1000, 1000)
-    update = tally.due(1.1)
+    ask = tally.request("alice", 1000, 1000)
+    update = tally.next_update(1.1)
     assert update is not None
-    tally.leave("alice")
-    tally.kept(update, 1.1, {"alice": 1})
-    assert (ask.answer, tally.of("alice")) == ("granted", 1)
-    assert write(tally, 1.2) == Update({"alice": 1})
+    tally.release("alice")
+    tally.confirm(update, 1.1, {"alice": 1})
+    assert (ask.answer, tally.count_for("alice")) == ("granted", 1)
+    assert write(tally, 1.2) == PresenceUpdate({"alice": 1})
 
 
-def test_one_that_was_taken_meanwhile_uses_up_what_is_granted(tally: Tally) -> None:
+def test_one_that_was_taken_meanwhile_uses_up_what_is_granted(tally: StreamCounter) -> None:
     """Else both would pass the cap together."""
-    ask = tally.ask("alice", 1000, 1000)
-    update = tally.due(1.0)
+    ask = tally.request("alice", 1000, 1000)
+    update = tally.next_update(1.0)
     assert update is not None
     take(tally, "alice")
-    tally.kept(update, 1.0, {"alice": 1})
-    assert (ask.answer, tally.of("alice")) == ("user-cap", 1)
-    assert write(tally, 1.5) == Update({}, {"alice": 1})
+    tally.confirm(update, 1.0, {"alice": 1})
+    assert (ask.answer, tally.count_for("alice")) == ("user-cap", 1)
+    assert write(tally, 1.5) == PresenceUpdate({}, {"alice": 1})
 
 
-def test_when_an_update_is_lost_all_who_ask_learn_that_nobody_knows(tally: Tally) -> None:
-    early = tally.ask("alice", 1000, 1000)
-    update = tally.due(1.0)
+def test_when_an_update_is_lost_all_who_ask_learn_that_nobody_knows(tally: StreamCounter) -> None:
+    early = tally.request("alice", 1000, 1000)
+    update = tally.next_update(1.0)
     assert update is not None
-    late = tally.ask("bob", 1000, 1000)
-    tally.lost(update)
+    late = tally.request("bob", 1000, 1000)
+    tally.roll_back(update)
     assert (early.answer, late.answer, tally.total) == ("unknown", "unknown", 0)
-    assert write(tally, 2.0) == Update({"alice": 0}, None, sweep=True)
-    assert tally.take("alice", 1, 1) is None
+    assert write(tally, 2.0) == PresenceUpdate({"alice": 0}, None, sweep=True)
+    assert tally.acquire("alice", 1, 1) is None

@@ -17,8 +17,8 @@ from app.stream import topics
     ],
 )
 def test_what_matches(query: str | None, taken: list[str], left: list[str]) -> None:
-    chosen = topics.parse(query)
-    assert [name for name in taken + left if chosen.match(name)] == taken
+    chosen = topics.parse_topics(query)
+    assert [name for name in taken + left if chosen.matches(name)] == taken
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,9 @@ def test_what_matches(query: str | None, taken: list[str], left: list[str]) -> N
     ],
 )  # fmt: skip
 def test_bad_syntax_is_refused(query: str) -> None:
-    with pytest.raises(topics.BadTopics):
-        topics.parse(query)
+    with pytest.raises(topics.InvalidTopics):
+        topics.parse_topics(query)
 
 
 def test_fifty_topics_are_fine() -> None:
-    assert topics.parse(",".join(f"t{n}" for n in range(50))).match("t49")
+    assert topics.parse_topics(",".join(f"t{n}" for n in range(50))).matches("t49")

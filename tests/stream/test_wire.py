@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from app.stream import control
 from app.stream.chunks import MAX_CHUNK_BYTES, Chunk, http_chunk
-from app.stream.socket_transport import GRACE_S, Wire
-from app.stream.subscriber import Goodbye
+from app.stream.socket_transport import CLOSE_GRACE_S, SocketSubscriber
+from app.stream.subscriber import CloseReason
 from tests.contract.wire import Dechunker
 from tests.stream import readers
 from tests.stream.readers import FakeOwner, FakeSocket, chunk, read_to_end, tcp_pair
@@ -18,7 +18,7 @@ from tests.support.sse_client import Parser, parse
 
 FIRST, SECOND = chunk(0, 3, b"id: 3\ndata: 3\n\n", 3), chunk(3, 4, b"id: 4\ndata: 4\n\n")
 MODERN = chunk(0, 3, http_chunk(FIRST.data), 3)
-BEAT = control.heartbeat(4, degraded=False)
+BEAT = control.heartbeat_frame(4, degraded=False)
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ def owner() -> FakeOwner:
     return FakeOwner()
 
 
-def live_wire(connection: FakeSocket, owner: FakeOwner, after: int = 0) -> Wire:
+def live_wire(connection: FakeSocket, owner: FakeOwner, after: int = 0) -> SocketSubscriber:
     made = readers.wire(connection, owner, after=after)
     made.live = True
     return made
 
 
-def drain(made: Wire, connection: FakeSocket, room: int | None = None) -> None:
+def drain(made: SocketSubscriber, connection: FakeSocket, room: int | None = None) -> None:
     """The kernel has room again, and says so."""
     connection.room = room
     made.on_writable()
@@ -73,13 +73,13 @@ class TestSending:
         connection = FakeSocket(room=5)
         made = live_wire(connection, owner)
         assert not made.push(FIRST)
-        assert (made.cursor, made.live, made.takes_bytes()) == (3, False, False)
+        assert (made.cursor, made.live, made.can_send()) == (3, False, False)
         assert (owner.held, owner.counters.slow_now, owner.counters.fell_behind) == ([made], 1, 1)
         assert not made.push(SECOND)
         drain(made, connection)
         assert connection.taken == FIRST.data
         assert (owner.held, owner.to_catch_up, owner.counters.slow_now) == ([], [made], 0)
-        assert made.takes_bytes()
+        assert made.can_send()
 
     def test_a_chunk_of_which_a_part_is_on_its_way_counts_as_delivered_once(self, owner: FakeOwner) -> None:
         connection = FakeSocket(room=5)
@@ -111,9 +111,9 @@ class TestSending:
         connection = FakeSocket(room=1)
         made = live_wire(connection, owner)
         made.push(FIRST)
-        since = made.held_since
+        since = made.blocked_since
         drain(made, connection, room=0)
-        assert (made.held_since, owner.held, connection.taken) == (since, [made], FIRST.data[:1])
+        assert (made.blocked_since, owner.held, connection.taken) == (since, [made], FIRST.data[:1])
 
     def test_progress_is_remembered_and_standing_still_is_too(
         self, owner: FakeOwner, monkeypatch: pytest.MonkeyPatch
@@ -122,38 +122,38 @@ class TestSending:
         own_time(monkeypatch, "app.stream.socket_transport", monotonic=lambda: now[0])
         made = live_wire(connection, owner)
         made.push(FIRST)
-        assert made.held_since == 100.0
+        assert made.blocked_since == 100.0
         now[0] = 110.0
         drain(made, connection, room=0)
-        assert made.held_since == 100.0
+        assert made.blocked_since == 100.0
         drain(made, connection, room=1)
-        assert made.held_since == 110.0
+        assert made.blocked_since == 110.0
         drain(made, connection)
-        assert made.held_since is None
+        assert made.blocked_since is None
 
     def test_a_control_frame_never_goes_between_the_halves_of_a_chunk(self, owner: FakeOwner) -> None:
         connection = FakeSocket(room=5)
         made = live_wire(connection, owner)
         made.push(FIRST)
         connection.room = None
-        made.say(BEAT)
+        made.send_control(BEAT)
         made.on_writable()
-        made.say(BEAT)
+        made.send_control(BEAT)
         assert connection.taken == FIRST.data + BEAT
 
     @pytest.mark.parametrize("room", [0, 7])
     def test_a_control_frame_that_does_not_fit_waits_whole(self, owner: FakeOwner, room: int) -> None:
         connection = FakeSocket(room)
         made = live_wire(connection, owner)
-        made.say(BEAT)
-        made.say(BEAT)
+        made.send_control(BEAT)
+        made.send_control(BEAT)
         assert not made.live
         drain(made, connection)
         assert connection.taken == BEAT
 
     def test_falling_behind_asks_to_be_caught_up(self, owner: FakeOwner) -> None:
         made = live_wire(FakeSocket(), owner)
-        made.fall_behind()
+        made.mark_lagging()
         assert (made.live, owner.to_catch_up) == (False, [made])
 
     @given(st.lists(st.integers(0, 200_000), max_size=20), st.lists(st.integers(1, 100_000), min_size=1, max_size=20))
@@ -163,7 +163,7 @@ class TestSending:
         for number, size in enumerate(sizes):
             connection.room = rooms.pop() if rooms else 0
             made.on_writable()
-            made.live = made.takes_bytes()
+            made.live = made.can_send()
             data = b"%d" % (number % 10) * size
             before = made.cursor
             made.push(Chunk(data, before, before + 1, 1))
@@ -174,7 +174,7 @@ class TestSending:
 
 class TestEnding:
     @pytest.mark.parametrize("reason", ["drain", "lifetime", "revoked", "flag-off", "slow"])
-    def test_goodbye_goes_out_and_the_socket_is_closed_at_once(self, owner: FakeOwner, reason: Goodbye) -> None:
+    def test_goodbye_goes_out_and_the_socket_is_closed_at_once(self, owner: FakeOwner, reason: CloseReason) -> None:
         connection, ended = FakeSocket(), list[str]()
         made = readers.wire(connection, owner, on_end=lambda: ended.append("ended"))
         made.close(reason)
@@ -183,20 +183,20 @@ class TestEnding:
 
     @pytest.mark.parametrize("reason", ["drain", "lifetime", "flag-off"])
     def test_goodbye_waits_for_what_is_held_but_not_long(
-        self, owner: FakeOwner, reason: Goodbye, monkeypatch: pytest.MonkeyPatch
+        self, owner: FakeOwner, reason: CloseReason, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         own_time(monkeypatch, "app.stream.socket_transport", monotonic=lambda: 100.0)
         connection = FakeSocket(room=5)
         made = live_wire(connection, owner)
         made.push(FIRST)
         made.close(reason)
-        assert (owner.forgotten, made.ends_at) == ([], 100.0 + GRACE_S)
+        assert (owner.forgotten, made.ends_at) == ([], 100.0 + CLOSE_GRACE_S)
         drain(made, connection)
         assert connection.taken.startswith(FIRST.data)
         assert (byes(connection.taken), owner.forgotten, owner.to_catch_up) == ([reason], [reason], [])
 
     @pytest.mark.parametrize("reason", ["revoked", "slow"])
-    def test_a_revocation_and_standing_still_do_not_wait(self, owner: FakeOwner, reason: Goodbye) -> None:
+    def test_a_revocation_and_standing_still_do_not_wait(self, owner: FakeOwner, reason: CloseReason) -> None:
         connection = FakeSocket(room=5)
         made = live_wire(connection, owner)
         made.push(FIRST)
@@ -239,7 +239,7 @@ class TestEnding:
         made.close("lifetime")
         connection.room = None
         assert not made.push(SECOND)
-        made.say(BEAT)
+        made.send_control(BEAT)
         made.on_writable()
         assert byes(connection.taken) == ["drain"]
         assert b"id: 4" not in connection.taken
@@ -257,7 +257,7 @@ class TestEnding:
         made = live_wire(FakeSocket(room=5), owner)
         made.push(FIRST)
         made.end("client-gone")
-        assert (owner.counters.slow_now, made.held_since, made.takes_bytes(), made.live) == (0, None, False, False)
+        assert (owner.counters.slow_now, made.blocked_since, made.can_send(), made.live) == (0, None, False, False)
 
     @pytest.mark.parametrize("act", ["push", "say", "drain", "read"])
     def test_a_gone_peer_ends_it(self, owner: FakeOwner, act: str) -> None:
@@ -268,7 +268,7 @@ class TestEnding:
         connection.gone = ConnectionResetError()
         acts = {
             "push": lambda: made.push(FIRST),
-            "say": lambda: made.say(BEAT),
+            "say": lambda: made.send_control(BEAT),
             "drain": made.on_writable,
             "read": made.on_readable,
         }
@@ -300,7 +300,7 @@ class TestEnding:
 class TestHttpChunks:
     """A reader of HTTP/1.1: whatever is sent is in chunks, the last one says that the stream ended in order."""
 
-    def modern(self, connection: FakeSocket, owner: FakeOwner) -> Wire:
+    def modern(self, connection: FakeSocket, owner: FakeOwner) -> SocketSubscriber:
         made = readers.wire(connection, owner, in_http_chunks=True)
         made.live = True
         return made
@@ -309,7 +309,7 @@ class TestHttpChunks:
         connection, dechunker = FakeSocket(), Dechunker()
         made = self.modern(connection, owner)
         made.begin(b"HEAD\r\n\r\n", b"event: hello\ndata: {}\n\n")
-        made.say(BEAT)
+        made.send_control(BEAT)
         made.close("drain")
         head, _, body = connection.taken.partition(b"\r\n\r\n")
         names = [frame.event for frame in parse(dechunker.feed(body))]
@@ -318,7 +318,7 @@ class TestHttpChunks:
         assert dechunker.sizes[1] == len(BEAT)
 
     @pytest.mark.parametrize("reason", ["drain", "lifetime", "revoked", "flag-off", "slow"])
-    def test_the_last_chunk_follows_a_goodbye_that_waited(self, owner: FakeOwner, reason: Goodbye) -> None:
+    def test_the_last_chunk_follows_a_goodbye_that_waited(self, owner: FakeOwner, reason: CloseReason) -> None:
         connection, dechunker = FakeSocket(room=5), Dechunker()
         made = self.modern(connection, owner)
         made.push(MODERN)
@@ -352,9 +352,9 @@ class TestHttpChunks:
             connection, dechunker = FakeSocket(room), Dechunker()
             made = self.modern(connection, owner)
             made.push(MODERN)
-            made.say(BEAT)
+            made.send_control(BEAT)
             drain(made, connection)
-            made.say(BEAT)
+            made.send_control(BEAT)
             assert [frame.event for frame in parse(dechunker.feed(connection.taken))] == ["message", "heartbeat"]
 
 
@@ -368,7 +368,7 @@ class TestOverTcp:
                 number += 1
             got, parser = list[str](), Parser()
             while len(got) < made.cursor:
-                if made.held_since is not None:
+                if made.blocked_since is not None:
                     made.on_writable()
                 got += [frame.id or "" for frame in parser.feed(client.recv(65_536))]
             assert got == [str(one) for one in range(1, made.cursor + 1)]
@@ -378,7 +378,7 @@ class TestOverTcp:
         with tcp_pair() as (ours, client):
             client.sendall(b"what is this?" * 100)
             made = readers.wire(ours, owner)
-            made.say(BEAT)
+            made.send_control(BEAT)
             assert ours.recv(1, socket.MSG_PEEK)  # it has arrived
             made.close("drain")
             assert byes(read_to_end(client)) == ["drain"]

@@ -6,15 +6,15 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from app.eventlog.cursor import Start
-from app.stream.broadcaster import Rounds
+from app.eventlog.cursor import StartPosition
+from app.stream.broadcaster import Broadcaster
 from app.stream.catchup import CatchUp
 from app.stream.chunks import http_chunk
-from app.stream.heartbeat import Pulse
+from app.stream.heartbeat import Heartbeats
 from app.stream.hub import Hub
 from app.stream.replay import Replay
-from app.stream.socket_loop import PEER_TIMEOUT_MS, Wires
-from app.stream.socket_transport import Connection, Wire
+from app.stream.socket_loop import ACK_TIMEOUT_MS, SocketLoop
+from app.stream.socket_transport import Connection, SocketSubscriber
 from tests.contract.wire import Dechunker
 from tests.stream.readers import FakeLog, chunk, control, event, events, opening, reader, tcp_pair
 from tests.support.cast import ALICE, BOB, Person
@@ -30,17 +30,17 @@ class Worker:
         self.allowed = {"alice", "bob"}
         self.log = FakeLog()
         self.hub = Hub(lambda user: user in self.allowed)
-        self.rounds = Rounds(self.hub)
+        self.rounds = Broadcaster(self.hub)
         self.catchup = CatchUp(self.hub, Replay(self.hub, self.log))
-        self.pulse = Pulse(self.hub, 1.0, lambda: False)
-        self.wires = Wires(self.hub, self.catchup, self.pulse, lifetime_s=3600)
+        self.pulse = Heartbeats(self.hub, 1.0, lambda: False)
+        self.wires = SocketLoop(self.hub, self.catchup, self.pulse, lifetime_s=3600)
         self.ended: list[str] = []
         self._pairs = ExitStack()
 
-    def connect(self, person: Person = ALICE, start: Start | None = None, fill: bool = False) -> "Client":
+    def connect(self, person: Person = ALICE, start: StartPosition | None = None, fill: bool = False) -> "Client":
         ours, client = self._pairs.enter_context(tcp_pair())
         unread = _fill(ours) if fill else 0
-        made = opening(reader(person), start or Start(self.hub.cursor, self.hub.cursor))
+        made = opening(reader(person), start or StartPosition(self.hub.cursor, self.hub.cursor))
         wire = self.wires.open(ours, HEAD, made, lambda: self.ended.append(person.name), in_http_chunks=True)
         return Client(client, wire, unread)
 
@@ -50,12 +50,12 @@ class Worker:
 
     def look(self) -> None:
         """What the loop would do next, all of it."""
-        self.wires._look()
+        self.wires._poll()
         while not self.catchup._waiting.empty():
             waiting = self.catchup._waiting.get()
             assert waiting is not None
             waiting.is_queued = False
-            self.catchup._turn(waiting)
+            self.catchup._serve(waiting)
 
     def close(self) -> None:
         self.wires.stop()
@@ -66,7 +66,7 @@ class Worker:
 class Client:
     """Reads frames behind the head, which comes behind what it has not read before."""
 
-    def __init__(self, connection: socket.socket, wire: Wire, unread: int) -> None:
+    def __init__(self, connection: socket.socket, wire: SocketSubscriber, unread: int) -> None:
         self.connection, self.wire, self.unread = connection, wire, unread
         self._parser, self._dechunker = Parser(), Dechunker()
         self.raw = b""
@@ -115,7 +115,7 @@ def test_the_head_and_hello_go_out_first_and_the_reader_is_live(worker: Worker) 
 def test_a_reader_that_missed_something_is_read_to_first(worker: Worker) -> None:
     worker.log.events = events(1, 5)
     worker.hub.deliver((), 5)
-    client = worker.connect(start=Start(2, 5))
+    client = worker.connect(start=StartPosition(2, 5))
     assert not client.wire.live
     worker.look()
     assert client.ids() == ["3", "4", "5"]
@@ -124,7 +124,7 @@ def test_a_reader_that_missed_something_is_read_to_first(worker: Worker) -> None
 def test_nothing_overtakes_a_hello_that_did_not_fit(worker: Worker) -> None:
     """An answer before it on the same connection may fill the kernel's buffers."""
     client = worker.connect(fill=True)
-    assert client.wire.held_since is not None
+    assert client.wire.blocked_since is not None
     while len(client.raw) < client.unread // 2:
         assert client.frames() == []
     worker.tell(1)
@@ -141,7 +141,7 @@ def test_a_stalled_reader_is_read_on_to_when_it_drains_and_holds_nobody_up(worke
     stalled, other = worker.connect(), worker.connect(BOB)
     number, got = 0, list[str]()
     other.frames()
-    while stalled.wire.held_since is None:
+    while stalled.wire.blocked_since is None:
         number += 1
         worker.hub.deliver([event(number, text="x" * 3_000)], number)
         worker.rounds.send()
@@ -184,16 +184,16 @@ def test_one_that_fails_ends_alone(
 ) -> None:
     failing, other = worker.connect(), worker.connect(BOB)
 
-    def broken(_wire: Wire) -> None:
+    def broken(_wire: SocketSubscriber) -> None:
         raise RuntimeError("mine")
 
-    monkeypatch.setattr(Wire, "on_readable", broken)
+    monkeypatch.setattr(SocketSubscriber, "on_readable", broken)
     failing.connection.sendall(b"x")
     while failing.wire.fd >= 0:
-        worker.wires._look()
+        worker.wires._poll()
     worker.tell(1)
     assert [frame.event for frame in other.frames()] == ["hello", "a"]
-    assert "a stream of alice failed" in caplog.text
+    assert "a stream failed: user=alice" in caplog.text
     assert worker.hub.counters.closes == {"error": 1}
 
 
@@ -231,7 +231,7 @@ def test_its_socket_is_set_up_for_streaming(worker: Worker) -> None:
     assert not ours.getblocking()
     assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 65_536  # Linux doubles it for its own needs
     assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == PEER_TIMEOUT_MS
+    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == ACK_TIMEOUT_MS
 
 
 def test_lifetimes_are_spread(worker: Worker) -> None:

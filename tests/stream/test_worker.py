@@ -12,14 +12,14 @@ PROGRAM = """
 import warnings
 warnings.simplefilter("error")
 from gunicorn.config import Config
-from app.stream.handoff import HandedOff
+from app.stream.handoff import HandedOffBody
 from app.web.gunicorn_worker import BeaconWorker
 
 worker = BeaconWorker.__new__(BeaconWorker)
 """
 HANDED_OFF = """
 try:
-    worker.is_already_handled(HandedOff())
+    worker.is_already_handled(HandedOffBody())
 except StopIteration:
     print("dropped")
 """

@@ -53,7 +53,7 @@ def make_database(folder: Path, *people: Person, fill: Callable[[Flask], None] |
     """A migrated SQLite file with these people in it, and what `fill` writes, whole in one file."""
     settings = Settings(instance_dir=folder, secret_key="template")
     app = create_app(settings)
-    database_upgrade.migrate(app, settings)
+    database_upgrade.migrate_database(app, settings)
     join(app, *people)
     if fill:
         fill(app)

@@ -242,7 +242,7 @@ def _first_database() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(instance_dir=Path(folder))
         app = create_app(settings)
-        database_upgrade.migrate(app, settings)
+        database_upgrade.migrate_database(app, settings)
         with app.app_context(), write() as session:
             for name, role in PEOPLE.items():
                 users.add(session, name, role, PASSWORD, "test")

@@ -110,7 +110,7 @@ class Postgres:
         if not self._migrated:
             settings = Settings(instance_dir=self.folder, database_url=self.new_database(), secret_key="template")
             app = create_app(settings)
-            database_upgrade.migrate(app, settings)
+            database_upgrade.migrate_database(app, settings)
             stop(app)
             self._migrated = settings.database_url.rpartition("/")[2]
         return self.new_database(self._migrated)

@@ -17,7 +17,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.response import BaseHTTPResponse
 
 from app.infra import json_limits
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.infra.deadlines import Deadline
 
 READ_SIZE_BYTES = 65_536
@@ -95,7 +95,7 @@ def send_request(
 
 def _read_body(raw: BaseHTTPResponse, max_bytes: int) -> bytes:
     """Read what is available: `iter_content` would wait for a full chunk, however slowly it arrives."""
-    found, pace = bytearray(), Pace()
+    found, pace = bytearray(), TimeSlice()
     try:
         while piece := raw.read1(READ_SIZE_BYTES, decode_content=True):
             found += piece

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 from app.sources.celery.messages import (
     MAX_NAME_CHARS,
     TaskMessage,
@@ -138,7 +138,7 @@ class Broker:
     ) -> LeftOut:
         left_out = NOTHING_LEFT_OUT
         for (queue, key), entries in zip(self._lists, raw.lists, strict=True):
-            for place, entry in enumerate(paced(entries), 1):
+            for place, entry in enumerate(iterate_in_slices(entries), 1):
                 message = self._parse(entry, known, parse_queued)
                 if message is None:
                     first = left_out.first or f"entry {place:,} of {_printable(key)}: {explain_queued_fault(entry)}"
@@ -154,7 +154,7 @@ class Broker:
         self, raw: _Raw, made: BrokerSnapshot, turns: MessageTurns, known: dict[bytes, TaskMessage]
     ) -> LeftOut:
         left_out = NOTHING_LEFT_OUT
-        for tag, entry in paced(raw.unacked.items()):
+        for tag, entry in iterate_in_slices(raw.unacked.items()):
             message = self._parse(entry, known, parse_unacked)
             if message is None:
                 first = (

@@ -8,7 +8,7 @@ count is marked as lagging.
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.sources.celery.results import UNREADABLE, Results
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class FailureCounter:
 
     def count_next_part(self, client: "redis.Redis") -> FailureCount:
         """Read one more part of the results and return the latest count."""
-        pace = Pace()
+        pace = TimeSlice()
         left = MAX_RESULTS_READ
         self._looks += 1
         for _ in range(SCANS_PER_POLL):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 from app.sources.celery.broker import BrokerSnapshot
 from app.sources.celery.celery_workers import ROSTER_FRESH_S, Roster
 from app.sources.celery.task_details import OVERDUE_AFTER_S
@@ -49,10 +49,10 @@ class OverdueTasks:
             seen[task_id] = first, due
             return now - first > OVERDUE_AFTER_S
 
-        for _queue, message in paced(snapshot.queued.values()):
+        for _queue, message in iterate_in_slices(snapshot.queued.values()):
             if message.due is not None and has_been_there(message.id, message.due):
                 yield _OverdueTask(message.id, message.due, is_held=False)
-        for task_id, taken in paced(snapshot.taken.items()):
+        for task_id, taken in iterate_in_slices(snapshot.taken.items()):
             due = taken.message.due
             if due is None or not has_been_there(task_id, due) or task_id in runs or taken.at is None:
                 continue

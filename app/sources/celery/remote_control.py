@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from app.infra import json_limits
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 from app.sources.celery.celery_workers import Inspection, RunningTask, WorkerAnswer
 from app.sources.celery.messages import MAX_NAME_CHARS, is_usable_id
 
@@ -132,8 +132,8 @@ def _parse_reply(raw: object) -> tuple[str, dict[str, list[Any]]]:
 
 
 def _build_answer(replies: Mapping[str, Mapping[str, list[Any]]], name: str) -> WorkerAnswer:
-    active = {task["id"]: _parse_running(task) for task in paced(replies["active"][name]) if _is_task(task)}
-    reserved = frozenset(task["id"] for task in paced(replies["reserved"][name]) if _is_task(task))
+    active = {task["id"]: _parse_running(task) for task in iterate_in_slices(replies["active"][name]) if _is_task(task)}
+    reserved = frozenset(task["id"] for task in iterate_in_slices(replies["reserved"][name]) if _is_task(task))
     queues = replies["active_queues"].get(name)
     return WorkerAnswer(
         time.time(), reserved, active, queues=None if queues is None else frozenset(_queue_names(queues))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.infra import json_limits
 from app.infra.clock import in_utc
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.sources.tracebacks import extract_exception
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Results:
                 for key, head in zip(part, heads, strict=True)
                 if isinstance(head, bytes) and head
             )
-            breathe()
+            yield_to_loop()
         return found
 
     def read_result(self, client: "redis.Redis", task_id: str) -> TaskResult | None:

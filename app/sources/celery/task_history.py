@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 from app.sources.celery.broker import BrokerSnapshot
 from app.sources.protocol import Job
 
@@ -33,16 +33,16 @@ class TaskHistory:
 
     def list_jobs(self, task_ids: Iterable[str]) -> dict[str, Job]:
         """Return the jobs of tasks that the latest poll found."""
-        return {task_id: self._records[task_id].job for task_id in paced(task_ids)}
+        return {task_id: self._records[task_id].job for task_id in iterate_in_slices(task_ids)}
 
     def list_ended(self) -> dict[str, Job]:
         return {task_id: job for task_id, (job, _) in self._ended.items()}
 
     def update(self, snapshot: BrokerSnapshot, at: float) -> list[str]:
         """Record the tasks of this snapshot. Returns the ids of known tasks that are gone without a known end."""
-        for queue, message in paced(snapshot.queued.values()):
+        for queue, message in iterate_in_slices(snapshot.queued.values()):
             self._put(Job(message.id, "queued", queue, message.attempt), at, message.keeps_result)
-        for taken in paced(snapshot.taken.values()):
+        for taken in iterate_in_slices(snapshot.taken.values()):
             message = taken.message
             job = Job(message.id, message.state_at(at), message.route, message.attempt)
             self._put(job, at, message.keeps_result)
@@ -50,7 +50,7 @@ class TaskHistory:
         if snapshot.taken_cut:
             self._tags = {}
         gone, hidden = list[str](), list[str]()
-        for task_id, record in paced(self._records.items()):
+        for task_id, record in iterate_in_slices(self._records.items()):
             if task_id not in snapshot:
                 # If its queue exceeds the limit, the task may be there without being listed.
                 (hidden if snapshot.hides(record.job.queue) else gone).append(task_id)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from redis.connection import Connection, SSLConnection
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.sources.host_rules import ForbiddenAddress, Reach
 from app.sources.protocol import SourceError
 
@@ -32,7 +32,7 @@ class ReadBudget:
         self._seconds, self._ends, self._max_bytes, self._bytes = 0.0, 0.0, 0, 0
         self._max_entries = self._entries = 0
         self._late: str | None = None
-        self.pace = Pace()
+        self.pace = TimeSlice()
 
     def renew(self, seconds: float, max_bytes: int, max_entries: int) -> None:
         self._seconds, self._ends = seconds, time.monotonic() + seconds

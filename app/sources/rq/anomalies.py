@@ -12,7 +12,7 @@ import redis
 from rq import Worker
 from rq.job import Job as RqJob
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.sources.protocol import Anomaly
 from app.sources.rq.placement import PlacedJobs, list_expected_ids, place_jobs
 from app.sources.rq.responses import Batch, parse_score, parse_text
@@ -49,7 +49,7 @@ class AnomalyFinder:
     def _recheck(self, client: redis.Redis, dangling: list[str]) -> set[Suspect]:
         snapshot = read_snapshot(client, self._queues, self._bound, ask=dangling)
         still = {job_id for _, ids in list_expected_ids(snapshot) for job_id in ids} & snapshot.gone
-        return _find_suspects(client, snapshot, place_jobs(snapshot, Pace()), still)
+        return _find_suspects(client, snapshot, place_jobs(snapshot, TimeSlice()), still)
 
 
 def find_orphans(client: redis.Redis, snapshot: RqSnapshot) -> set[str]:
@@ -81,7 +81,7 @@ def _find_ids_without_job(client: redis.Redis, snapshot: RqSnapshot) -> set[str]
     for _, ids in list_expected_ids(snapshot):
         chunks += [ids[start : start + _IDS_PER_EXISTS] for start in range(0, len(ids), _IDS_PER_EXISTS)]
     gone: set[str] = set()
-    pace = Pace()
+    pace = TimeSlice()
     while chunks:
         batch = Batch(client)
         now, chunks = chunks[:_COMMANDS_PER_BATCH], chunks[_COMMANDS_PER_BATCH:]

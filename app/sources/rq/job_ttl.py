@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import redis
 from rq.job import Job as RqJob
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.sources.rq.responses import Batch, split_into_parts
 from app.sources.rq.rq_snapshot import FINISHED, RqSnapshot
 
@@ -24,7 +24,7 @@ class JobTtlCache:
 
     def update(self, client: redis.Redis, snapshot: RqSnapshot) -> Mapping[str, float | None]:
         """Return the seconds for every listed unfinished job; None for one that uses RQ's defaults."""
-        pace = Pace()
+        pace = TimeSlice()
         before, now, fresh = self._known, dict[str, float | None](), list[str]()
         for place, ids in snapshot.ids.items():
             if place.state in FINISHED:
@@ -39,7 +39,7 @@ class JobTtlCache:
         return {**now, **dict.fromkeys(later, GONE_AT_ONCE)} if later else now
 
 
-def _read_ttls(client: redis.Redis, job_ids: list[str], pace: Pace) -> Iterable[tuple[str, float | None]]:
+def _read_ttls(client: redis.Redis, job_ids: list[str], pace: TimeSlice) -> Iterable[tuple[str, float | None]]:
     for start in range(0, len(job_ids), _JOBS_PER_BATCH):
         some = job_ids[start : start + _JOBS_PER_BATCH]
         batch = Batch(client)

@@ -10,7 +10,7 @@ from rq.command import PUBSUB_CHANNEL_TEMPLATE
 from rq.job import Job as RqJob
 from rq.utils import utcformat
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.sources.protocol import JobFilter, Operation, OperationResult, Selection, SourceError, Unsupported
 from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
@@ -80,7 +80,7 @@ class RqCommands:
         """Select from one snapshot, as a poll does, so that the result agrees with what pages show."""
         with self._server.reading() as client:
             snapshot = read_snapshot(client, self._queues, self._bound)
-            listing = next((one for one in place_jobs(snapshot, Pace()).listings if one.state == wanted.state), None)
+            listing = next((one for one in place_jobs(snapshot, TimeSlice()).listings if one.state == wanted.state), None)
             if listing is None:
                 raise SourceError(f"has no state {wanted.state[:40]}")
             ids = [job.id for job in listing.jobs.values() if wanted.queue in (None, job.queue)]

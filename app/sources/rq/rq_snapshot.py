@@ -22,7 +22,7 @@ from rq.registry import (
 from rq.scheduler import RQScheduler
 from rq.suspension import WORKERS_SUSPENDED
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.sources.protocol import LeftOut, SourceError
 from app.sources.rq.responses import (
     IDS_PER_PART,
@@ -147,7 +147,7 @@ class _SnapshotReader:
 
     def __init__(self, client: redis.Redis, now: float, bound: int) -> None:
         self._batch = Batch(client, at_once=True)
-        self._now, self._bound, self._pace = now, bound, Pace()
+        self._now, self._bound, self._pace = now, bound, TimeSlice()
 
     def read(self, places: list[JobPlace], listed: set[JobPlace], workers: list[str], ask: list[str]) -> RqSnapshot:
         batch = self._batch
@@ -237,7 +237,7 @@ class _SnapshotReader:
                 part
             )  # freed in parts: freeing everything at once takes 5 ms
             found.add_entries(part)
-            self._pace.rest()  # after a fixed number of ids, because a time slice would depend on the machine
+            self._pace.pause()  # after a fixed number of ids, because a time slice would depend on the machine
         return [], found
 
 

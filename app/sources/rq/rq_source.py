@@ -9,7 +9,7 @@ import redis
 from pydantic import Field, StringConstraints
 from redis.exceptions import ResponseError
 
-from app.infra.concurrency import Pace
+from app.infra.concurrency import TimeSlice
 from app.sources.protocol import (
     Action,
     Capabilities,
@@ -89,7 +89,7 @@ class RqSource:
             began = time.monotonic()
             snapshot = read_snapshot(client, self._queues, self._bound)
             latency_ms = round((time.monotonic() - began) * 1000)
-            counted = place_jobs(snapshot, Pace(), self._ttls.update(client, snapshot))
+            counted = place_jobs(snapshot, TimeSlice(), self._ttls.update(client, snapshot))
             anomalies = self._anomalies.find(client, snapshot, counted)
             run_id = _read_run_id(client)
         self._looked_at = time.monotonic()
@@ -130,7 +130,7 @@ class RqSource:
     def stuck(self) -> Sequence[StuckJob]:
         with self._server.reading() as client:
             snapshot = read_snapshot(client, self._queues, self._bound)
-            jobs = next(listing.jobs for listing in place_jobs(snapshot, Pace()).listings if listing.state == "started")
+            jobs = next(listing.jobs for listing in place_jobs(snapshot, TimeSlice()).listings if listing.state == "started")
             stuck = find_stuck_jobs(client, list(jobs.values()), find_orphans(client, snapshot), snapshot.at)
         return [*stuck, *overdue_jobs.list_stuck(snapshot)]
 

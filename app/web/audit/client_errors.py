@@ -9,7 +9,7 @@ from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.infra.rate_limits import Rate
+from app.infra.rate_limits import UserRateLimit
 from app.web.audit import bp
 from app.web.auth import actor_or_none
 from app.web.csrf import exempt_from_csrf
@@ -42,8 +42,8 @@ class ClientErrors:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._sender = Rate(MAX_REPORTS_PER_SENDER, "error reports")
-        self._everyone = Rate(MAX_REPORTS_PER_WORKER, "error reports together")
+        self._sender = UserRateLimit(MAX_REPORTS_PER_SENDER, "error reports")
+        self._everyone = UserRateLimit(MAX_REPORTS_PER_WORKER, "error reports together")
 
     def check_rate(self, sender: str) -> None:
         """Limit the reports, so that pages failing in a loop do not fill the log. Raises `Problem` 429."""

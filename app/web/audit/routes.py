@@ -20,7 +20,7 @@ from app.audit.verify import read_outside_head, verify_in_steps
 from app.db import db, read
 from app.infra import streaming_export
 from app.infra.clock import utc_text
-from app.infra.problems import Problem, bad_input, retry_after
+from app.infra.problems import Problem, build_retry_after, invalid_input
 from app.web.audit import bp
 from app.web.auth import require
 
@@ -71,7 +71,7 @@ def verify() -> Response:
     """Verify the chain; stream lines of text with the progress and, at the end, the result."""
     if not _verifying.acquire(blocking=False):
         detail = "Another verification of the chain is running. Try again when it is finished."
-        raise Problem(409, "Already verifying", detail, headers=retry_after(3, 10))
+        raise Problem(409, "Already verifying", detail, headers=build_retry_after(3, 10))
     try:
         db.session.remove()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -86,11 +86,11 @@ def verify() -> Response:
 
 
 def export_response(query: AuditQuery, form: str) -> Response:
-    if form not in get_args(streaming_export.Format):
+    if form not in get_args(streaming_export.ExportFormat):
         raise Problem(400, "Bad input", "format: expected csv or ndjson", errors={"format": "expected csv or ndjson"})
     db.session.remove()  # do not hold a pooled connection while a slow client reads
     app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
-    return export.export_response(app, query, cast(streaming_export.Format, form))
+    return export.export_response(app, query, cast(streaming_export.ExportFormat, form))
 
 
 def _verification_lines() -> Iterator[str]:
@@ -122,4 +122,4 @@ def _parse_query() -> AuditQuery:
     try:
         return AuditQuery.model_validate(given)
     except ValidationError as error:
-        raise bad_input(error) from error
+        raise invalid_input(error) from error

@@ -13,7 +13,7 @@ from app.commands import queries, submit
 from app.commands.models import PHASES, CommandRow
 from app.commands.request import CommandRequest
 from app.db import db
-from app.infra.problems import Problem, bad_input
+from app.infra.problems import Problem, invalid_input
 from app.sources.protocol import ACTIONS, MAX_JOB_ID_CHARS
 from app.web.auth import actor, require
 from app.web.commands import bp
@@ -46,7 +46,7 @@ def run_command() -> ResponseReturnValue:
     try:
         command = CommandRequest.model_validate(request.get_json())
     except ValidationError as error:
-        raise bad_input(error) from error
+        raise invalid_input(error) from error
     who = actor().name
     # Release the connection first: requests that hold one while waiting for another can deadlock the pool.
     db.session.remove()

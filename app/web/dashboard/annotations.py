@@ -60,7 +60,7 @@ class AnnotationReader:
     def load(self, session: Session, now: datetime) -> tuple[Annotation, ...]:
         with self._lock:
             cursor, known, before = self._cursor, self._annotations, self._flag_labels
-        rows = log.fetch(session, max(cursor, log.head(session) - MAX_EVENTS_READ), {EVERYONE}, MAX_EVENTS_READ)
+        rows = log.fetch_rows(session, max(cursor, log.head(session) - MAX_EVENTS_READ), {EVERYONE}, MAX_EVENTS_READ)
         oldest = utc_text(now - RETENTION)
         changed, flag_labels = _drop_repeated_labels(_select_events(rows), before)
         loaded = (*known, *map(Annotation.from_event, changed))
@@ -71,8 +71,8 @@ class AnnotationReader:
         return annotations
 
 
-def _select_events(rows: log.Rows) -> Iterable[Event]:
-    return log.readable(row for row in rows.rows if row.type == "flag.changed" or row.type.startswith(DEPLOY_PREFIX))
+def _select_events(rows: log.EventRows) -> Iterable[Event]:
+    return log.decode_rows(row for row in rows.rows if row.type == "flag.changed" or row.type.startswith(DEPLOY_PREFIX))
 
 
 def _drop_repeated_labels(

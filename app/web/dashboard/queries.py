@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.eventlog import reader as log
 from app.eventlog.audience import Viewer
 from app.infra.clock import utc_now
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.current_status import current_status
 from app.reconciliation.queries import ServiceWithState
@@ -46,7 +46,7 @@ def search_changes(session: Session, viewer: Viewer, query: ChangeQuery, limit: 
     rows: list[ChangeRow] = []
     before, searched, size = None, 0, SEARCH_BATCH_ROWS if query.search.terms else limit
     while True:
-        page = log.newest_before(session, viewer, before, size, UNLISTED_TYPES)
+        page = log.read_newest_before(session, viewer, before, size, UNLISTED_TYPES)
         made = (ChangeRow.from_event(event, name_of) for event in page.events)
         rows += [row for row in made if query.search.matches(row)]
         before, searched = page.cursor, searched + size
@@ -54,7 +54,7 @@ def search_changes(session: Session, viewer: Viewer, query: ChangeQuery, limit: 
             return ChangePage(query.sort_rows(rows[:limit]))
         if searched >= MAX_CHANGES_SEARCHED:
             return ChangePage(query.sort_rows(rows), searched)
-        breathe()
+        yield_to_loop()
 
 
 def build_tile(watched: ServiceWithState, interval: timedelta) -> Tile:

@@ -18,7 +18,7 @@ from app.web.discrepancies.incident_query import IncidentQuery
 from app.web.discrepancies.incident_reader import BATCH_ROWS
 from app.web.discrepancies.incident_rows import IncidentRow, describe_closing
 
-Format = streaming_export.Format
+Format = streaming_export.ExportFormat
 CSV_COLUMNS = (
     "timestamp", "service", "status", "kind", "expected", "actual", "jobs", "jobIds", "open", "endedAt", "endedHow",
     "closed", "reason", "findings",
@@ -28,7 +28,7 @@ CSV_COLUMNS = (
 def build_response(app: Flask, query: IncidentQuery, form: Format, name_of: NameOf) -> Response:
     rows = incident_reader.read_all(query, _batch_reader(app, name_of))
     lines = {"csv": _csv, "ndjson": _ndjson}[form](rows)
-    return streaming_export.answer(lines, form, "discrepancies", BATCH_ROWS)
+    return streaming_export.export_response(lines, form, "discrepancies", BATCH_ROWS)
 
 
 def _batch_reader(app: Flask, name_of: NameOf) -> incident_reader.ReadBatch:

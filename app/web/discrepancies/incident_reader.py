@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.reconciliation import incidents
 from app.reconciliation.incidents import START_POSITION, Incident, IncidentFilter
 from app.reconciliation.models import ServiceState
@@ -79,7 +79,7 @@ def load_rows(
         payload = payloads.get(one.service) if one.ending is None else None
         rows.append(IncidentRow.from_episode(one, name_of, payload))
         if sum(map(len, one.details_json)) > YIELD_ABOVE_CHARS:
-            breathe()
+            yield_to_loop()
     return rows
 
 
@@ -105,7 +105,7 @@ def _walk(
                 yield row, PageStart(part, position)
             if len(batch) < size:
                 break
-            breathe()
+            yield_to_loop()
 
 
 def _load_current_payloads(session: Session, episodes: list[Incident]) -> Mapping[str, Mapping[str, Any]]:

@@ -21,7 +21,7 @@ from pydantic import (
 from app.db import db, read, write
 from app.eventlog.event_types import Status
 from app.infra.clock import Moment, parse_utc, utc_text
-from app.infra.problems import Problem, bad_input
+from app.infra.problems import Problem, invalid_input
 from app.reconciliation import queries, row_writer
 from app.reconciliation.accept import MAX_REASON_CHARS, accept_items
 from app.reconciliation.item_digests import UnacceptedJob, find_unaccepted
@@ -169,7 +169,7 @@ def _validate(model: type[Any], given: Any) -> Any:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise bad_input(error) from error
+        raise invalid_input(error) from error
 
 
 def _row_as_json(row: DiscrepancyEvent) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Literal, cast, get_args
 from flask import Flask, Response, current_app, request
 
 from app.db import db
-from app.infra.concurrency import breathe, paced
+from app.infra.concurrency import iterate_in_slices, yield_to_loop
 from app.infra.problems import Problem
 from app.reconciliation import incidents, registry
 from app.web.auth import actor, require
@@ -52,13 +52,13 @@ def _show_page(query: IncidentQuery) -> Response:
     who, session = actor(), db.session()
     cursor = queries.cursor(session)
     found = incident_reader.load_page(session, query, registry.service_name)
-    breathe()
+    yield_to_loop()
     return render_page(
         "discrepancies/index.html",
         cursor,
         layout=build_layout("discrepancies", who, cursor),
         found=found,
-        paced=paced,  # rendering fifty rows takes longer than one time slice of the loop
+        paced=iterate_in_slices,  # rendering fifty rows takes longer than one time slice of the loop
         newest_id=incidents.read_newest_row_id(session),
         query=query,
         is_first=query.page_start == FIRST_PAGE,

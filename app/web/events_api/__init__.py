@@ -1,4 +1,4 @@
-"""`/api/events`: programs publish events, and read them by polling."""
+"""`/api/events`: lets programs publish events and read them by polling."""
 
 from flask import Blueprint
 

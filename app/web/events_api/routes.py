@@ -11,35 +11,35 @@ from app.db import db, write
 from app.eventlog import cursor
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent, PreparedEvent, append
-from app.eventlog.cursor import Start
+from app.eventlog.cursor import StartPosition
 from app.eventlog.reader import Event
-from app.eventlog.start_position import resume
+from app.eventlog.start_position import resolve_start_position
 from app.infra import rate_limits
 from app.infra.clock import utc_text
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 from app.infra.problems import Problem
 from app.web import auth
 from app.web.auth import actor, require
 from app.web.events_api import bp, ingest
 
-MAX_PAGE = 1_000
+MAX_PAGE_EVENTS = 1_000
 MAX_PAGE_CHARS = 8 * 1024 * 1024
 
 
-class Readers(Protocol):
-    """Who is told that somebody reads the log; it knows the rollout, which this package does not."""
+class PollRecorder(Protocol):
+    """Records who polls the log. It belongs to the rollout, which this package must not import."""
 
     def note_poll(self, user: str, *, as_program: bool = False) -> None: ...
 
 
 @bp.post("/api/events")
 def publish() -> ResponseReturnValue:
-    """`201 {"ids": […]}`, or nothing is appended at all."""
+    """Append all events and return `201 {"ids": […]}`, or append nothing."""
     who = actor()
     auth.check_access(who, "operator", "publish")
-    rate_limits.publishing().hit(who.name)
-    db.session.remove()  # reading a large body takes many turns of the loop, and connections are few
-    events = _published()
+    rate_limits.get_publish_limit().hit(who.name)
+    db.session.remove()  # reading a large body yields to the loop many times, and connections are scarce
+    events = _parse_body()
     with write() as session:
         ids = append(session, events)
     return jsonify(ids=ids), 201
@@ -48,8 +48,8 @@ def publish() -> ResponseReturnValue:
 @bp.post("/api/sse/test")
 @require("operator", scope="publish")
 def broadcast() -> ResponseReturnValue:
-    """A `test.broadcast` event to everyone, so that a person can see the whole road work."""
-    rate_limits.publishing().hit(actor().name)
+    """Publish a `test.broadcast` event to everyone, so that a person can check delivery from end to end."""
+    rate_limits.get_publish_limit().hit(actor().name)
     data = {"actor": actor().name, "sentAt": utc_text()}
     with write() as session:
         ids = append(session, [NewEvent("test.broadcast", data)])
@@ -59,32 +59,32 @@ def broadcast() -> ResponseReturnValue:
 @bp.get("/api/events")
 @require("viewer", scope="read")
 def events() -> Response:
-    """One page after a cursor: `{data, meta: {head, next, reset}}`. It ends early once it comes to `MAX_PAGE_CHARS`."""
-    limit = _limit()
-    readers: Readers = current_app.extensions["beacon_online"]
+    """Return one page after a cursor: `{data, meta: {head, next, reset}}`. It ends early at `MAX_PAGE_CHARS`."""
+    limit = _parse_limit()
+    readers: PollRecorder = current_app.extensions["beacon_online"]
     readers.note_poll(actor().name, as_program=True)
     session = db.session()
-    start = _start(session)
-    found = log.fetch(session, start.after, actor().viewer.audiences, limit, MAX_PAGE_CHARS)
-    db.session.remove()  # a page of large events takes many turns of the loop, and connections are few
-    data = ",".join([_encoded(event) for event in paced(log.readable(found.rows))])
+    start = _parse_start(session)
+    found = log.fetch_rows(session, start.after, actor().viewer.audiences, limit, MAX_PAGE_CHARS)
+    db.session.remove()  # encoding a page of large events yields to the loop often, and connections are scarce
+    data = ",".join([_encode_event(event) for event in iterate_in_slices(log.decode_rows(found.rows))])
     following = found.cursor if found.full else None
     head = max(start.head, found.cursor)
     meta = {"head": head, "next": following, "reset": start.reset, "generation": start.generation}
     return Response(f'{{"data":[{data}],"meta":{json.dumps(meta)}}}\n', mimetype="application/json")
 
 
-def _encoded(event: Event) -> str:
+def _encode_event(event: Event) -> str:
     shown = {"id": event.id, "type": event.type, "timestamp": event.timestamp, "data": event.data}
     return json.dumps(shown, separators=(",", ":"))
 
 
-def _published() -> list[PreparedEvent]:
-    """The events of this request's body; one that is not JSON is refused in the same words as everywhere."""
+def _parse_body() -> list[PreparedEvent]:
+    """Parse the events of the request's body. Invalid JSON gets the same error as everywhere else."""
     if not request.is_json:
         request.on_json_loading_failed(None)
     try:
-        return ingest.prepared(request.get_data())
+        return ingest.prepare_events(request.get_data())
     except RecursionError:
         request.on_json_loading_failed(ValueError("nested too deep"))
     except ValueError as error:
@@ -92,26 +92,26 @@ def _published() -> list[PreparedEvent]:
     raise AssertionError("unreachable: each of these raises")
 
 
-def _start(session: Session) -> Start:
-    """Where `after` says; without it, unlike a stream, at the oldest there is: a page of the log is asked for."""
+def _parse_start(session: Session) -> StartPosition:
+    """Parse `after`. Without it, a page begins at the oldest event, unlike a stream."""
     text = request.args.get("after")
     if text is None:
         bounds = log.bounds(session)
-        return Start(bounds.floor, bounds.head, generation=bounds.generation)
-    found = resume(session, text, request.args.get("generation"))
+        return StartPosition(bounds.floor, bounds.head, generation=bounds.generation)
+    found = resolve_start_position(session, text, request.args.get("generation"))
     if not text or found.reset == "malformed":
-        raise _not_a_number("after", text, 0, 10**cursor.MAX_DIGITS)
+        raise _invalid_number("after", text, 0, 10**cursor.MAX_DIGITS)
     return found
 
 
-def _limit() -> int:
+def _parse_limit() -> int:
     text = request.args.get("limit", "100")
     is_number = text.isascii() and text.isdecimal() and len(text) <= cursor.MAX_DIGITS
-    if not (is_number and 1 <= int(text) <= MAX_PAGE):
-        raise _not_a_number("limit", text, 1, MAX_PAGE)
+    if not (is_number and 1 <= int(text) <= MAX_PAGE_EVENTS):
+        raise _invalid_number("limit", text, 1, MAX_PAGE_EVENTS)
     return int(text)
 
 
-def _not_a_number(name: str, text: str, least: int, most: int) -> Problem:
+def _invalid_number(name: str, text: str, least: int, most: int) -> Problem:
     expected = f"a whole number from {least} to {most}"
     return Problem(400, "Bad input", f"{name} is {text[:50]!r}, expected {expected}", errors={name: expected})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flask import Flask, Response, current_app
 from flask.typing import ResponseReturnValue
 
-from app.background import Every, Live
+from app.background import BackgroundServices, Periodic
 from app.eventlog import reader as log_read
 from app.infra.problems import Problem
 from app.infra.sqlite_wal import WalState
@@ -32,7 +32,7 @@ class Metrics:
         self._snapshot = snapshot
         self._lock = threading.Lock()
         self._exported: MetricExporter | None = None
-        self._every = Every(FLUSH_INTERVAL_S, self.flush)
+        self._every = Periodic(FLUSH_INTERVAL_S, self.flush)
 
     def start(self) -> None:
         """Start exporting. Errors, such as a full disk, must not keep a worker from starting or stopping."""
@@ -69,12 +69,12 @@ class Metrics:
         return self._exported
 
 
-def init_app(app: Flask, live: Live, counters: Callable[[], Counters]) -> None:
+def init_app(app: Flask, live: BackgroundServices, counters: Callable[[], Counters]) -> None:
     """Add the metrics to the background services of `live`; `counters` returns the stream counters."""
     build = app.extensions["beacon_assets"].build
 
     def snapshot() -> WorkerSnapshot:
-        unreadable = log_read.unreadable.count
+        unreadable = log_read.unreadable_rows.count
         reported = client_errors.count_by_part(app)
         wal = live.wal.state if live.wal is not None else WalState(0, 0.0)
         size, settings = live.log_measure.last, live.settings

@@ -5,7 +5,7 @@ from typing import Any
 from flask import current_app, jsonify
 from flask.typing import ResponseReturnValue
 
-from app.background import live
+from app.background import get_background
 from app.web.health import bp
 
 
@@ -16,7 +16,7 @@ def healthz() -> ResponseReturnValue:
 
 @bp.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    now = live()
+    now = get_background()
     parts = {
         "database": current_app.extensions["beacon_readiness"].database_state(),
         "log": "degraded" if now.is_degraded() else "ok" if now.started else "not started",

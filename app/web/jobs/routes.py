@@ -12,7 +12,7 @@ from app.config import current_settings
 from app.db import db
 from app.eventlog.reader import Event
 from app.infra.clock import utc_text
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 from app.reconciliation import job_queries, queries, registry
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.sources.on_demand import REQUEST_TIMEOUT_S, TooManyRequests, TooSlow, query_source
@@ -133,7 +133,7 @@ def _query_source(row: Service, view: View, question: Callable[[Source], T]) -> 
         return query_source(make, question, REQUEST_TIMEOUT_S, service_id=service_id)
     except TooManyRequests:
         detail = "Too many requests to services are pending. Try again in a moment."
-        raise Problem(503, "Too busy", detail, headers=retry_after(1, 3)) from None
+        raise Problem(503, "Too busy", detail, headers=build_retry_after(1, 3)) from None
 
 
 def _choose_service(service_id: str | None) -> Service:

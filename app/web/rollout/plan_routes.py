@@ -12,7 +12,7 @@ from app.flags.document import Flag
 from app.flags.evaluation import is_enabled
 from app.flags.models import PlanRow
 from app.flags.provider import current_provider
-from app.infra.problems import Problem, retry_after
+from app.infra.problems import Problem, build_retry_after
 from app.rollout import client_reports, controller, flag_changes, plan_service
 from app.rollout.flag_changes import require_flag
 from app.rollout.plan import MAX_HOLD_MINUTES, MAX_STEPS
@@ -104,7 +104,7 @@ def post_report() -> Response:
     login = who.login_id or who.name
     if not turnstile.allow(login):
         raise Problem(
-            429, "Too many reports", "At most one report every 30 s.", headers=retry_after(20, 40), reason="rate"
+            429, "Too many reports", "At most one report every 30 s.", headers=build_retry_after(20, 40), reason="rate"
         )
     cohort = "streaming" if is_enabled(Flag.SSE_STREAMING, who.name) else "polling"
     if given.is_for(cohort):

@@ -13,7 +13,7 @@ from app.flags import worker_state
 from app.flags.models import GuardrailRow, PlanRow
 from app.flags.provider import FlagView, current_provider
 from app.infra.clock import parse_utc, utc_now
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.infra.problems import Problem
 from app.rollout import changes_history, client_metrics, client_reports, drift, flag_changes, plan_service
 from app.rollout.client_metrics import ClientMetrics, ErrorRate
@@ -82,7 +82,7 @@ def render_rollout_page(
     who, cursor = actor(), queries.cursor(db.session())
     around = build_layout("rollout", who, cursor, has_form=True)
     data = _load_page_data(db.session(), form)
-    breathe()
+    yield_to_loop()
     standing = flag_changes.flag_as_json(FLAG, data.view)
     holding = worker_state.load_worker_agreement(db.session(), FLAG, data.view.state)
     db.session.remove()  # the rest takes many turns of the event loop, and connections are few

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.infra.clock import utc_now, utc_text
-from app.infra.concurrency import breathe
+from app.infra.concurrency import yield_to_loop
 from app.reconciliation.models import CheckSample
 from app.web import display_text
 
@@ -110,7 +110,7 @@ def load_history(session: Session, service_id: str, span: Span, now: datetime | 
         for row in _query_buckets(session, service_id, scale, start, end):
             if row.key in by_key:
                 by_key[row.key].add(row.ok, row.status, row.number, float(row.mean_ms), row.max_ms)
-        breathe()
+        yield_to_loop()
     return draw_history(span, buckets)
 
 

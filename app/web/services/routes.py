@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from app.config import current_settings
 from app.db import db, write
-from app.infra.concurrency import paced
+from app.infra.concurrency import iterate_in_slices
 from app.infra.problems import Problem
 from app.reconciliation import queries, registry, service_admin, service_revision
 from app.reconciliation.models import Service
@@ -28,7 +28,7 @@ def list_registered() -> ResponseReturnValue:
     found = queries.list_services(db.session())
     revisions = service_revision.read_revisions(db.session(), [one.service.id for one in found])
     db.session.remove()  # creating many sources takes a while, and the pool is small
-    return jsonify([service_to_json(one, revisions[one.service.id]) for one in paced(found)])
+    return jsonify([service_to_json(one, revisions[one.service.id]) for one in iterate_in_slices(found)])
 
 
 @bp.post("/services")

@@ -1,4 +1,4 @@
-"""`/api/stream` and its other addresses: the stream, and its finite twin for pages that poll."""
+"""`/api/stream/events` and the other stream endpoints, and their finite counterpart for pages that poll."""
 
 from flask import Blueprint
 

@@ -1,34 +1,34 @@
-"""The stream under its paths, and its finite twin for pages that poll."""
+"""The stream endpoints, and their finite counterpart for pages that poll."""
 
 from typing import Any
 
 from flask import Response, current_app, request
 
 from app.accounts import tokens
-from app.background import live
+from app.background import get_background
 from app.config import current_settings
 from app.db import db
 from app.eventlog import reader as log
 from app.flags.evaluation import Flag, is_enabled
-from app.infra.concurrency import paced
-from app.infra.logs import sse_line
-from app.infra.problems import Problem, retry_after
+from app.infra.concurrency import iterate_in_slices
+from app.infra.logs import log_stream_event
+from app.infra.problems import Problem, build_retry_after
 from app.rollout.online_users import online_users
 from app.stream import control, formats, sse, topics
-from app.stream.admission import Seat
+from app.stream.admission import StreamSlot
 from app.stream.control import Opening
-from app.stream.formats import Shape
-from app.stream.handoff import PENDING, Pending, cutter
+from app.stream.formats import EventFormat
+from app.stream.handoff import PENDING_KEY, PendingStream, build_disconnect
 from app.stream.subscriber import Reader
 from app.web.assets import build_name
 from app.web.stream_api import bp, stream_auth
-from app.web.stream_api.stream_auth import Admitted
+from app.web.stream_api.stream_auth import IdentifiedReader
 
 MAX_POLLED_FRAMES = 500
 MAX_POLLED_CHARS = 8 * 1024 * 1024
-HEADERS = {
+STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
-    # A proxy that compresses holds frames back until it has enough of them.
+    # A proxy that compresses would hold frames back until it has enough of them.
     "Cache-Control": "no-cache, no-store, no-transform",
     "X-Accel-Buffering": "no",
 }
@@ -41,76 +41,80 @@ def events() -> Response:
 
 @bp.get("/reconciliation/stream")
 def reconciliation_stream() -> Response:
-    return _open(formats.as_reconciliation)
+    return _open(formats.RECONCILIATION_FORMAT)
 
 
 @bp.get("/api/events/stream")
 def events_stream() -> Response:
-    return _open(formats.as_events)
+    return _open(formats.EVENTS_FORMAT)
 
 
 @bp.get("/api/sse")
 def sse_stream() -> Response:
-    return _open(formats.as_sse)
+    return _open(formats.SSE_FORMAT)
 
 
 @bp.get("/api/events/frames")
 def frames() -> Response:
-    """What a stream would have sent since `after`, as a finite answer; never gated by the flag."""
+    """What a stream would have sent since `after`, as a finite response. The flag does not apply to it."""
     admitted = stream_auth.identify(request.args.get("after"), scope=("read", "stream"))
     online_users().note_poll(admitted.who.name, as_program=admitted.who.token_id is not None)
-    html = _html_shape()
+    html = _html_format()
     audiences = admitted.who.viewer.audiences
-    found = log.fetch(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES, MAX_POLLED_CHARS)
-    db.session.remove()  # rendering takes many turns of the loop, and connections are few
-    parts = [sse.json_frame(_hello(admitted, streams=is_enabled(Flag.SSE_STREAMING, admitted.who.name)), event="hello")]
+    found = log.fetch_rows(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES, MAX_POLLED_CHARS)
+    db.session.remove()  # rendering yields to the loop many times, and connections are scarce
+    parts = [
+        sse.json_frame(_build_hello(admitted, streams=is_enabled(Flag.SSE_STREAMING, admitted.who.name)), event="hello")
+    ]
     if admitted.start.reset:
-        parts.append(control.reset(admitted.start))
-    parts += [html(event) or b"" for event in paced(log.readable(found.rows))]
+        parts.append(control.reset_frame(admitted.start))
+    parts += [html(event) or b"" for event in iterate_in_slices(log.decode_rows(found.rows))]
     cursor_headers = {"Beacon-Cursor": str(found.cursor), "Beacon-Generation": admitted.start.generation}
-    return Response(b"".join(parts), headers={**HEADERS, **cursor_headers})
+    return Response(b"".join(parts), headers={**STREAM_HEADERS, **cursor_headers})
 
 
-def _open(shape: Shape | None = None) -> Response:
-    """A stream in this shape, or in the one that is asked for."""
+def _open(event_format: EventFormat | None = None) -> Response:
+    """Open a stream in this format, or in the requested one."""
     admitted = stream_auth.identify(request.args.get("lastEventId"))
-    chosen, shape = _asked_topics(), shape or _asked_shape()
+    chosen, event_format = _parse_topics(), event_format or _parse_format()
     who, start = admitted.who, admitted.start
     db.session.remove()  # admission may wait, and a waiting request must not hold a connection
-    flag_version = live().hub.flag_version
-    seat = _admit(admitted)
-    reader = Reader(who.viewer, shape, chosen, start.head, who.login_id, who.token_id)
-    opening = Opening(reader, start, _hello(admitted, streams=True), flag_version)
-    pending = Pending(opening, seat.release)
-    # For the wrapper outside Flask: it takes the socket and never asks for the generator, where it can.
-    request.environ[PENDING] = pending
-    response = Response(iter(live().engine.feed(opening, cutter(request.environ))), headers=HEADERS)
+    flag_version = get_background().hub.flag_version
+    slot = _admit(admitted)
+    reader = Reader(who.viewer, event_format, chosen, start.head, who.login_id, who.token_id)
+    opening = Opening(reader, start, _build_hello(admitted, streams=True), flag_version)
+    pending = PendingStream(opening, slot.release)
+    # For the wrapper outside Flask: where it can, it takes the socket and never starts the generator.
+    request.environ[PENDING_KEY] = pending
+    response = Response(
+        iter(get_background().engine.open_generator(opening, build_disconnect(request.environ))), headers=STREAM_HEADERS
+    )
     response.call_on_close(pending.abandon)
     return response
 
 
-def _admit(admitted: Admitted) -> Seat:
-    """Raise, and log, why this reader gets no stream now."""
+def _admit(admitted: IdentifiedReader) -> StreamSlot:
+    """Return a slot for this reader. If it gets none, the refusal is counted, logged and raised."""
     try:
         stream_auth.check_flag(admitted.who)
-        if live().hub.draining or not live().started:
-            raise _not_ready()
-        seat = live().admission.admit(admitted.who.name)
-        if live().hub.draining:  # it may have waited
-            seat.release()
-            raise _not_ready()
-        return seat
+        if get_background().hub.draining or not get_background().started:
+            raise _not_ready_problem()
+        slot = get_background().admission.admit(admitted.who.name)
+        if get_background().hub.draining:  # it may have waited
+            slot.release()
+            raise _not_ready_problem()
+        return slot
     except Problem as problem:
         reason = str(problem.members.get("reason", problem.status))
-        live().hub.counters.refusals[reason] += 1
-        sse_line("refused", user=admitted.who.name, status=problem.status, reason=reason)
+        get_background().hub.counters.refusals[reason] += 1
+        log_stream_event("refused", user=admitted.who.name, status=problem.status, reason=reason)
         raise
 
 
-def _hello(admitted: Admitted, *, streams: bool) -> dict[str, Any]:
+def _build_hello(admitted: IdentifiedReader, *, streams: bool) -> dict[str, Any]:
     who, start = admitted.who, admitted.start
     return {
-        "heartbeatS": _whole(current_settings().heartbeat_s),
+        "heartbeatS": _drop_trailing_zero(current_settings().heartbeat_s),
         "head": start.head,
         "after": start.after,
         "session": tokens.public_session_id(who.login_id) if who.login_id else None,
@@ -120,34 +124,34 @@ def _hello(admitted: Admitted, *, streams: bool) -> dict[str, Any]:
     }
 
 
-def _whole(seconds: float) -> float:
-    """15 rather than 15.0 on the wire."""
+def _drop_trailing_zero(seconds: float) -> float:
+    """Return 15 instead of 15.0, for JSON."""
     return int(seconds) if seconds == int(seconds) else seconds
 
 
-def _asked_topics() -> topics.Topics:
+def _parse_topics() -> topics.Topics:
     try:
-        return topics.parse(request.args.get("topics"))
-    except topics.BadTopics as error:
+        return topics.parse_topics(request.args.get("topics"))
+    except topics.InvalidTopics as error:
         raise Problem(400, "Bad topics", str(error), errors={"topics": str(error)}) from error
 
 
-def _asked_shape() -> Shape:
+def _parse_format() -> EventFormat:
     match request.args.get("as", "json"):
         case "json":
-            return formats.as_json
+            return formats.JSON_FORMAT
         case "html":
-            return _html_shape()
+            return _html_format()
         case other:
-            raise Problem(400, "Bad shape", f"as is json or html, not {other[:50]!r}", errors={"as": "json or html"})
+            raise Problem(400, "Bad format", f"as is json or html, not {other[:50]!r}", errors={"as": "json or html"})
 
 
-def _html_shape() -> Shape:
-    """One function for all readers, so that the hub encodes a fragment once."""
-    shape: Shape = current_app.extensions["beacon_html_shape"]
-    return shape
+def _html_format() -> EventFormat:
+    """Return the application's HTML format. All streams share one object, so that a fragment is encoded once."""
+    event_format: EventFormat = current_app.extensions["beacon_html_format"]
+    return event_format
 
 
-def _not_ready() -> Problem:
-    detail = "This worker takes no streams now; try again."
-    return Problem(503, "Not ready", detail, headers=retry_after(1, 5), reason="draining")
+def _not_ready_problem() -> Problem:
+    detail = "This worker does not accept streams now. Try again."
+    return Problem(503, "Not ready", detail, headers=build_retry_after(1, 5), reason="draining")

@@ -1,4 +1,4 @@
-"""Who may open a stream: a credential first, then the flag."""
+"""Authenticates clients that open a stream, and checks the feature flag."""
 
 from dataclasses import dataclass
 
@@ -8,36 +8,36 @@ from sqlalchemy.orm import Session
 from app.accounts import tokens
 from app.accounts.actors import Actor, actor_from_user
 from app.db import db
-from app.eventlog.cursor import Start
-from app.eventlog.start_position import resume
+from app.eventlog.cursor import StartPosition
+from app.eventlog.start_position import resolve_start_position
 from app.flags.evaluation import Flag, is_enabled
 from app.infra.problems import Problem
 from app.web import auth
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
-    """Who opens a stream, and where it begins; both from one look at the database."""
+class IdentifiedReader:
+    """Who opens a stream and where it begins, both read from the database in one session."""
 
     who: Actor
-    start: Start
+    start: StartPosition
 
 
-def identify(cursor_text: str | None, scope: str | tuple[str, ...] = "stream") -> Admitted:
-    """The reader behind this request; the `Last-Event-ID` header beats `cursor_text`.
+def identify(cursor_text: str | None, scope: str | tuple[str, ...] = "stream") -> IdentifiedReader:
+    """Identify the client of this request. The `Last-Event-ID` header takes precedence over `cursor_text`.
 
-    Raises 401 without a good credential, 403 for a token without the scope.
+    Raises 401 without a valid credential, 403 for a token without the scope.
     """
     session = db.session()
-    # The head is read before the credential: a revocation in between lies above it, and is applied.
-    # The address of an EventSource names for ever what it was opened with: its header has the newer cursor.
+    # The head is read before the credential: a revocation in between lies above it, so it is applied.
+    # The URL of an EventSource keeps its first cursor for ever; the header has the newer one.
     newer = request.headers.get("Last-Event-ID")
-    start = resume(session, newer or cursor_text, None if newer else request.args.get("generation"))
-    who = _credential(session)
+    start = resolve_start_position(session, newer or cursor_text, None if newer else request.args.get("generation"))
+    who = _find_actor(session)
     if who is None:
         raise auth.unauthorized_problem()
     auth.check_access(who, "viewer", scope)
-    return Admitted(who, start)
+    return IdentifiedReader(who, start)
 
 
 def check_flag(who: Actor) -> None:
@@ -46,10 +46,10 @@ def check_flag(who: Actor) -> None:
         raise Problem(403, "Streaming is off", detail, reason="flag-off")
 
 
-def _credential(session: Session) -> Actor | None:
+def _find_actor(session: Session) -> Actor | None:
     text = auth.bearer_token()
     if text is None:
-        # Plain EventSource clients send the cookie by themselves: not from another site.
+        # Plain EventSource clients send the cookie by themselves. Cross-site requests must not use it.
         return None if request.headers.get("Sec-Fetch-Site") == "cross-site" else auth.actor_or_none()
     if text.startswith(tokens.PREFIX):
         return auth.actor_or_none()
