@@ -31,13 +31,17 @@ class Lanes(LoadFileScheduling):  # type: ignore[misc]  # xdist publishes no typ
     """Files with a server or a browser go to the first processes, and to no more of them than that."""
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        with_servers = self.nodes.index(node) < server_processes()
-        file = next((file for file in self.workqueue if with_servers or not has_servers(file)), None)
+        file = self._next_file(with_servers=self.nodes.index(node) < server_processes())
         if file is None:
             node.shutdown()
         else:
             self.workqueue.move_to_end(file, last=False)
             super()._assign_work_unit(node)
+
+    def _next_file(self, *, with_servers: bool) -> str | None:
+        """A process that may start servers begins with the files that need some: no other process can take them."""
+        fitting = (file for file in self.workqueue if has_servers(file) == with_servers)
+        return next(fitting, next(iter(self.workqueue), None) if with_servers else None)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -105,7 +105,9 @@ def load_known_state(
     )
 
 
-def load_known_jobs(session: Session, service_id: str, pause: Callable[[], None] = concurrency.yield_to_loop) -> KnownJobs:
+def load_known_jobs(
+    session: Session, service_id: str, pause: Callable[[], None] = concurrency.yield_to_loop
+) -> KnownJobs:
     """Read in pages: fetching all rows at once would stall the streams of this process."""
     jobs: dict[str, Job] = {}
     unseen: dict[str, datetime] = {}

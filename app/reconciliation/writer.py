@@ -30,7 +30,12 @@ NO_ANSWER = "did not answer"
 
 
 def record_check(
-    claim: LeaseClaim, service_id: str, known: KnownState, version: int, verdict: ServiceVerdict, observation: Observation
+    claim: LeaseClaim,
+    service_id: str,
+    known: KnownState,
+    version: int,
+    verdict: ServiceVerdict,
+    observation: Observation,
 ) -> int:
     """Write what an answered check changed; returns the new version of the known state.
 

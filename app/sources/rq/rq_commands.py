@@ -80,7 +80,9 @@ class RqCommands:
         """Select from one snapshot, as a poll does, so that the result agrees with what pages show."""
         with self._server.reading() as client:
             snapshot = read_snapshot(client, self._queues, self._bound)
-            listing = next((one for one in place_jobs(snapshot, TimeSlice()).listings if one.state == wanted.state), None)
+            listing = next(
+                (one for one in place_jobs(snapshot, TimeSlice()).listings if one.state == wanted.state), None
+            )
             if listing is None:
                 raise SourceError(f"has no state {wanted.state[:40]}")
             ids = [job.id for job in listing.jobs.values() if wanted.queue in (None, job.queue)]

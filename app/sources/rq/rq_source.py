@@ -130,7 +130,9 @@ class RqSource:
     def stuck(self) -> Sequence[StuckJob]:
         with self._server.reading() as client:
             snapshot = read_snapshot(client, self._queues, self._bound)
-            jobs = next(listing.jobs for listing in place_jobs(snapshot, TimeSlice()).listings if listing.state == "started")
+            jobs = next(
+                listing.jobs for listing in place_jobs(snapshot, TimeSlice()).listings if listing.state == "started"
+            )
             stuck = find_stuck_jobs(client, list(jobs.values()), find_orphans(client, snapshot), snapshot.at)
         return [*stuck, *overdue_jobs.list_stuck(snapshot)]
 
