@@ -30,10 +30,10 @@ def search():
         def slow(fetch):
             reading.append(1)
             return os.read(answers, 1)
-        return reader_pool.look(slow)
+        return reader_pool.run_read(slow)
 
-looks = [gevent.spawn(search) for _ in range(reader_pool.MOST)]
-while len(reading) < reader_pool.AT_ONCE:
+looks = [gevent.spawn(search) for _ in range(reader_pool.MAX_PENDING_READS)]
+while len(reading) < reader_pool.MAX_CONCURRENT_READS:
     gevent.sleep(0.001)
 assert concurrency.run_in_thread(divmod, 7, 2) == (3, 1)
 try:
@@ -41,12 +41,12 @@ try:
     raise AssertionError("one too many was let in")
 except Problem as problem:
     assert problem.status == 503 and problem.headers["Retry-After"]
-assert len(reading) == reader_pool.AT_ONCE
-os.write(server, bytes(reader_pool.MOST))
+assert len(reading) == reader_pool.MAX_CONCURRENT_READS
+os.write(server, bytes(reader_pool.MAX_PENDING_READS))
 gevent.joinall(looks, raise_error=True)
-assert len(reading) == reader_pool.MOST
+assert len(reading) == reader_pool.MAX_PENDING_READS
 with app.app_context():
-    assert reader_pool.look(lambda fetch: 7) == 7
+    assert reader_pool.run_read(lambda fetch: 7) == 7
 """
 
 
