@@ -137,7 +137,7 @@ def say_nothing(service: Upstream, request: BaseHTTPRequestHandler) -> None:
 
 def _drip(service: Upstream, request: BaseHTTPRequestHandler, piece: bytes) -> None:
     """For longer than any deadline here, but not for ever: a client without one must fail its test, not hang it."""
-    ends = time.monotonic() + ANSWER_S + 2 * SLACK_S
+    ends = time.monotonic() + scaled(ANSWER_S + 2 * SLACK_S)
     while time.monotonic() < ends and not service.released.wait(0.02):
         request.wfile.write(piece)
 
@@ -165,7 +165,7 @@ def test_the_deadline_beats_a_server_that_drips(
 def test_a_request_after_one_that_was_cut_is_answered(service: Upstream) -> None:
     service.answers["/slow"] = lambda request: drip_body(service, request)
     service.json("/x", {})
-    client = HttpClient(service.url, answer_s=ANSWER_S)
+    client = HttpClient(service.url, answer_s=scaled(ANSWER_S))  # the second request has to be answered within it too
     with pytest.raises(SourceError):
         client.get("/slow")
     assert client.get("/x").json == {}
@@ -173,9 +173,9 @@ def test_a_request_after_one_that_was_cut_is_answered(service: Upstream) -> None
 
 def test_a_finished_request_leaves_no_deadline_behind(service: Upstream) -> None:
     service.json("/x", {})
-    client = HttpClient(service.url, answer_s=0.2)
+    client = HttpClient(service.url, answer_s=scaled(0.4))
     client.get("/x")
-    ended = time.monotonic() + 0.3
+    ended = time.monotonic() + scaled(0.4) + 0.1
     while time.monotonic() < ended:  # across the moment at which the first deadline would have cut the connection
         assert client.get("/x").json == {}
 
