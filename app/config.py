@@ -39,49 +39,95 @@ class Settings(BaseSettings):
     """Read from environment variables with the prefix `BEACON_`. Tests pass fields to `Settings(...)` directly."""
 
     model_config = SettingsConfigDict(
-        env_prefix="BEACON_", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+        env_prefix="BEACON_",
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
     instance_dir: Path = Path("instance")
+    """Folder with the embedded database, generated secrets and the audit's head; it is made with mode 0700."""
     database_url: str = ""
+    """`sqlite:////path/to/file` or `postgresql://user:password@host/name`; without it, `beacon.db` in the instance
+    folder."""
     secret_key: str = Field(default="", repr=False)
+    """Signs cookies and short-lived tokens. It is generated and kept in the instance folder with SQLite, and required
+    with PostgreSQL."""
     sources_file: Path | None = None
+    """TOML file that names the services to watch (docs/sources.md)."""
     heartbeat_s: float = Field(default=15, gt=0, le=300)
+    """Seconds between two heartbeats of a stream."""
     poll_interval_s: float = Field(default=5, gt=0, le=3600)
+    """Seconds between two polls of a service."""
     fallback_poll_s: float = Field(default=5, gt=0, le=300)
+    """Seconds between two polls of a page that does not stream."""
     stream_lifetime_s: float = Field(default=3600, gt=0)
+    """Seconds after which a stream ends and its client resumes, plus or minus a fifth."""
     max_streams: int = Field(default=10_000, ge=1)
+    """Open streams of one worker."""
     max_streams_per_user: int = Field(default=8, ge=1)
+    """Open streams of one user on all workers together; at least 2."""
     connect_rate_per_user: int = Field(default=20, ge=1)
+    """Streams that one user may open in a second, counted by each worker."""
     publish_rate_per_user: int = Field(default=200, ge=1)
+    """Requests to `POST /api/events` of one user in a second, counted by each worker."""
     session_idle_hours: float = Field(default=12, gt=0, le=336)
+    """Hours without activity after which a login ends."""
     event_retention_days: float = Field(default=7, gt=0)
+    """Days for which the log keeps an event."""
     event_max_rows: int = Field(default=5_000_000, ge=1_000)
+    """Events that the log keeps at most; the oldest go first."""
     event_max_mib: int = Field(default=4_096, ge=1)
+    """MiB of payloads that the log keeps at most; the oldest events go first."""
     audit_retention_days: float = Field(default=0, ge=0)
+    """Days for which the audit keeps an entry; 0 keeps them for ever."""
     audit_head_file: Path | None = None
+    """File in which this host keeps the audit's head; without it, `audit-head.json` in the instance folder."""
     audit_head_url: str = Field(default="", repr=False)
+    """Address of a witness that gets the audit's head every ten minutes. It may hold credentials and is never shown."""
     workers: int = Field(default=1, ge=1, le=64)
+    """Web workers of this host."""
     bind: str = "127.0.0.1"
+    """Address that the web server listens on."""
     port: int = Field(default=8000, ge=0, le=65535)
+    """Port that the web server listens on; 0 takes a free one. The plain variable `PORT` works too."""
     job_list_bound: int = Field(default=100_000, ge=1)
+    """Jobs of one service that a poll lists at most; beyond that only their number is compared."""
     drain_s: float = Field(default=20, ge=0, le=300)
+    """Seconds that a worker waits for its streams and commands before it stops."""
     environment_name: str = "development"
+    """Name in the badge of every page; `production` is red."""
     unleash_url: str = ""
+    """Address of an Unleash server that keeps the rollout; without it, Beacon's own database does."""
     unleash_api_token: str = Field(default="", repr=False)
+    """Backend token with which workers read flags from Unleash."""
     unleash_admin_token: str = Field(default="", repr=False)
+    """Admin token with which Beacon changes a flag in Unleash; without it, the rollout is read-only."""
     unleash_environment: str = ""
+    """Environment in Unleash whose rollout Beacon changes; without it, the one that the backend token names."""
     guardrail_mode: Literal["hold", "step-back", "off"] = "hold"
+    """What the guardrail does when browsers report failures: hold the rollout, step it back, or nothing."""
     guardrail_max_failures: float = Field(default=0.05, ge=0, le=1)
+    """Share of failed attempts to connect above which the guardrail acts."""
     guardrail_max_lag_s: float = Field(default=2, gt=0)
+    """Seconds of delivery lag above which the guardrail acts."""
     guardrail_window_s: int = Field(default=300, ge=60, le=86_400)
+    """Seconds of reports that the guardrail looks at."""
     guardrail_min_attempts: int = Field(default=30, ge=1)
+    """Attempts to connect below which the guardrail does not judge failures."""
     client_report_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of pages that report how their connection does, from 0 to 1."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses and networks of proxies, separated by commas; only from them do `X-Forwarded-…` headers count."""
     widget_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins whose pages may embed the notification panel, separated by commas."""
     password_env_prefixes: Annotated[tuple[str, ...], NoDecode] = (PASSWORD_PREFIX,)
+    """Beginnings of the names of variables that a service's `password_env` may name."""
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = ()
+    """Networks that services may have addresses in although they are link-local or for cloud metadata."""
     flag_overrides: dict[str, bool] = Field(default_factory=dict)
+    """`BEACON_FLAG_<NAME>=on` or `off` decides a flag for everybody, whatever the rollout says."""
 
     @field_validator("trusted_proxies", "password_env_prefixes", "allowed_networks", mode="before")
     @classmethod

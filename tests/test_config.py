@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.config import ConfigError, Settings, load_settings, prepare_instance_dir
+from scripts import settings_reference
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
@@ -188,3 +189,9 @@ def test_widget_origins_are_separated_by_commas_or_blanks(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("origin", ["*", "https://a.example/", "a.example", "https://*.example", "https://a.example;x"])
 def test_a_widget_origin_is_exactly_one(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
     assert "is not an origin" in refusal(monkeypatch, BEACON_WIDGET_ORIGINS=origin)
+
+
+def test_the_reference_of_settings_says_what_their_descriptions_say() -> None:
+    assert all(field.description for field in Settings.model_fields.values()), "each setting has a description"
+    stored = settings_reference.REFERENCE.read_text()
+    assert stored == settings_reference.render(), "run .venv/bin/python -m scripts.settings_reference"
