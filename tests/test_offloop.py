@@ -145,3 +145,23 @@ os.write(server, bytes(len(lookups)))
 gevent.joinall(lookups)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=scaled(20))
+
+
+def test_long_json_is_parsed_off_the_loop_and_its_errors_print_nothing() -> None:
+    code = """
+from gevent import monkey
+monkey.patch_all()
+from app.infra.json_limits import MAX_BYTES_ON_LOOP, loads, parse_off_loop
+get_ident = monkey.get_original("threading", "get_ident")
+loop = get_ident()
+assert parse_off_loop(lambda text: get_ident(), "x" * MAX_BYTES_ON_LOOP) == loop
+assert parse_off_loop(lambda text: get_ident(), "x" * (MAX_BYTES_ON_LOOP + 1)) != loop
+assert loads(b"[" + b"1, " * 40_000 + b"1]") == [1] * 40_001
+try:
+    loads(b"[" + b"1, " * 40_000 + b"}")
+    raise AssertionError("it is no JSON")
+except ValueError:
+    pass
+"""
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=scaled(20))
+    assert run.stderr == ""

@@ -72,7 +72,18 @@ class NativeThreads:
         hub = get_hub()
         if hub not in self._pools:
             self._pools[hub] = GeventThreadPool(self._most, hub)
-        return self._pools[hub].apply(function, args)
+        result, error = self._pools[hub].apply(_catch_error, (function, args))
+        if error is not None:
+            raise error
+        return result
+
+
+def _catch_error(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Exception | None]:
+    """gevent prints a traceback of an exception that leaves a function in its thread pool, even if it is handled."""
+    try:
+        return function(*args), None
+    except Exception as error:  # noqa: BLE001 -- raised again for the caller
+        return None, error
 
 
 # gevent resolves host names on the ten threads of the hub's own pool. A name server that does not answer blocks each of

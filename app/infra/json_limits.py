@@ -1,23 +1,26 @@
 """Limits foreign JSON by its number of values and its depth, measured on the bytes before anything is parsed.
 
 A limit in bytes does not limit the work: 7 MB can hold half a million keys, and a validator that rejects each of them
-blocks the event loop for seconds and keeps a gigabyte for good. The parser runs in C and holds the interpreter's lock,
-even on its own thread, so it must only get what it can finish in a few milliseconds.
+blocks the event loop for seconds and keeps a gigabyte for good. What is not small is parsed on a native thread. The
+parser runs in C and holds the interpreter's lock there too, so it only gets what it can finish in a few milliseconds.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
-from app.infra.concurrency import TimeSlice
+from app.infra.concurrency import TimeSlice, run_in_thread
+
+T = TypeVar("T")
+Text = TypeVar("Text", bytes, str)
 
 MAX_DEPTH = 64
 # The C parser builds this many values in about 5 ms at worst.
 MAX_VALUES = 50_000
-# With more values than this, the parser yields to the loop between objects.
-_MAX_VALUES_IN_ONE_SLICE = 10_000
+# What is longer is parsed on a thread; below that, changing the thread would take longer than parsing.
+MAX_BYTES_ON_LOOP = 64 * 1024
 _PIECE_BYTES = 32 * 1024
 _COUNTED_BYTES = 256 * 1024
 # Minimum length of a value with its separator.
@@ -67,22 +70,32 @@ def measure_json(body: bytes, max_values: int = MAX_VALUES, max_depth: int = MAX
 
 def loads(body: bytes, max_values: int = MAX_VALUES, max_depth: int = MAX_DEPTH) -> Any:
     """Parse `body`, which is UTF-8. Raises `ValueError` or its subclass `JsonTooLarge`."""
-    size = measure_json(body, max_values, max_depth)
+    measure_json(body, max_values, max_depth)
     text = body.decode("utf-8-sig")
     try:
-        return json.loads(text) if size.values <= _MAX_VALUES_IN_ONE_SLICE else _loads_in_slices(text)
+        return parse_off_loop(_parse_interruptibly, text)
     except RecursionError as error:  # invalid JSON may be nested deeper than was measured
         raise ValueError("nested too deep") from error
 
 
-def _loads_in_slices(text: str) -> Any:
-    pace = TimeSlice()
+def _parse_interruptibly(text: str) -> Any:
+    """The call for each object lets other threads have the interpreter's lock in between."""
+    return json.loads(text, object_hook=_keep)
 
-    def breathing(found: dict[str, Any]) -> dict[str, Any]:
-        pace()
-        return found
 
-    return json.loads(text, object_hook=breathing)
+def _keep(found: dict[str, Any]) -> dict[str, Any]:
+    return found
+
+
+def parse_off_loop(parse: Callable[[Text], T], text: Text) -> T:
+    """Return `parse(text)`. A long text is parsed on a native thread if this one runs an event loop.
+
+    The caller limits the number of values first.
+    """
+    if len(text) <= MAX_BYTES_ON_LOOP:
+        return parse(text)
+    found: T = run_in_thread(parse, text)
+    return found
 
 
 def _measure_pieces(body: bytes) -> Iterator[JsonSize]:

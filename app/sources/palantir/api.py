@@ -174,5 +174,5 @@ def parse_body(model: type[A], body: bytes) -> A:
     """Validate the body while parsing it, which takes a quarter of the time. If that fails, do it in two steps."""
     if not json_limits.may_exceed(body, json_limits.MAX_VALUES):
         with suppress(ValidationError):
-            return model.model_validate_json(body)
+            return json_limits.parse_off_loop(model.model_validate_json, body)
     return parse(model, parse_json(body))

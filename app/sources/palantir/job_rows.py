@@ -35,7 +35,7 @@ def read_rows(model: type[P], body: bytes, name_row: Callable[[int], str]) -> tu
     """
     if not json_limits.may_exceed(body, json_limits.MAX_VALUES):
         with suppress(ValidationError):
-            answer = model.model_validate_json(body)
+            answer = json_limits.parse_off_loop(model.model_validate_json, body)
             if not _may_have_long_id(answer.jobs):
                 return answer, NOTHING_LEFT_OUT
     found = parse_json(body)
