@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from app.infra.concurrency import TimeSlice, run_in_thread
 
 T = TypeVar("T")
-Text = TypeVar("Text", bytes, str)
+Text = TypeVar("Text", bound=bytes | str)
 
 MAX_DEPTH = 64
 # The C parser builds this many values in about 5 ms at worst.

@@ -1,6 +1,7 @@
 """Answers errors: `application/problem+json` (RFC 9457) for programs, a page for browsers."""
 
 import logging
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -41,8 +42,9 @@ class _Json(DefaultJSONProvider):
         json_limits.measure_json(
             s if isinstance(s, bytes) else s.encode(errors="surrogatepass"), max_depth=MAX_PARSED_DEPTH
         )
+        parse = partial(super().loads, object_pairs_hook=reject_duplicate_keys, **kwargs)
         try:
-            return super().loads(s, object_pairs_hook=reject_duplicate_keys, **kwargs)
+            return json_limits.parse_off_loop(parse, s)
         except RecursionError as error:
             raise ValueError("nested too deep") from error
 
