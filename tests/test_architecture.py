@@ -164,3 +164,55 @@ def test_there_is_one_blueprint_for_each_package_of_pages(app: Flask) -> None:
 def test_every_route_lies_below_web(app: Flask) -> None:
     modules = {view.__module__ for name, view in app.view_functions.items() if name != "static"}
     assert {module for module in modules if not module.startswith("app.web.")} == set()
+
+
+# What many packages have one of.
+SHARED_MODULE_NAMES = {"models", "queries", "routes", "views"}
+# Past participles that once named functions and classes here, which said nothing of what they do or are.
+PARTICIPLES = frozenset(
+    {
+        *(
+            "asked",
+            "answered",
+            "begun",
+            "closed",
+            "compared",
+            "counted",
+            "drawn",
+            "ended",
+            "found",
+            "gathered",
+            "given",
+        ),
+        *("gone", "heard", "held", "judged", "kept", "known", "listed", "made", "moved", "named", "opened", "parsed"),
+        *("pressed", "reasoned", "removed", "said", "seen", "settled", "shown", "taken", "told", "touched", "wanted"),
+        "written",
+    }
+)
+
+
+def test_a_name_of_a_module_stands_once() -> None:
+    names = [module.rsplit(".", 1)[-1] for module, path in MODULES.items() if path.name != "__init__.py"]
+    assert sorted(name for name in set(names) if names.count(name) > 1 and name not in SHARED_MODULE_NAMES) == []
+
+
+def test_a_name_of_a_class_stands_once() -> None:
+    names = [name for _, kind, name in definitions() if kind is ast.ClassDef and not name.startswith("_")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
+def test_functions_are_verbs_and_modules_and_classes_are_nouns() -> None:
+    """`known_state_cache` and `KnownState` are nouns; `known` and `Known` are not, and no function is `known_jobs`."""
+    modules = [(module, module.rsplit(".", 1)[-1]) for module in MODULES]
+    classes = [(module, name) for module, kind, name in definitions() if kind is ast.ClassDef]
+    functions = [(module, name.split("_")[0]) for module, kind, name in definitions() if kind is ast.FunctionDef]
+    wrong = [(module, name) for module, name in modules + classes + functions if name.lower() in PARTICIPLES]
+    assert wrong == []
+
+
+def definitions() -> Iterator[tuple[str, type, str]]:
+    """Classes, and the functions of modules."""
+    for module, path in MODULES.items():
+        tree = ast.parse(path.read_text())
+        yield from ((module, ast.ClassDef, node.name) for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+        yield from ((module, ast.FunctionDef, node.name) for node in tree.body if isinstance(node, ast.FunctionDef))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from app.commands import command_store, verification
 from app.commands.command_store import ItemAttempt, ItemResult, ItemState
-from app.commands.leases import MAX_CRASHES, Claim, LeaseLost, hand_over
+from app.commands.leases import MAX_CRASHES, Claim, CommandLeaseLost, hand_over
 from app.commands.models import CommandRow
 from app.commands.retry import TRANSIENT_ERRORS, retry_transient
 from app.db import read
@@ -76,7 +76,7 @@ class Execution:
             finally:
                 with suppress(Exception):
                     source.close()
-        except (LeaseLost, Handover) as error:
+        except (CommandLeaseLost, Handover) as error:
             log.info(
                 "stopped running command: command_id=%s service_id=%s: %s",
                 self.claim.command_id,

@@ -25,7 +25,7 @@ MAX_CANDIDATES = 200
 MAX_CRASHES = 10
 
 
-class LeaseLost(Exception):
+class CommandLeaseLost(Exception):
     """Another runner has the command, or may claim it at any moment."""
 
 
@@ -39,9 +39,9 @@ class Claim:
     service_id: str = ""
 
     def lock_command(self, session: Session) -> CommandRow:
-        """Lock the command's row and extend its lease. First statement of every transaction. Raises `LeaseLost`."""
+        """Lock the command's row and extend its lease. First statement of every transaction. Raises `CommandLeaseLost`."""
         if not self._extend(session):
-            raise LeaseLost(f"lease lost: runner={self.runner} command_id={self.command_id}")
+            raise CommandLeaseLost(f"lease lost: runner={self.runner} command_id={self.command_id}")
         return session.get_one(CommandRow, self.command_id, populate_existing=True)
 
     def _extend(self, session: Session) -> bool:
@@ -102,7 +102,7 @@ def renew_leases(claims: Iterable[Claim]) -> None:
 
 
 def hand_over(claim: Claim, why: str) -> None:
-    """Release the command to another runner, which reads the outcome of unanswered items. Raises `LeaseLost`."""
+    """Release the command to another runner, which reads the outcome of unanswered items. Raises `CommandLeaseLost`."""
     with write() as session:
         row = claim.lock_command(session)
         is_unanswered = _has_unanswered_item(session, claim.command_id)

@@ -31,7 +31,7 @@ class _RequestModel(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
 
-class JobFilter(_RequestModel):
+class TargetFilter(_RequestModel):
     """The jobs in one state; with `olderThan` only those that entered it before then."""
 
     state: ShortText
@@ -53,7 +53,7 @@ class CommandRequest(_RequestModel):
     service: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_check_printable)]
     target: TargetId | None = None
     targets: list[TargetId] | None = Field(None, min_length=1, max_length=MAX_TARGETS)
-    filter: JobFilter | None = None
+    filter: TargetFilter | None = None
     params: CommandParams | None = None
     expected_count: int | None = Field(None, ge=0, le=10_000_000)
     as_of: Moment | None = None

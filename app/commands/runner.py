@@ -14,7 +14,7 @@ from flask import Flask
 
 from app.commands import leases
 from app.commands.executor import HANDOVER_REASON, Execution
-from app.commands.leases import Claim, LeaseLost
+from app.commands.leases import Claim, CommandLeaseLost
 from app.eventlog.reader import Event
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class CommandRunner:
         try:
             with self._app.app_context():
                 leases.hand_over(claim, HANDOVER_REASON)
-        except LeaseLost:
+        except CommandLeaseLost:
             return
         except Exception as error:  # noqa: BLE001 -- the lease then expires by itself
             log.warning(

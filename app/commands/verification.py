@@ -96,7 +96,7 @@ def _confirm_items(
 def _confirm_once(
     claim: Claim, source: Source, build_order: Callable[[ItemAttempt], Operation], deadline: float
 ) -> int:
-    """Count the items that do not show their effect. Stores the others page by page. Raises `LeaseLost`."""
+    """Count the items that do not show their effect. Stores the others page by page. Raises `CommandLeaseLost`."""
     left, after = 0, -1
     while page := command_store.load_unconfirmed(claim, after, CONFIRM_PAGE_ITEMS):
         seen = [

@@ -55,7 +55,7 @@ class DiscrepancyAlert:
 
 
 @dataclass(frozen=True, slots=True)
-class PollResult:
+class PollStatus:
     """What a poll of a service found.
 
     `event_id` is the id of its `reconciliation.update`, if the poll changed anything. A flapping one is reported after
@@ -82,7 +82,7 @@ class AlertTransition:
     new: JobsByKind = field(default_factory=dict)
 
 
-def advance_alert(alert: DiscrepancyAlert | None, poll: PollResult) -> AlertTransition:
+def advance_alert(alert: DiscrepancyAlert | None, poll: PollStatus) -> AlertTransition:
     """Apply one poll. A poll that was counted before, or arrives late, changes nothing."""
     if poll.status == "discrepancy":
         return _count_discrepancy(alert, poll)
@@ -93,7 +93,7 @@ def advance_alert(alert: DiscrepancyAlert | None, poll: PollResult) -> AlertTran
     return AlertTransition(None, "recovered" if alert.notices else None)
 
 
-def _count_discrepancy(alert: DiscrepancyAlert | None, poll: PollResult) -> AlertTransition:
+def _count_discrepancy(alert: DiscrepancyAlert | None, poll: PollStatus) -> AlertTransition:
     if alert is None:
         cause = poll.event_id or f"{poll.service}@{poll.checked_at}"
         alert = DiscrepancyAlert(poll.service, cause, poll.checked_at, poll.checked_at, polls=0)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.infra.clock import utc_now
 from app.notifications import alert_state, queue_alerts, rules
-from app.notifications.alert_state import AffectedJobs, DiscrepancyAlert, JobsByKind, PollResult
+from app.notifications.alert_state import AffectedJobs, DiscrepancyAlert, JobsByKind, PollStatus
 from app.notifications.models import DiscrepancyAlertRow, OutageRow, QueueAlertRow
 from app.notifications.rules import NewNotification
 from app.reconciliation.models import Service, ServiceState
@@ -55,9 +55,9 @@ def read_service_name(session: Session, service: str) -> str:
 
 def _build_poll_result(
     service: str, status: str, checked_at: str, payload: Payload, event_id: str | None = None
-) -> PollResult:
+) -> PollStatus:
     affected, is_flapping = alert_state.parse_affected_jobs(payload), alert_state.is_flapping(payload)
-    return PollResult(service, status, checked_at, event_id, affected, is_flapping)
+    return PollStatus(service, status, checked_at, event_id, affected, is_flapping)
 
 
 def _outage_notices(session: Session, data: Payload) -> list[NewNotification]:
@@ -100,7 +100,7 @@ def _queue_notices(session: Session, data: Payload) -> list[NewNotification]:
 
 
 def _discrepancy_notices(
-    session: Session, polls: Iterable[PollResult], payloads: Mapping[str, Payload]
+    session: Session, polls: Iterable[PollStatus], payloads: Mapping[str, Payload]
 ) -> list[NewNotification]:
     notices = []
     for poll in sorted(polls, key=lambda poll: poll.service):

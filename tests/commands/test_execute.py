@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.commands import command_store, executor, leases
-from app.commands.leases import Claim, LeaseLost
+from app.commands.leases import Claim, CommandLeaseLost
 from app.commands.models import CommandRow, ItemRow
 from app.commands.removed_jobs import CommandExplanations
 from app.db import now_epoch, read, write
@@ -158,7 +158,7 @@ def test_a_lease_that_ran_out_cannot_be_renewed(scene: Scene) -> None:
     assert isinstance(claim, Claim)
     scene.lapse(claim.command_id)
     leases.renew_leases([claim])
-    with pytest.raises(LeaseLost), write() as session:
+    with pytest.raises(CommandLeaseLost), write() as session:
         claim.lock_command(session)
 
 

@@ -215,7 +215,7 @@ class TestTakenAgain:
             claim = leases.claim_command(command_id, f"r{number}")
             assert claim is not None
             leases.hand_over(claim, executor.HANDOVER_REASON)
-            with pytest.raises(leases.LeaseLost), write() as session:
+            with pytest.raises(leases.CommandLeaseLost), write() as session:
                 claim.lock_command(session)
         scene.script.settles = [QUEUED]
         assert scene.run(command_id, "last") == "success"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.notifications import rules
-from app.notifications.alert_state import AlertTransition, DiscrepancyAlert, PollResult, advance_alert
+from app.notifications.alert_state import AlertTransition, DiscrepancyAlert, PollStatus, advance_alert
 
 NOW = datetime(2026, 11, 21, 12, 12, 0, tzinfo=UTC)
 
@@ -19,7 +19,7 @@ def happened(*statuses: str) -> list[str | None]:
     alert: DiscrepancyAlert | None = None
     told = []
     for place, status in enumerate(statuses):
-        done = advance_alert(alert, PollResult("mail", status, at(5 * place), f"e{place}"))
+        done = advance_alert(alert, PollStatus("mail", status, at(5 * place), f"e{place}"))
         alert = done.alert
         told.append(done.outcome)
     return told
@@ -50,13 +50,13 @@ def test_three_polls_in_a_row_and_the_end_of_what_was_told(statuses: list[str], 
 def test_the_same_poll_counts_once_and_a_late_one_not_at_all() -> None:
     alert = DiscrepancyAlert("mail", "e1", at(0), at(10), polls=2)
     for checked_at in (at(10), "2026-11-21T12:00:10Z", at(5)):
-        assert advance_alert(alert, PollResult("mail", D, checked_at)) == AlertTransition(alert)
+        assert advance_alert(alert, PollStatus("mail", D, checked_at)) == AlertTransition(alert)
 
 
 def test_a_discrepancy_keeps_its_cause_however_often_it_changes() -> None:
-    first = advance_alert(None, PollResult("mail", D, at(0), "e0")).alert
-    second = advance_alert(first, PollResult("mail", D, at(5), "e1")).alert
-    third = advance_alert(second, PollResult("mail", D, at(10), "e2"))
+    first = advance_alert(None, PollStatus("mail", D, at(0), "e0")).alert
+    second = advance_alert(first, PollStatus("mail", D, at(5), "e1")).alert
+    third = advance_alert(second, PollStatus("mail", D, at(10), "e2"))
     assert third.alert is not None
     notice = rules.discrepancy_notice(third.alert, "Mail", {"status": D})
     assert (notice.cause, notice.service, notice.severity) == ("discrepancy:e0", "mail", "critical")

@@ -10,7 +10,7 @@ from app.notifications.alert_state import (
     MAX_REMEMBERED_JOBS,
     AffectedJobs,
     DiscrepancyAlert,
-    PollResult,
+    PollStatus,
     advance_alert,
     find_unreported,
 )
@@ -33,7 +33,7 @@ def walk(
     alert: DiscrepancyAlert | None = None
     told: list[Told] = []
     for place, kinds in enumerate(found):
-        done = advance_alert(alert, PollResult("mail", "discrepancy", at(every_s * place), "e", kinds, flapping))
+        done = advance_alert(alert, PollStatus("mail", "discrepancy", at(every_s * place), "e", kinds, flapping))
         alert = done.alert
         told.append((done.outcome, {kind: one.number for kind, one in done.new.items()}))
     return told

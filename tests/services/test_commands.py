@@ -12,7 +12,7 @@ from flask import Flask
 from app import create_app
 from app.audit.models import AuditRow
 from app.commands import leases, rejections, submit
-from app.commands.leases import Claim, LeaseLost
+from app.commands.leases import Claim, CommandLeaseLost
 from app.commands.models import CommandRow, ItemRow
 from app.commands.removed_jobs import CommandExplanations
 from app.commands.request import CommandRequest
@@ -124,7 +124,7 @@ def is_lost(claim: Claim) -> bool:
     try:
         with write() as session:
             claim.lock_command(session)
-    except LeaseLost:
+    except CommandLeaseLost:
         return True
     return False
 
