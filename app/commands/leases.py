@@ -39,7 +39,7 @@ class Claim:
     service_id: str = ""
 
     def lock_command(self, session: Session) -> CommandRow:
-        """Lock the command's row and extend its lease. First statement of every transaction. Raises `CommandLeaseLost`."""
+        """Lock the command's row and extend its lease. Begins every transaction. Raises `CommandLeaseLost`."""
         if not self._extend(session):
             raise CommandLeaseLost(f"lease lost: runner={self.runner} command_id={self.command_id}")
         return session.get_one(CommandRow, self.command_id, populate_existing=True)
