@@ -348,4 +348,5 @@ def _error_sentence(error: ValidationError) -> str:
         return str(first["msg"]).removeprefix("Value error, ")
     name = "BEACON_" + "_".join(str(part) for part in first["loc"]).upper()
     value = "" if first["loc"][0] in SECRET_SETTINGS or "@" in str(first["input"]) else f" is {first['input']!r}"
-    return f"{name}{value}: {first['msg'].removeprefix('Value error, ').lower()}"
+    text = str(first["msg"]).removeprefix("Value error, ")
+    return f"{name}{value}: {text[:1].lower()}{text[1:]}"

@@ -14,6 +14,7 @@ from app.config import Settings
 from app.infra import sqlite_wal
 from app.infra.sqlite_wal import WalMonitor
 from tests.support.prometheus_text import numbers
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
@@ -86,7 +87,12 @@ def test_a_reader_that_stays_is_told_once_and_the_file_is_cut_when_it_ends(
 
 def test_readiness_metrics_and_doctor_have_it(live_app: Flask, settings: Settings) -> None:
     wal = live_app.extensions["beacon_live"].wal
-    wal.checkpoint()
+
+    def has_moved_all() -> bool:
+        wal.checkpoint()
+        return wal.state.pending == 0  # the live half writes too
+
+    wait_for(has_moved_all)
     assert wal.state.size > 0
     assert live_app.test_client().get("/readyz").get_json()["wal"] == {"bytes": wal.state.size, "ageS": 0}
     found = numbers(live_app.extensions["beacon_metrics"].text().decode())

@@ -169,7 +169,7 @@ def test_while_the_flag_is_off_its_plan_cannot_be_resumed_and_says_so(desk: Desk
     steered(desk, "the flag is switched off", "plan")
     found = desk.part("plan")
     assert re.search(r"Paused by itself \S+ UTC : the flag is switched off.", found), found
-    assert "Before that the flag has to be switched on again." in found
+    assert "The flag must be switched on first." in found
     assert re.search(r'value="resume" disabled', desk.get())
 
 

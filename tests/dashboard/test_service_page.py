@@ -83,7 +83,7 @@ def test_what_the_service_itself_shows_wrong_is_listed_with_what_is_known_and_wh
     assert "Running on a dead worker" in text
     assert "running in queue out, attempt 2" in text
     assert "until the service queues them again" in text
-    assert "Coming and going, 5 times" in text
+    assert "Flapping, 5 times" in text
 
 
 def test_more_items_than_fit_are_counted_and_can_be_accepted_together(

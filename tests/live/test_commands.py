@@ -298,7 +298,7 @@ def test_a_runner_frozen_past_its_deadline_does_not_act_when_it_thaws(place: Pla
         os.kill(frozen, signal.SIGCONT)
     assert command["phase"] == "timeout"
     assert "unknown" in told(beacon, command_id)
-    wait_for(lambda: f"command {command_id}" in beacon.log_text(), "the thawed runner to give up")
+    wait_for(lambda: f"command_id={command_id}" in beacon.log_text(), "the thawed runner to give up")
     assert demo.calls() == []
     assert demo.get(f"/api/v1/jobs/{job}").json()["state"] == "failed"
     assert entries(beacon, command_id) == ["accepted", "result"]

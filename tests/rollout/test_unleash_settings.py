@@ -49,7 +49,7 @@ def test_a_token_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyP
     "url", [f"https://joe:{SECRET}@unleash.example.com", f"joe:{SECRET}@host", f"http://h?t={SECRET}"]
 )
 def test_an_address_with_credentials_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    assert refusal(monkeypatch, URL=url).startswith("BEACON_UNLEASH_URL: expected the address of unleash")
+    assert refusal(monkeypatch, URL=url).startswith("BEACON_UNLEASH_URL: expected the URL of Unleash")
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_the_guardrail_holds_says_so_once_and_lets_people_take_back(scene: Scene
     scene.watch.run_once()
     scene.watch.run_once()
     said = [change for change in scene.changes() if change[0] == "guardrail"]
-    assert said == [("guardrail", 50, "holds: 20 of 100 attempts to connect failed; at most 5% may")]
+    assert said == [("guardrail", 50, "holds: 20 of 100 attempts to connect failed; the limit is 5%")]
     refused = problem(scene.desk.put(percentage=100), 409)
     assert (refused["reason"], "20 of 100" in refused["detail"]) == ("guardrail", True)
     assert scene.desk.put(percentage=0).status_code == 200

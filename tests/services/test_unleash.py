@@ -399,7 +399,7 @@ class TestInForce:
             wait_for(lambda desk=desk: desk.share() > 0, FOLLOW_S)  # type: ignore[misc]
         unleash.revoke(token)
         for desk in desks:
-            wait_for(lambda desk=desk: "refuses" in desk.get().get("note", ""), FOLLOW_S)  # type: ignore[misc]
+            wait_for(lambda desk=desk: "rejects" in desk.get().get("note", ""), FOLLOW_S)  # type: ignore[misc]
         assert desks[0].put(enabled=False).status_code == 200
         wait_for(lambda: all(desk.share() == 0 for desk in desks), FOLLOW_S)
         wait_for(lambda: desks[1].get()["inForce"] == [{"enabled": False, "percentage": 10, "workers": 2}], FOLLOW_S)

@@ -156,7 +156,7 @@ class TestNotSent:
 
     def test_after_its_time_nothing_is_asked(self, demo: DemoService, source: PalantirSource) -> None:
         demo.create_job(id="a")
-        with pytest.raises(NotSent, match="too late"):
+        with pytest.raises(NotSent, match="the deadline had passed"):
             source.execute(order("delete-job", "a", not_after=now()))
         assert demo.calls() == []
 
@@ -175,7 +175,7 @@ class TestNotSent:
         monkeypatch.setattr(socket, "getaddrinfo", slow)
         latest = None if not_after is None else began + not_after
         command_timeout_s = 0.2 if latest is None else 10.0
-        with pytest.raises(NotSent, match="did not answer" if latest is None else "too late"):
+        with pytest.raises(NotSent, match="did not answer" if latest is None else "the deadline had passed"):
             PalantirSource(service.url, 10, command_timeout_s=command_timeout_s).execute(
                 order("delete-job", "a", not_after=latest)
             )

@@ -148,7 +148,7 @@ class TestTheUsersCap:
         problems = [refusal(worker) for _ in range(60)]
         assert problems[0].members == {"reason": "user-cap"}
         assert "3 streams" in problems[0].detail
-        assert "Close one" in problems[0].detail
+        assert "Close a tab" in problems[0].detail
         assert {problem.headers["Retry-After"] for problem in problems} == {"3", "4", "5", "6"}
 
     def test_a_released_seat_is_free_at_once_and_counts_once(self, hire: Hire) -> None:

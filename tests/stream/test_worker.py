@@ -65,7 +65,7 @@ from gevent import socket
 from gunicorn.workers.ggevent import GeventWorker
 import app.web.gunicorn_worker
 
-app.web.gunicorn_worker.ANSWER_S = 0.05
+app.web.gunicorn_worker.WRITE_TIMEOUT_S = 0.05
 worker.log = logging.getLogger()
 GeventWorker.handle_request = lambda self, listener_name, req, sock, addr: sock.sendall(b"x" * 10_000_000)
 ours, theirs = socket.socketpair()
