@@ -44,8 +44,7 @@ def test_that_it_was_not_done_counts_only_once_it_can_no_longer_be_done(scene: S
     with read() as session:
         item = session.scalars(sa.select(ItemRow)).one()
     assert item.deadline is not None
-    # Read several times, the last one after the deadline.
-    assert len(scene.script.read_at) > 2
+    # What is read before the deadline decides nothing. On a slow machine there may be no such reading.
     assert scene.script.read_at[-1].timestamp() >= item.deadline - 0.05
 
 
