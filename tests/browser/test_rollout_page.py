@@ -9,7 +9,7 @@ from app.web.rollout.rollout_form import FLAG
 from tests.browser.conftest import Visit
 from tests.browser.tab import Tab
 from tests.browser.test_axe import AXE, serious
-from tests.rollout.test_evidence import reported
+from tests.rollout.test_client_metrics import reported
 from tests.support.beacon_server import Beacon
 from tests.support.waiting import wait_for
 

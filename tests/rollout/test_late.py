@@ -9,7 +9,7 @@ from app.config import Settings
 from app.db import write
 from app.flags.document import Rollout
 from app.flags.provider import FlagView, TooLate
-from tests.rollout.test_watch import BAD, STEPS, Scene, Slow
+from tests.rollout.test_controller import BAD, STEPS, Scene, Slow
 
 
 class Frozen(Slow):

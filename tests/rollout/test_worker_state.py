@@ -13,7 +13,7 @@ from app.flags.evaluation import Flags
 from app.flags.models import WorkerStateRow
 from app.flags.unleash import snapshot_store
 from app.flags.unleash.unleash_provider import UnleashProvider
-from tests.rollout.test_kept import beside
+from tests.rollout.test_snapshot_store import beside
 
 FLAG = Flag.SSE_STREAMING
 

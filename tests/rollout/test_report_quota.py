@@ -9,7 +9,7 @@ from app.rollout.client_reports import ClientReport, ReportTotals
 from app.rollout.guardrail import BOUNDS_MS, GuardrailLimits, GuardrailWindow, compute_quantile_s, judge_window
 from app.rollout.report_buffer import ReportBuffer
 from app.rollout.report_quota import FLUSH_SLACK_S, ReportQuota
-from tests.rollout.test_reports import STREAMED, rows, send, set_share
+from tests.rollout.test_client_reports import STREAMED, rows, send, set_share
 
 WINDOW_S, MIN_ATTEMPTS = 300.0, 30
 BROKEN = ClientReport.model_validate({"attempts": 12, "failures": 12, "fallbacks": 4, "lagMs": [9_000.0] * 20})
