@@ -1,7 +1,7 @@
 """How `make test` runs pytest: what runs side by side, and in which order.
 
-As many processes as there are cores run the tests with a server or a browser, and twice as many only the others, of
-which many wait most of their time.
+As many processes as there are cores run the tests with a server or a browser, and as many again only the others: each
+further one starts a PostgreSQL and an Unleash of its own, which on two cores costs more than it saves.
 Without a Chromium all but the browser's tests run; skipped for want of a browser must not look like passed, so that
 run fails in the end, unless BEACON_SKIP_BROWSER=1.
 """
@@ -56,7 +56,7 @@ def pytest_report_header() -> str:
 # Before xdist's own answer, which is the number of cores.
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers() -> int:
-    return 3 * server_processes()
+    return 2 * server_processes()
 
 
 @pytest.hookimpl(tryfirst=True)
