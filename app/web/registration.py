@@ -36,11 +36,14 @@ PACKAGES = (
     *(services, stream_api),
 )
 
+# Once, at import: a worker that is forked from a process that has imported Beacon need not do it again.
+for _package in PACKAGES:
+    for _module in find_modules(_package.__name__):
+        import_module(_module)
+
 
 def register(app: Flask) -> None:
     for part in REQUEST_LAYERS:
         part.init_app(app)
     for package in PACKAGES:
-        for module in find_modules(package.__name__):
-            import_module(module)
         app.register_blueprint(package.bp)
