@@ -16,6 +16,11 @@ def utc_text(moment: datetime | None = None) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def display_text(moment: datetime) -> str:
+    """Format as `2026-11-21 12:03:05 UTC`, for people."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def in_utc(moment: datetime) -> datetime:
     """Convert to UTC. Raises `ValueError` if the result lies outside the calendar (years 1 to 9999)."""
     try:

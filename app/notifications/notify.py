@@ -1,9 +1,9 @@
 """Creates notifications from events, in the commit that appends the events.
 
 `eventlog.append` calls `derive_notifications` with the events it is about to insert. A notification therefore exists
-if and only if its event does, whoever appended it (the poller under its lease, a request, the command line), and no
-other worker has to react. Lock order: alert rows and notifications come after the caller's state rows and the audit
-chain, and before the event.
+if and only if its event does. It does not matter which process appended the event (the poller, a request, the command
+line), and no other worker has to react. Lock order: alert rows and notifications come after the caller's state rows and
+the audit chain, and before the event.
 """
 
 import json

@@ -13,6 +13,7 @@ from app.eventlog.event_types import (
     LastDiscrepancyPayload,
     ReconciliationUpdate,
 )
+from app.infra.clock import display_text
 from app.reconciliation.types import (
     NO_CONTEXT,
     FindingContext,
@@ -86,7 +87,7 @@ def describe_loss(loss: Loss | None) -> FindingContexts:
     """Both numbers: the jobs before, and the jobs in the next answer."""
     if loss is None:
         return NO_CONTEXT
-    note = f"{loss.before:,} jobs before, {loss.after:,} in the next answer at {loss.since:%Y-%m-%d %H:%M:%S} UTC"
+    note = f"{loss.before:,} jobs before, {loss.after:,} in the next answer at {display_text(loss.since)}"
     return {"lost": FindingContext(loss.before - loss.after, note)}
 
 

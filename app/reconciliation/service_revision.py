@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import redaction
 from app.audit.models import AuditRow
+from app.infra.clock import display_text, parse_utc
 from app.reconciliation.registry import InvalidService
 
 SETTINGS_ACTIONS = ("service-add", "service-change", "service-remove")
@@ -72,7 +73,7 @@ def describe_changes(changes: Sequence[SettingsChange]) -> str:
         return "The service never had this revision."
     newest = changes[0]
     more = f" There are {len(changes) - 1} more changes since then." if len(changes) > 1 else ""
-    return f"{newest.actor} {newest.summary} at {newest.at[:19].replace('T', ' ')} UTC.{more}"
+    return f"{newest.actor} {newest.summary} at {display_text(parse_utc(newest.at))}.{more}"
 
 
 def read_revision(session: Session, service_id: str) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.eventlog.event_types import ReconciliationUpdate
+from app.infra.clock import display_text
 from app.reconciliation.findings import IdsByKind, truncate_ids
 from app.reconciliation.types import NO_CONTEXT, CheckEvidence, FindingContext, FindingContexts, KnownState, Observation
 from app.sources.protocol import UnservedQueue
@@ -41,7 +42,7 @@ class UnservedQueues:
 
     def _note(self) -> str:
         said = [
-            f"{queue.name} since {self.since[queue.name]:%Y-%m-%d %H:%M:%S} UTC{f', {queue.why}' if queue.why else ''}"
+            f"{queue.name} since {display_text(self.since[queue.name])}{f', {queue.why}' if queue.why else ''}"
             for queue in self.lasting[:_MAX_DESCRIBED_QUEUES]
         ]
         left = len(self.lasting) - _MAX_DESCRIBED_QUEUES

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from app.infra.clock import display_text
 from app.infra.concurrency import iterate_in_slices
 from app.sources.celery.broker import BrokerSnapshot
 from app.sources.celery.celery_workers import ROSTER_FRESH_S, Roster
@@ -34,7 +35,8 @@ class OverdueTasks:
         if not late:
             return ()
         why = _explain(late, roster, now)
-        said = [f"the oldest was due at {_format_time(min(one.due for one in late))}", *([why] if why else [])]
+        due = datetime.fromtimestamp(min(one.due for one in late), UTC)
+        said = [f"the oldest was due at {display_text(due)}", *([why] if why else [])]
         return (Anomaly("overdue", tuple(sorted({one.task_id for one in late})), "; ".join(said)),)
 
     def _find_candidates(self, snapshot: BrokerSnapshot, roster: Roster, now: float) -> Iterator[_OverdueTask]:
@@ -74,7 +76,3 @@ def _explain(late: list[_OverdueTask], roster: Roster, now: float) -> str:
     if all(roster.answers[name].active for name in roster.answered):
         return "every worker is busy"
     return "a worker holds it and does not run it" if any(one.is_held for one in late) else ""
-
-
-def _format_time(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from app.infra.clock import display_text
 from app.sources.protocol import Anomaly, Job, StuckJob
 from app.sources.rq.rq_snapshot import OverdueJobs, RqSnapshot
 
@@ -14,7 +15,10 @@ def find_anomaly(snapshot: RqSnapshot) -> Iterable[Anomaly]:
     job_ids = sorted({job_id for late in snapshot.overdue.values() for job_id in late.job_ids})
     oldest = min(late.since for late in snapshot.overdue.values())
     unserved = sorted(place.queue for place, late in snapshot.overdue.items() if not late.served)
-    said = [f"the oldest was due at {_format_time(oldest)}", *([_describe_unserved(unserved)] if unserved else [])]
+    said = [
+        f"the oldest was due at {display_text(datetime.fromtimestamp(oldest, UTC))}",
+        *([_describe_unserved(unserved)] if unserved else []),
+    ]
     return (Anomaly("overdue", tuple(job_ids), "; ".join(said)),)
 
 
@@ -34,7 +38,3 @@ def _explain(late: OverdueJobs) -> str:
 def _describe_unserved(queues: list[str]) -> str:
     more = f" and {len(queues) - 3:,} more" if len(queues) > 3 else ""
     return f"no scheduler serves {', '.join(queues[:3])}{more}"
-
-
-def _format_time(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
