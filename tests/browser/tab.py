@@ -1,12 +1,12 @@
 """A tab as a test sees it: what it shows, what it asked for, and what went wrong in it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response, expect
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response, Route, expect
 
 from app.web.dashboard.change_rows import UNLISTED_TYPES
 from tests.support.beacon_server import Beacon
@@ -50,6 +50,20 @@ HEAR = """() => {
     return response;
   };
 }"""
+
+
+def intercept(page: Page, pattern: str, answer: Callable[[Route], Any]) -> None:
+    """Of a page that is open: its very next request meets the route.
+
+    When `route` returns, Chromium may still let the page's next request pass; so this waits until one was stopped.
+    """
+    probe = "**/healthz"
+    page.route(probe, lambda route: route.fulfill(status=204))
+    page.wait_for_function(
+        "() => fetch('/healthz').then(({ status }) => status === 204)", timeout=scaled(PATIENCE_S) * 1_000
+    )
+    page.route(pattern, answer)
+    page.unroute(probe)
 
 
 @dataclass(frozen=True)

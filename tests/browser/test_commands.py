@@ -9,6 +9,7 @@ import requests
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Visit
+from tests.browser.tab import intercept
 from tests.browser.test_axe import AXE, serious
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
@@ -89,7 +90,7 @@ def lose_the_first_answer(page: Page) -> list[str]:
         else:
             route.continue_()
 
-    page.route("**/services/mail/commands", pass_on)
+    intercept(page, "**/services/mail/commands", pass_on)
     return sent
 
 
@@ -197,7 +198,8 @@ def test_an_answer_that_breaks_off_still_leads_to_the_command(
 ) -> None:
     [job] = failed_jobs(service)
     page = visit(beacon, "bob", FAILED).page
-    page.route(
+    intercept(
+        page,
         "**/services/mail/commands",
         lambda route: route.fulfill(status=route.fetch().status, content_type="application/json", body='{"comm'),
     )

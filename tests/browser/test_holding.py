@@ -4,7 +4,7 @@ from playwright.sync_api import expect
 
 from app.eventlog.append import NewEvent
 from tests.browser.conftest import Visit
-from tests.browser.tab import LIST_LENGTH, Tab
+from tests.browser.tab import LIST_LENGTH, Tab, intercept
 from tests.dashboard.payloads import update
 from tests.notifications.scene import notice
 from tests.support.beacon_server import Beacon
@@ -40,7 +40,7 @@ def test_rows_that_wait_outlast_another_region_that_is_loaded_again(beacon: Beac
 
 
 def test_a_long_pause_that_ends_while_the_page_cannot_be_loaded_loses_nothing(beacon: Beacon, visit: Visit) -> None:
-    tab = visit(beacon, "alice", allow=["503"], private=True)  # in a used one the route was now and then not asked
+    tab = visit(beacon, "alice", allow=["503"])
     tab.wait_state("connected")
     tab.page.keyboard.press("r")
     expect(tab.badge).to_have_text("Paused")
@@ -49,7 +49,7 @@ def test_a_long_pause_that_ends_while_the_page_cannot_be_loaded_loses_nothing(be
     beacon.say("The last of them.")  # shows during a pause, in its turn
     expect(tab.page.locator(".flash", has_text="The last of them.")).to_be_visible()
     away = tab.beacon.url + "/"
-    tab.page.route(away, lambda route: route.fulfill(status=503, body="{}", content_type="application/json"))
+    intercept(tab.page, away, lambda route: route.fulfill(status=503, body="{}", content_type="application/json"))
     with tab.page.expect_response(lambda answer: answer.url == away and answer.status == 503):
         tab.page.keyboard.press("r")
     tab.page.unroute(away)
@@ -74,7 +74,7 @@ def test_a_panel_that_cannot_be_loaded_says_so_and_loads_by_itself(beacon: Beaco
     tab = visit(beacon, "alice", allow=["503"])
     tab.wait_state("connected")
     address = "**/notifications/panel"
-    tab.page.route(address, lambda route: route.fulfill(status=503, body="{}", content_type="application/json"))
+    intercept(tab.page, address, lambda route: route.fulfill(status=503, body="{}", content_type="application/json"))
     tab.page.keyboard.press("n")
     expect(tab.page.locator("#panel-body")).to_contain_text("cannot be loaded just now")
     tab.page.unroute(address)

@@ -10,7 +10,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import FALLBACK_POLL_S, Visit, end
-from tests.browser.tab import Tab
+from tests.browser.tab import Tab, intercept
 from tests.notifications.scene import notice, titles
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
@@ -165,7 +165,7 @@ def test_a_muted_service_is_quiet_and_a_toast_says_so(beacon: Beacon, visit: Vis
 def test_a_failure_of_my_own_action_stays_and_interrupts(beacon: Beacon, visit: Visit) -> None:
     notice(beacon.app, "user:alice", "failure:1", "Cannot be read")
     tab = connected(visit(beacon, "alice", allow=[r"Failed to load resource"]))
-    tab.page.route("**/notifications/read", lambda route: route.fulfill(status=503, body="{}"))
+    intercept(tab.page, "**/notifications/read", lambda route: route.fulfill(status=503, body="{}"))
     tab.page.locator("#bell").click()
     tab.page.locator("#panel").get_by_role("button", name="Mark all read").click()
     alert = tab.page.locator("#toasts [role=alert]")

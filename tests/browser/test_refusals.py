@@ -9,7 +9,7 @@ from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import MakeBeacon, Visit
 from tests.browser.fault_proxy import FaultProxy, refusal
-from tests.browser.tab import Tab
+from tests.browser.tab import Tab, intercept
 from tests.support.beacon_server import Beacon
 from tests.support.waiting import wait_for
 
@@ -216,7 +216,7 @@ def test_a_stream_or_token_for_somebody_else_stops_the_page_before_anything_is_s
     if where == "hello":
         proxy.swap = (session.encode(), b"f" * len(session))
     else:
-        tab.page.route(f"**{TOKEN}", lambda route: answer_for_another(route))
+        intercept(tab.page, f"**{TOKEN}", lambda route: answer_for_another(route))
         proxy.answers.append(UNAUTHORISED)
     proxy.cut()
     tab.wait_state("offline")

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, Route, expect
 
 from app.web.rollout.rollout_form import FLAG
 from tests.browser.conftest import Visit
-from tests.browser.tab import Tab
+from tests.browser.tab import Tab, intercept
 from tests.browser.test_axe import AXE, serious
 from tests.rollout.test_client_metrics import reported
 from tests.support.beacon_server import Beacon
@@ -106,7 +106,7 @@ def test_a_change_is_reviewed_refused_made_and_taken_back(reports_of_browsers: B
 def outlasts_what_is_late_or_lost(page: Page) -> None:
     """A slow answer comes after another one was asked for; a lost one is said where it was asked for."""
     late: list[Route] = []
-    page.route("**/rollout?percentage=100", lambda route: late.append(route))
+    intercept(page, "**/rollout?percentage=100", lambda route: late.append(route))
     page.route("**/rollout?percentage=50", lambda route: route.abort())
     page.get_by_role("button", name="100 %", exact=True).click()
     page.get_by_role("button", name="10 %", exact=True).click()

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
 from tests.browser.profiles import login
-from tests.browser.tab import Tab
+from tests.browser.tab import Tab, intercept
 from tests.support.beacon_server import Beacon
 from tests.support.machine import ROOM_S, scaled
 from tests.support.waiting import wait_for
@@ -153,7 +153,7 @@ def test_two_people_in_one_browser_share_nothing_and_the_first_is_told(beacon: B
     bob.wait_change(secret)
     alice.wait_change(seen)  # her stream is still her own
     assert secret not in alice.change_ids()
-    alice.page.route("**/api/stream/events*", lambda route: route.abort())
+    intercept(alice.page, "**/api/stream/events*", lambda route: route.abort())
     alice.page.locator("#connection button").click()
     alice.page.get_by_role("button", name="Reconnect").click()  # it fails, and the poll beside it asks as Bob
     banner = alice.page.locator("#banner")

@@ -50,14 +50,15 @@ def insert_by_hand(beacon: Beacon) -> float:
     return float(done.stdout)
 
 
-def on_both_workers(beacon: Beacon, fleet: Fleet, headers: dict[str, str], *, least: int = 4) -> list[Reader]:
-    """Streams with this credential until each worker has one of them: the kernel chooses who accepts."""
-    before = {pid: probe.ask(pid).wires for pid in beacon.worker_pids()}
+def on_both_workers(beacon: Beacon, fleet: Fleet, headers: dict[str, str]) -> list[Reader]:
+    """Two streams with this credential on each worker."""
+    fleet.all_open()  # none of the others is half open on a worker that is stopped
+    before = [probe.ask(pid).wires for pid in beacon.worker_pids()]
     opened: list[Reader] = []
-    while len(opened) < least or any(probe.ask(pid).wires == wires for pid, wires in before.items()):
-        assert len(opened) < 60, "all streams are on one worker: the test would prove nothing"
-        opened += fleet.open(headers=headers, comes_back=False)
+    for _ in beacon.each_worker_alone():
+        opened += fleet.open(count=2, headers=headers, comes_back=False)
         fleet.all_open()
+    assert [probe.ask(pid).wires for pid in beacon.worker_pids()] == [wires + 2 for wires in before]
     return opened
 
 

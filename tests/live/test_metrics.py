@@ -11,6 +11,7 @@ from tests.live.conftest import MakeBeacon
 from tests.support.beacon_server import Beacon
 from tests.support.live_stream import LiveStream
 from tests.support.machine import scaled
+from tests.support.processes import stopped
 from tests.support.prometheus_text import Numbers, numbers, total
 from tests.support.waiting import wait_for
 
@@ -42,13 +43,9 @@ def opened_by_worker(beacon: Beacon) -> list[str]:
 
 
 def streams_on_two_workers(beacon: Beacon) -> list[LiveStream]:
-    """The kernel chooses who accepts; the users take turns, because each may have a few only."""
-    users = ("alice", "bob", "charlie", "pia", "ada")
-    streams: list[LiveStream] = []
     wait_for(lambda: scrape(beacon)["beacon_workers",] == 2, "both workers")
-    while len(set(opened_by_worker(beacon))) < 2:
-        assert len(streams) < 40, "all streams are on one worker: the test would prove nothing"
-        streams.append(open_stream(beacon, users[len(streams) % len(users)]))
+    streams = [open_stream(beacon, user) for _ in beacon.each_worker_alone() for user in ("alice", "bob")]
+    assert len(set(opened_by_worker(beacon))) == 2
     return streams
 
 
@@ -86,12 +83,9 @@ def test_a_frozen_worker_is_no_living_one_until_it_goes_on(start_beacon: MakeBea
     beacon = start_beacon(WORKERS=2)
     wait_for(lambda: scrape(beacon)["beacon_workers",] == 2, "both workers")
     frozen = beacon.worker_pids()[0]
-    os.kill(frozen, signal.SIGSTOP)
-    try:
+    with stopped(frozen):
         wait_for(lambda: scrape(beacon)["beacon_workers",] == 1, "the frozen worker to count no more", 25)
         assert requests.get(f"{beacon.url}/readyz", timeout=scaled(10)).status_code == 200
-    finally:
-        os.kill(frozen, signal.SIGCONT)
     wait_for(lambda: scrape(beacon)["beacon_workers",] == 2, "it to go on")
 
 

@@ -20,6 +20,7 @@ from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService, start_demo
 from tests.support.live_stream import LiveStream
 from tests.support.machine import scaled
+from tests.support.processes import stopped
 from tests.support.waiting import wait_for
 
 # Short, because what is waited for takes several of them; a service is stale after three.
@@ -156,14 +157,11 @@ def test_a_poller_that_was_frozen_and_thawed_cannot_act(watched: Watched) -> Non
     frozen, (_, fence) = holder_pid(beacon), lease(beacon)
     demo.fault("slow", seconds=1)  # so that it is stopped in the middle of a poll
     wait_for(lambda: demo.get("/_fault").json()["waiting"], "a poll under way")
-    os.kill(frozen, signal.SIGSTOP)
-    try:
+    with stopped(frozen):
         demo.fault("none")
         # Ten seconds pass, as far as the database can tell; the test above waits for them.
         beacon.sql("UPDATE lease SET expires_at = 0 WHERE name = 'poller'")
         wait_for(lambda: holder_pid(beacon) != frozen, "another holder of the lease", TAKE_OVER_S)
-    finally:
-        os.kill(frozen, signal.SIGCONT)
     newer = lease(beacon)
     assert newer[1] > fence
     watched.wait_samples(2)

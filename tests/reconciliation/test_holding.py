@@ -18,8 +18,9 @@ from tests.support.beacon_server import ROOT
 from tests.support.machine import scaled
 
 SOME, MANY, FEW = 3 * JOBS_PER_SLICE, 9 * JOBS_PER_SLICE, 10
-# A wait for the network more or less.
-LEEWAY = 1.05
+# A turn begins and ends where the network and other threads let it: its calls vary by a few hundred. In a turn that
+# grew with the jobs they would be three times as many.
+LEEWAY = 1.5
 
 Phases = dict[str, list[dict[str, Any]]]
 

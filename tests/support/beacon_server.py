@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -31,7 +31,7 @@ from tests.support.application import database_path, stop
 from tests.support.fork_server import ForkedServer, ForkServer
 from tests.support.machine import scaled
 from tests.support.ports import free_port
-from tests.support.processes import children, is_zombie
+from tests.support.processes import children, is_zombie, stopped
 from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,6 +146,16 @@ class Beacon:
         """The living workers, from the kernel."""
         assert self._process is not None
         return [pid for pid in children(self._process.pid) if not is_zombie(pid)]
+
+    def each_worker_alone(self) -> Iterator[int]:
+        """The others are stopped meanwhile, so that this one accepts every new connection; else the kernel chooses."""
+        workers = self.worker_pids()
+        for pid in workers:
+            with ExitStack() as stack:
+                for other in workers:
+                    if other != pid:
+                        stack.enter_context(stopped(other))
+                yield pid
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
