@@ -1,12 +1,13 @@
 """How `make test` runs pytest: what runs side by side, and in which order.
 
-As many processes as there are cores run the tests with a server or a browser, and as many again only the others: each
-further one starts a PostgreSQL and an Unleash of its own, which on two cores costs more than it saves.
+As many processes as there are cores run the tests with a server or a browser. The others, half as many again, take only
+what needs neither; they use the processor while the first ones wait for their servers.
 Without a Chromium all but the browser's tests run; skipped for want of a browser must not look like passed, so that
 run fails in the end, unless BEACON_SKIP_BROWSER=1.
 """
 
 import os
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,19 @@ MEMORY_EACH_BYTES = 2 * 1024**3
 SLOW_FOLDERS = ["contract", "services", "live", "browser"]
 # Each of their files has a Beacon of its own, and many a browser; of the other folders these have one too.
 WITH_SERVERS = {"contract", "live", "browser"}
-MORE_WITH_SERVERS = {"tests/services/test_rq_broken.py", "tests/services/test_unleash_deployment.py"}
+WITH_UNLEASH = "tests/services/test_unleash"
+MORE_WITH_SERVERS = {"tests/services/test_rq_broken.py", WITH_UNLEASH}
 
 
 class Lanes(LoadFileScheduling):  # type: ignore[misc]  # xdist publishes no types
-    """Files with a server or a browser go to the first processes, and to no more of them than that."""
+    """Files with a server or a browser go to the first processes, and to no more of them than that.
+
+    Those with an Unleash go together: to start one takes ten seconds of processor time.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return WITH_UNLEASH if file.startswith(WITH_UNLEASH) else file
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         file = self._next_file(with_servers=self.nodes.index(node) < server_processes())
@@ -56,7 +65,7 @@ def pytest_report_header() -> str:
 # Before xdist's own answer, which is the number of cores.
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers() -> int:
-    return 2 * server_processes()
+    return server_processes() + ceil(server_processes() * 1.5)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from app.accounts.models import LoginSession
@@ -26,6 +27,7 @@ STREAMS = ["/api/stream/events", "/reconciliation/stream", "/api/events/stream",
 OPEN_TO_ALL = {"/login", "/healthz", "/readyz", "/logout", "/widgets/notifications", "/audit/client-error"}
 SCOPES = ("stream", "read", "publish", "command", "rollout", "widget", "admin")
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"]
+WRITING = ("POST", "PUT", "PATCH", "DELETE")
 ACCEPTS = ["application/json", "text/html", "*/*", "text/event-stream", ";;;,q=x", ""]
 
 
@@ -46,8 +48,21 @@ def client(live_app: Flask) -> FlaskClient:
 
 def addresses(app: Flask) -> list[str]:
     """An address for every route, its variables filled in."""
-    rules = [rule.rule.split("/") for rule in app.url_map.iter_rules()]
-    return ["/".join("x" if "<" in part else part for part in parts) for parts in rules]
+    return [address_of(rule) for rule in app.url_map.iter_rules()]
+
+
+def writes(app: Flask) -> list[tuple[str, str]]:
+    """Every address with each of its methods that change something."""
+    return [
+        (address_of(rule), method)
+        for rule in app.url_map.iter_rules()
+        for method in WRITING
+        if method in (rule.methods or ())
+    ]
+
+
+def address_of(rule: Rule) -> str:
+    return "/".join("x" if "<" in part else part for part in rule.rule.split("/"))
 
 
 def is_sound(response: TestResponse) -> None:
@@ -150,12 +165,11 @@ class TestBodies:
     @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 60_000, b'"\\ud800"', b"1e999", b"null", b"\0", b"{}" * 99])
     def test_nonsense_is_refused_everywhere(self, live_app: Flask, client: FlaskClient, body: bytes) -> None:
         headers = {**headers_of(live_app, ADA, *SCOPES), "Content-Type": "application/json"}
-        for address in addresses(live_app):
-            for method in ("POST", "PUT", "PATCH", "DELETE"):
-                for accept in ("application/json", "text/html"):
-                    response = client.open(address, method=method, data=body, headers={**headers, "Accept": accept})
-                    is_sound(response)
-                    assert response.status_code != 500
+        for address, method in writes(live_app):
+            for accept in ("application/json", "text/html"):
+                response = client.open(address, method=method, data=body, headers={**headers, "Accept": accept})
+                is_sound(response)
+                assert response.status_code not in (405, 500)
 
 
 class TestMethodsAndAddresses:

@@ -43,7 +43,7 @@ def app(settings: Settings) -> Iterator[Flask]:
     stop(made)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def unleash_server(postgres: Postgres) -> Iterator[Unleash]:
     made = Unleash(postgres.new_database())
     made.add_flag(FLAG, 0)
