@@ -41,6 +41,7 @@ class Continuity:
         self._app, self._mark = app, HighWaterMark(settings)
         self._fingerprint: LogFingerprint | None = None
         self._is_suspect = False
+        self._read_up_to: int | None = None
 
     def resume(self, cursor: int | None) -> TailPosition:
         """Return where to continue from `cursor`, or the head. Begins a new generation if the log was replaced."""
@@ -58,6 +59,7 @@ class Continuity:
 
     def check(self, session: Session, cursor: int, page: EventPage) -> None:
         """Raise `LogReplaced` if this page after `cursor` comes from another log."""
+        self._read_up_to = page.cursor
         if self._is_suspect:
             raise LogReplaced("an older database was restored, and has grown since")
         if page.events and page.cursor - cursor <= MAX_ID_GAP + len(page.events):
@@ -67,7 +69,12 @@ class Continuity:
             raise LogReplaced("an older database was restored")
 
     def record_head(self) -> None:
-        """Record the highest id that has been handed out, unless the log was replaced."""
+        """Record the highest id that has been handed out, unless the log was replaced.
+
+        The tail reads at least once a second: as long as it finds nothing new, there is nothing to ask the database.
+        """
+        if self._fingerprint is not None and self._fingerprint.head == self._read_up_to:
+            return
         with self._app.app_context(), read() as session:
             head, known = log_read.head(session), self._fingerprint
             if known is None or known.head == head:

@@ -27,10 +27,13 @@ class LogSizeMeter:
 
     def __init__(self) -> None:
         self._sums: dict[int, int] = {}
+        self._spans: list[tuple[int, int]] = []
         self.last = LogSize(0, 0)
 
     def measure(self, session: Session) -> LogSize:
         spans = _id_spans(session)
+        if spans == self._spans:
+            return self.last
         chunks = [range(first, last + 1, CHUNK_IDS) for first, last in _align_to_chunks(spans)]
         wanted = {start for starts in chunks for start in starts}
         self._sums = {start: held for start, held in self._sums.items() if start in wanted}
@@ -42,7 +45,7 @@ class LogSizeMeter:
                 session.rollback()  # before yielding: others may need the connection, a checkpoint the end of the read
                 yield_to_loop()
             held += self._sums[start]
-        self.last = LogSize(sum(last - first + 1 for first, last in spans), held)
+        self._spans, self.last = spans, LogSize(sum(last - first + 1 for first, last in spans), held)
         return self.last
 
 

@@ -16,7 +16,7 @@ MAX_IDLE_S = 1.0
 RETRY_S = 0.5
 # A read that takes longer than this counts as stalled: until it returns, nobody knows what is new.
 STALLED_AFTER_S = 2.0
-STALL_CHECK_INTERVAL_S = 0.25
+STALL_CHECK_INTERVAL_S = 0.5
 
 Listener = Callable[[Sequence[Event], int], None]
 """Receives the next events in order and the cursor after them. It must neither block nor raise."""

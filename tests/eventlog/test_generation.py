@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from app import create_app
@@ -18,6 +19,7 @@ from app.db import db, read
 from app.eventlog import generation
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent
+from app.eventlog.continuity import Continuity
 from app.eventlog.high_water_mark import HighWaterMark
 from tests.support.application import stop
 from tests.support.cast import ALICE, headers_of, logged_in, publish
@@ -227,3 +229,25 @@ def test_a_page_carries_its_generation(live_app: Flask) -> None:
         name = log.bounds(session).generation
     assert f'data-generation="{name}"' in page.text
     assert page.headers["Beacon-Generation"] == name
+
+
+def test_a_log_in_which_nothing_happens_costs_no_query_and_a_new_head_is_recorded(
+    app: Flask, settings: Settings
+) -> None:
+    asked: list[str] = []
+    made = Continuity(app, settings)
+    head = made.resume(None).after
+    with app.app_context(), read() as session:
+        made.check(session, head, log.read_after(session, head))
+        sa.event.listen(db.engine, "before_cursor_execute", note := lambda *call: asked.append(str(call[2])))
+    made.record_head()
+    assert asked == []
+    [new] = events(app, 1)
+    with app.app_context(), read() as session:
+        made.check(session, head, log.read_after(session, head))
+    made.record_head()
+    with app.app_context():
+        sa.event.remove(db.engine, "before_cursor_execute", note)
+    recorded = HighWaterMark(settings).read()
+    assert recorded is not None
+    assert recorded.head == new
