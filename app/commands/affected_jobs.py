@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.commands.actions import ACTIONS
 from app.commands.models import CommandRow, ItemRow
 
 # An audit entry is displayed in full, so it must stay readable.
@@ -15,7 +16,7 @@ MAX_LISTED_JOBS = 1_000
 def list_affected_jobs(session: Session, row: CommandRow) -> dict[str, Any]:
     """`jobIds`, with `jobIdsOf` if there are more; empty if the request itself names every job."""
     request = json.loads(row.asked_json)
-    if row.action == "purge-queue":
+    if ACTIONS[row.action].scope == "queue":
         return _list_purged_jobs(session, row)
     if request.get("filter") is None:
         return {}

@@ -27,8 +27,12 @@ def parse_logs(row: CommandRow) -> list[str]:
 
 
 def build_event(row: CommandRow) -> NewEvent:
+    return NewEvent("command.status", build_status(row))
+
+
+def build_status(row: CommandRow) -> CommandStatus:
     """The command's state as of this transaction."""
-    payload = CommandStatus.model_validate(
+    return CommandStatus.model_validate(
         {
             "command_id": row.id,
             "service": row.service_id,
@@ -41,7 +45,6 @@ def build_event(row: CommandRow) -> NewEvent:
             "progress": CommandProgress(total=row.total, done=row.done, failed=row.failed),
         }
     )
-    return NewEvent("command.status", payload)
 
 
 def _clean_line(line: str) -> str:
