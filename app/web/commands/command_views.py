@@ -10,6 +10,7 @@ from app.accounts.actors import Actor
 from app.commands import command_progress
 from app.commands.actions import ACTIONS, Action
 from app.commands.models import CommandRow
+from app.eventlog.event_types import LogKind
 from app.reconciliation import registry
 from app.reconciliation.models import Service
 from app.web.dashboard.view_models import dom_key, service_href
@@ -62,10 +63,9 @@ class ServiceActions:
         return [(", ".join(verbs), why) for why, verbs in said.items()]
 
 
-def _last_log_line(logs: Sequence[str], failed: int) -> str:
+def _last_log_line(log: Sequence[tuple[str, LogKind]], failed: int) -> str:
     """The newest log line; after a failure also the line before it, which has the service's own reason."""
-    said = [line for line in logs[-2 if failed else -1 :] if not line.startswith("asking ")]
-    return " · ".join(said)
+    return " · ".join(line for line, kind in log[-2 if failed else -1 :] if kind != "request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ class CommandView:
     @classmethod
     def from_payload(cls, data: Mapping[str, Any]) -> Self:
         progress = data.get("progress") or {}
+        log = command_progress.pair_with_kinds(data["logs"], data.get("logKinds") or ())
         return cls(
             data["commandId"],
             data["phase"],
@@ -102,7 +103,7 @@ class CommandView:
             progress.get("total", 1),
             progress.get("done", 0),
             progress.get("failed", 0),
-            _last_log_line(data["logs"], progress.get("failed", 0)),
+            _last_log_line(log, progress.get("failed", 0)),
         )
 
     @property
