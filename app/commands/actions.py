@@ -22,7 +22,8 @@ class Action:
     one. `scope` is what a target is. The call to the service can have no effect after `call_timeout_s`; its effect is
     looked for during `confirm_timeout_s`. A destructive action removes jobs, or what a service keeps in memory: it is
     reviewed before it is sent, and explains why jobs are gone. `requeues`: the jobs run again, so they are followed for
-    a while, and the service itself rejects a second one. `states`: those in which a job is offered it; None is any.
+    a while, and the service itself rejects a second one. `takes_one`: a command has exactly one target. `states`: those
+    in which a job is offered it; None is any.
     """
 
     name: ActionName
@@ -34,6 +35,7 @@ class Action:
     outcome: str = ""
     is_destructive: bool = False
     requeues: bool = False
+    takes_one: bool = False
     states: frozenset[str] | None = None
 
     def is_offered_in(self, state: str) -> bool:
@@ -45,7 +47,7 @@ ACTIONS: dict[str, Action] = {
     for action in (
         Action("retry-job", "Retry", "retrying", "job", outcome="queued again", requeues=True, states=FAILED_STATES),
         Action("delete-job", "Delete", "deleting", "job", is_destructive=True),
-        Action("purge-queue", "Purge", "purging", "queue", call_timeout_s=30.0, is_destructive=True),
+        Action("purge-queue", "Purge", "purging", "queue", call_timeout_s=30.0, is_destructive=True, takes_one=True),
         Action(
             "restart-service",
             "Restart",

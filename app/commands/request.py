@@ -65,8 +65,8 @@ class CommandRequest(_RequestModel):
             self._check_restart_target()
         elif sum(scope is not None for scope in (self.target, self.targets, self.filter)) != 1:
             raise ValueError("expected exactly one of target, targets and filter")
-        if self.action.scope == "queue" and self.target is None:
-            raise ValueError("expected the name of one queue as target")
+        if self.action.takes_one and self.target is None:
+            raise ValueError(f"expected the name of one {self.action.scope} as target")
         if self.targets is not None and len(set(self.targets)) != len(self.targets):
             raise ValueError("expected targets without duplicates")
         return self
