@@ -222,6 +222,15 @@ class TestTakenAgain:
         scene.script.settles = [QUEUED]
         assert scene.run(command_id, "last") == "success"
 
+    def test_an_action_that_only_another_version_knows_comes_to_an_end(self, scene: Scene) -> None:
+        command_id = scene.give("j1")
+        with write() as session:
+            session.execute(sa.update(CommandRow).values(action="dance"))
+        for number in range(leases.MAX_CRASHES + 1):
+            phase = scene.run(command_id, f"r{number}")
+            scene.lapse(command_id)
+        assert (phase, scene.script.asked) == ("timeout", [])
+
     def test_a_service_has_no_more_than_its_share_of_a_worker(self, scene: Scene) -> None:
         for number in range(3):
             scene.give(f"j{number}")
