@@ -49,6 +49,7 @@ def scene(cast: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     """In an application context, with a service whose words the test writes, and a minute that takes a second."""
     made = Scene()
     monkeypatch.setattr(registry, "source_maker", lambda row, bound: lambda: made.script)
+    monkeypatch.setattr(registry, "capabilities_of", lambda row: made.script.capabilities)
     monkeypatch.setattr(executor, "SETTLE_TIMEOUT_S", 0.5)
     monkeypatch.setattr(executor, "SETTLE_INTERVAL_S", 0.02)
     monkeypatch.setattr(executor, "NOT_SENT_RETRY_DELAY_S", 0.02)
