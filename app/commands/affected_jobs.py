@@ -14,11 +14,8 @@ MAX_LISTED_JOBS = 1_000
 
 def list_affected_jobs(session: Session, row: CommandRow) -> dict[str, Any]:
     """`jobIds`, with `jobIdsOf` if there are more; empty if the request itself names every job."""
-    request = json.loads(row.asked_json)
-    if row.action == "purge-queue":
-        return _list_purged_jobs(session, row)
-    if request.get("filter") is None:
-        return {}
+    if json.loads(row.asked_json).get("filter") is None:
+        return _list_purged_jobs(session, row) if row.total == 1 else {}
     first = sa.select(ItemRow.target).where(ItemRow.command_id == row.id).order_by(ItemRow.place).limit(MAX_LISTED_JOBS)
     return _truncate_ids(list(session.scalars(first)), row.total)
 

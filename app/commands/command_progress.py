@@ -1,11 +1,12 @@
 """A command's log lines, and the `command.status` event that carries its current state."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 from app.commands.models import CommandRow
 from app.eventlog.append import NewEvent
-from app.eventlog.event_types import CommandProgress, CommandStatus
+from app.eventlog.event_types import CommandProgress, CommandStatus, LogKind
 
 # An event holds 64 KiB, and a character takes up to four bytes.
 MAX_LINE_CHARS = 200
@@ -13,12 +14,13 @@ MAX_LOG_LINES = 60
 KEPT_FIRST_LINES = 10
 
 
-def append_log(row: CommandRow, lines: Iterable[str]) -> None:
+def append_log(row: CommandRow, lines: Iterable[str], kind: LogKind = "progress") -> None:
     """Append `lines`. Beyond `MAX_LOG_LINES` only the first and the newest lines are kept."""
-    kept: list[str] = [*parse_logs(row), *(_clean_line(line) for line in lines)]
+    kept = [*pair_with_kinds(parse_logs(row), _parse_kinds(row)), *((_clean_line(line), kind) for line in lines)]
     if len(kept) > MAX_LOG_LINES:
         kept = [*kept[:KEPT_FIRST_LINES], *kept[KEPT_FIRST_LINES - MAX_LOG_LINES :]]
-    row.logs_json = json.dumps(kept, ensure_ascii=False)
+    row.logs_json = json.dumps([line for line, _ in kept], ensure_ascii=False)
+    row.log_kinds_json = json.dumps([kind for _, kind in kept])
 
 
 def parse_logs(row: CommandRow) -> list[str]:
@@ -26,14 +28,29 @@ def parse_logs(row: CommandRow) -> list[str]:
     return lines
 
 
+def pair_with_kinds(lines: Sequence[str], kinds: Sequence[LogKind]) -> list[tuple[str, LogKind]]:
+    """Lines that were written before kinds were stored, or by an older worker since, are `progress`."""
+    return list(zip_longest(lines, kinds[: len(lines)], fillvalue="progress"))
+
+
+def _parse_kinds(row: CommandRow) -> list[LogKind]:
+    kinds: list[LogKind] = json.loads(row.log_kinds_json or "[]")
+    return kinds
+
+
 def build_event(row: CommandRow) -> NewEvent:
+    return NewEvent("command.status", build_status(row))
+
+
+def build_status(row: CommandRow) -> CommandStatus:
     """The command's state as of this transaction."""
-    payload = CommandStatus.model_validate(
+    return CommandStatus.model_validate(
         {
             "command_id": row.id,
             "service": row.service_id,
             "phase": row.phase,
             "logs": parse_logs(row),
+            "log_kinds": _parse_kinds(row),
             "verified": row.verified,
             "action_type": row.action,
             "target": row.target,
@@ -41,7 +58,6 @@ def build_event(row: CommandRow) -> NewEvent:
             "progress": CommandProgress(total=row.total, done=row.done, failed=row.failed),
         }
     )
-    return NewEvent("command.status", payload)
 
 
 def _clean_line(line: str) -> str:

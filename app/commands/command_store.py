@@ -94,7 +94,7 @@ def start_next_item(
         attempt = _start_next(session, row, -1 if result is None else result.place, call_s)
         command_progress.append_log(row, lines)
         if attempt is not None and row.total == 1:
-            command_progress.append_log(row, [f"asking {row.service_id}: {row.action} {attempt.target}"])
+            command_progress.append_log(row, [f"asking {row.service_id}: {row.action} {attempt.target}"], "request")
         row.phase = "running"
         if publish or lines or attempt is None or row.total == 1:
             append(session, [command_progress.build_event(row)])
@@ -169,7 +169,7 @@ def finish_command(
         row = claim.lock_command(session)
         row.phase, row.verified, row.ended_at = phase, verified, utc_text(database_now(session))
         row.after_json = json.dumps(after, ensure_ascii=False)
-        command_progress.append_log(row, [line])
+        command_progress.append_log(row, [line], "outcome")
         mine = sa.update(ItemRow).where(ItemRow.command_id == row.id).values(held=False)
         session.execute(mine, execution_options={"synchronize_session": False})
         row.audit_id = chain.record(session, _build_audit_entry(session, row, before, after))

@@ -11,14 +11,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.commands.actions import ACTIONS, FAILED_STATES
 from app.commands.models import CommandRow, ItemRow
 from app.db import read
 from app.sources.protocol import Source, SourceError
 
-# A job in one of these states can be retried; in any other it is waiting, running or done.
-FAILED_STATES = frozenset(
-    {"failed", "failure", "error", "errored", "dead", "aborted", "stopped", "rejected", "timed_out"}
-)
 # How long a retried job is followed, because it may fail again at once.
 RETRY_FOLLOW_S = 2.5
 RETRY_FOLLOW_INTERVAL_S = 0.25
@@ -41,14 +38,15 @@ class ObservedEffect:
 
 def observe_effect(source: Source, row: CommandRow, took_s: float, *, is_confirmed: bool) -> ObservedEffect:
     """`took_s`: how long ago the service answered. Only a confirmed retry is followed."""
-    if row.action not in ("retry-job", "delete-job") or source.capabilities.why_not("detail") is not None:
+    action = ACTIONS[row.action]
+    if action.scope != "job" or source.capabilities.why_not("detail") is not None:
         return ObservedEffect()
     began = time.monotonic()
     targets = _load_done_targets(row) if row.total > 1 else _load_targets(row.id)
     if row.total > 1:
-        return _count_failed_again(source, targets) if row.action == "retry-job" else ObservedEffect()
+        return _count_failed_again(source, targets) if action.requeues else ObservedEffect()
     state = read_job_state(source, targets[0])
-    if row.action == "retry-job" and is_confirmed:
+    if action.requeues and is_confirmed:
         while not _has_ended(state) and time.monotonic() - began < RETRY_FOLLOW_S:
             time.sleep(RETRY_FOLLOW_INTERVAL_S)
             state = read_job_state(source, targets[0]) or state
@@ -79,16 +77,16 @@ def describe_effect(
 
 
 def _describe_one(row: CommandRow, effect: Mapping[str, Any], found: ObservedEffect, *, verified: bool) -> list[str]:
-    if row.action == "purge-queue" and isinstance(effect.get("purged"), int):
+    if isinstance(effect.get("purged"), int):
         return [f"{effect['purged']:,} purged"]
-    state = found.state or effect.get("state")
-    if row.action != "retry-job" or not verified:
+    state, outcome = found.state or effect.get("state"), ACTIONS[row.action].outcome
+    if not outcome or not verified:
         return [f"job {row.target} {state}"] if state else []
     if found.state is None or not _has_ended(found.state):
         now = f", {found.state} now" if found.state and found.state != "queued" else ""
-        return [f"queued again{now}"]
+        return [f"{outcome}{now}"]
     again = " again" if found.state.lower() in FAILED_STATES else ""
-    return [f"queued again, {found.state}{again} {found.after_s:.1f} s later"]
+    return [f"{outcome}, {found.state}{again} {found.after_s:.1f} s later"]
 
 
 def _describe_many(row: CommandRow, found: ObservedEffect) -> list[str]:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from app.commands import command_store, verification
+from app.commands.actions import ACTIONS, Action
 from app.commands.command_store import ItemAttempt, ItemResult, ItemState
 from app.commands.leases import MAX_CRASHES, Claim, CommandLeaseLost, hand_over
 from app.commands.models import CommandRow
@@ -22,18 +23,12 @@ from app.commands.retry import TRANSIENT_ERRORS, retry_transient
 from app.db import read
 from app.infra.clock import utc_now
 from app.reconciliation import registry
-from app.sources.protocol import Action, NotSent, Operation, Source, SourceError
+from app.sources.protocol import NotSent, Operation, Source, SourceError
 
 log = logging.getLogger(__name__)
 
-# Both count from the compare-and-set: the latest time to start the call, and the latest time it can have an effect.
+# Like an action's `call_timeout_s`, this counts from the compare-and-set: the latest time to start the call.
 MAX_START_DELAY_S = 6.0
-CALL_TIMEOUT_S: dict[Action, float] = {
-    "retry-job": 15.0,
-    "delete-job": 15.0,
-    "purge-queue": 30.0,
-    "restart-service": 30.0,
-}
 # A command that no runner started within this time is dropped: the requester may no longer want it.
 MAX_QUEUED_S = 300.0
 # For reading the service's state before the first call.
@@ -180,7 +175,7 @@ class _CommandRun:
         lines = self._format_log_lines(attempt, result)
         try:
             found = command_store.start_next_item(
-                self._claim, result, CALL_TIMEOUT_S[self._action], lines, publish=self._is_progress_event_due()
+                self._claim, result, self._action.call_timeout_s, lines, publish=self._is_progress_event_due()
             )
         except TRANSIENT_ERRORS:
             if result is None:
@@ -213,12 +208,12 @@ class _CommandRun:
         order = self._build_order(attempt, not_after)
         while True:
             try:
-                done = self._call_with_deadline(CALL_TIMEOUT_S[self._action], lambda: self._source.execute(order))
+                done = self._call_with_deadline(self._action.call_timeout_s, lambda: self._source.execute(order))
                 return ItemResult.of(attempt.place, done)
             except NotSent as error:
                 # Nothing was sent. Only a retry is tried again: the service itself rejects a second one.
                 again = utc_now() + timedelta(seconds=NOT_SENT_RETRY_DELAY_S)
-                if self._action != "retry-job" or again >= not_after or self._leaving.is_set():
+                if not self._action.requeues or again >= not_after or self._leaving.is_set():
                     return ItemResult(attempt.place, "failed", f"Nothing was sent: the service {error.reason}.")
                 time.sleep(NOT_SENT_RETRY_DELAY_S)
             except SourceError as error:
@@ -245,7 +240,7 @@ class _CommandRun:
             said = None
             try:
                 said = self._call_with_deadline(
-                    CALL_TIMEOUT_S[self._action], lambda: self._source.resolve_outcome(order, attempt.asked_at)
+                    self._action.call_timeout_s, lambda: self._source.resolve_outcome(order, attempt.asked_at)
                 )
             except SourceError as error:
                 why = f"the service {error.reason}"
@@ -275,7 +270,7 @@ class _CommandRun:
     def _build_order(self, attempt: ItemAttempt, not_after: datetime | None = None) -> Operation:
         """Every runner uses the same key for the same item. A command id that is reused later gets another key."""
         return Operation(
-            self._action,
+            self._action.name,
             attempt.target,
             f"beacon-{self._row.accepted_audit_id or self._claim.command_id}-{attempt.place}",
             queue=attempt.queue,
@@ -286,8 +281,7 @@ class _CommandRun:
 
     @property
     def _action(self) -> Action:
-        found: Action = self._row.action  # type: ignore[assignment]  # checked when the command was submitted
-        return found
+        return ACTIONS[self._row.action]
 
     def _format_log_lines(self, attempt: ItemAttempt | None, result: ItemResult | None) -> list[str]:
         """For commands with several items only failures are logged."""

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.commands import rejections
+from app.commands.actions import lock_key
 from app.commands.models import CommandRow, ItemRow
 from app.commands.targets import query_service
 from app.config import current_settings
@@ -51,7 +52,7 @@ def find_open_commands(session: Session, service_id: str, job_ids: Collection[st
     """The open command on each of these jobs, if there is one."""
     if not job_ids:
         return {}
-    holds = [f"job:{job_id}" for job_id in job_ids]
+    holds = [lock_key("job", job_id) for job_id in job_ids]
     held = sa.select(ItemRow.target, CommandRow).join(CommandRow, CommandRow.id == ItemRow.command_id)
     mine = held.where(ItemRow.service_id == service_id, ItemRow.held, ItemRow.hold.in_(holds))
     return {target: row for target, row in session.execute(mine)}  # noqa: C416 -- dict() loses the types

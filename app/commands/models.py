@@ -21,7 +21,8 @@ class CommandRow(Base):
 
     `fence` grows with each claim, `crashes` with each claim from a runner that had not handed the command over.
     `lease_until` is the end of the runner's lease. `acted_at` is when the newest answer of the service was recorded.
-    Both are seconds since 1970 by the database's clock.
+    Both are seconds since 1970 by the database's clock. `log_kinds_json` has the kind of each line in `logs_json`,
+    which older workers write alone.
     """
 
     __tablename__ = "command"
@@ -53,6 +54,7 @@ class CommandRow(Base):
     lease_until: Mapped[float] = mapped_column(sa.Double, server_default="0")
     acted_at: Mapped[float | None] = mapped_column(sa.Double)
     logs_json: Mapped[str] = mapped_column(sa.Text, server_default="[]")
+    log_kinds_json: Mapped[str] = mapped_column(sa.Text, server_default="[]")
     verified: Mapped[bool | None]
     before_json: Mapped[str | None] = mapped_column(sa.Text)
     after_json: Mapped[str | None] = mapped_column(sa.Text)

@@ -7,6 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.commands.actions import ACTIONS, Scope
 from app.commands.models import ItemRow
 from app.reconciliation.explanations import EVENT_SLACK
 from app.reconciliation.models import KnownJob
@@ -21,23 +22,24 @@ class CommandExplanations:
 
     def find_ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
         columns = (ItemRow.service_id, ItemRow.action, ItemRow.target, ItemRow.effect_json)
-        items = sa.select(*columns).where(*_items_asked_since(service_id, since, "delete-job", "purge-queue"))
+        items = sa.select(*columns).where(*_items_asked_since(service_id, since, "job", "queue"))
         found: set[str] = set()
         for item in session.execute(items).all():
-            found |= {item.target} if item.action == "delete-job" else _find_purged_jobs(session, item, job_ids)
+            found |= {item.target} if ACTIONS[item.action].scope == "job" else _find_purged_jobs(session, item, job_ids)
         return found.intersection(job_ids)
 
     def has_removed_many(self, session: Session, service_id: str, since: datetime) -> bool:
         """Includes restarts: a service loses what it keeps in memory."""
-        asked = _items_asked_since(service_id, since, "purge-queue", "restart-service")
+        asked = _items_asked_since(service_id, since, "queue", "service")
         return session.scalar(sa.select(ItemRow.command_id).where(*asked).limit(1)) is not None
 
 
-def _items_asked_since(service_id: str, since: datetime, *actions: str) -> list[sa.ColumnElement[bool]]:
+def _items_asked_since(service_id: str, since: datetime, *scopes: Scope) -> list[sa.ColumnElement[bool]]:
+    names = [action.name for action in ACTIONS.values() if action.is_destructive and action.scope in scopes]
     return [
         ItemRow.service_id == service_id,
         ItemRow.asked_at >= (since - EVENT_SLACK).timestamp(),
-        ItemRow.action.in_(actions),
+        ItemRow.action.in_(names),
         ItemRow.state.in_(_POSSIBLY_DONE_STATES),
     ]
 

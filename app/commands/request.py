@@ -7,8 +7,9 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
+from app.commands.actions import ACTIONS, Action
 from app.infra.clock import Moment
-from app.sources.protocol import MAX_JOB_ID_CHARS, Action
+from app.sources.protocol import MAX_JOB_ID_CHARS, ActionName
 
 MAX_TARGETS = 1_000
 MAX_REASON_CHARS = 500
@@ -49,7 +50,7 @@ class CommandRequest(_RequestModel):
     """The body of `POST /commands/run`."""
 
     command_id: CommandId
-    action_type: Action
+    action_type: ActionName
     service: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_check_printable)]
     target: TargetId | None = None
     targets: list[TargetId] | None = Field(None, min_length=1, max_length=MAX_TARGETS)
@@ -60,12 +61,12 @@ class CommandRequest(_RequestModel):
 
     @model_validator(mode="after")
     def _check_one_scope(self) -> Self:
-        if self.action_type == "restart-service":
+        if self.action.scope == "service":
             self._check_restart_target()
         elif sum(scope is not None for scope in (self.target, self.targets, self.filter)) != 1:
             raise ValueError("expected exactly one of target, targets and filter")
-        if self.action_type == "purge-queue" and self.target is None:
-            raise ValueError("expected the name of one queue as target")
+        if self.action.takes_one and self.target is None:
+            raise ValueError(f"expected the name of one {self.action.scope} as target")
         if self.targets is not None and len(set(self.targets)) != len(self.targets):
             raise ValueError("expected targets without duplicates")
         return self
@@ -73,7 +74,7 @@ class CommandRequest(_RequestModel):
     @model_validator(mode="after")
     def _check_expected_count(self) -> Self:
         """A command on jobs that it does not list must say how many its requester saw, and when."""
-        if (self.filter or self.action_type == "purge-queue") and (self.expected_count is None or self.as_of is None):
+        if (self.filter or self.action.scope == "queue") and (self.expected_count is None or self.as_of is None):
             raise ValueError("expected expectedCount and asOf: how many jobs you saw, and when")
         if self.targets is not None and self.expected_count not in (None, len(self.targets)):
             raise ValueError(f"expected expectedCount to be the number of targets, {len(self.targets)}")
@@ -82,6 +83,10 @@ class CommandRequest(_RequestModel):
     def _check_restart_target(self) -> None:
         if self.targets or self.filter or self.target not in (None, self.service):
             raise ValueError("expected no target for a restart other than the service itself")
+
+    @property
+    def action(self) -> Action:
+        return ACTIONS[self.action_type]
 
     @property
     def canonical_json(self) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import chain
 from app.commands import command_progress, rejections
+from app.commands.actions import SERVICE_LOCK, lock_key
 from app.commands.models import CommandRow, ItemRow
 from app.commands.request import CommandRequest
 from app.commands.targets import ResolvedScope, resolve_targets
@@ -126,12 +127,12 @@ def _check_overlap(session: Session, request: CommandRequest, scope: ResolvedSco
     """A restart conflicts with every command; a purge with commands on jobs of its queue."""
     held = sa.select(ItemRow.command_id).where(ItemRow.service_id == request.service, ItemRow.held)
     queues = {target.queue for target in scope.targets if target.queue is not None}
-    if request.action_type == "restart-service":
+    if request.action.scope == "service":
         overlap: sa.ColumnElement[bool] = sa.true()
-    elif request.action_type == "purge-queue":
-        overlap = (ItemRow.hold == "service") | ItemRow.queue.in_(queues)
+    elif request.action.scope == "queue":
+        overlap = (ItemRow.hold == SERVICE_LOCK) | ItemRow.queue.in_(queues)
     else:
-        overlap = ItemRow.hold.in_(["service", *(f"queue:{queue}" for queue in sorted(queues))])
+        overlap = ItemRow.hold.in_([SERVICE_LOCK, *(lock_key("queue", queue) for queue in sorted(queues))])
     _reject_overlap(session, session.scalar(held.where(overlap).limit(1)))
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from app.commands import rejections
+from app.commands.actions import SERVICE_LOCK, lock_key
 from app.commands.request import CommandRequest
 from app.config import current_settings
 from app.db import read
@@ -52,9 +53,9 @@ def resolve_targets(request: CommandRequest) -> ResolvedScope:
         if why_not is not None:
             raise rejections.unsupported_error(why_not)
         make = registry.source_maker(row, current_settings().job_list_bound)
-    if request.action_type == "restart-service":
-        return ResolvedScope((CommandTarget(request.service, "service"),), request.summary)
-    if request.action_type == "purge-queue":
+    if request.action.scope == "service":
+        return ResolvedScope((CommandTarget(request.service, SERVICE_LOCK),), request.summary)
+    if request.action.scope == "queue":
         return _resolve_queue(request, make)
     if request.filter is not None:
         return _resolve_filter(request, make)
@@ -66,7 +67,9 @@ def _resolve_queue(request: CommandRequest, make: Callable[[], Source]) -> Resol
     queue = request.target or ""
     found = query_service(request.service, make, lambda source: source.select(JobFilter("queued", queue), 0))
     _check_growth(request, found.total)
-    return ResolvedScope((CommandTarget(queue, f"queue:{queue}", queue),), queue, at_most=request.expected_count)
+    return ResolvedScope(
+        (CommandTarget(queue, lock_key("queue", queue), queue),), queue, at_most=request.expected_count
+    )
 
 
 def _resolve_filter(request: CommandRequest, make: Callable[[], Source]) -> ResolvedScope:
@@ -105,7 +108,7 @@ def _check_growth(request: CommandRequest, actual: int) -> None:
 
 
 def _job_targets(ids: list[str] | tuple[str, ...], queues: dict[str, str | None]) -> tuple[CommandTarget, ...]:
-    return tuple(CommandTarget(job_id, f"job:{job_id}", queues.get(job_id)) for job_id in ids)
+    return tuple(CommandTarget(job_id, lock_key("job", job_id), queues.get(job_id)) for job_id in ids)
 
 
 def _find_known_queues(service_id: str, ids: list[str] | tuple[str, ...]) -> dict[str, str | None]:

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.commands import command_store, effects
+from app.commands.actions import ACTIONS
 from app.commands.command_store import ItemAttempt
 from app.commands.leases import Claim
 from app.commands.models import CommandRow, ItemRow
@@ -20,10 +21,8 @@ from app.sources.protocol import Operation, Source, SourceError
 
 log = logging.getLogger(__name__)
 
-# Time to look for the effect of each item once, and then to re-read the items that do not show it yet.
+# Time to look for the effect of each item once; then those that do not show it are re-read for `confirm_timeout_s`.
 CONFIRM_PER_ITEM_S = 0.1
-CONFIRM_TIMEOUT_S = 10.0
-CONFIRM_RESTART_TIMEOUT_S = 20.0
 CONFIRM_PAGE_ITEMS = 100
 # Allowance for reads that only the source itself bounds.
 SOURCE_READ_MARGIN_S = 60.0
@@ -41,7 +40,7 @@ def read_before(source: Source, row: CommandRow) -> dict[str, Any]:
     found: dict[str, Any] = {"counts": _parse_counts(state)}
     if state is not None and state.instance_id is not None:
         found["instanceId"] = state.instance_id
-    if row.total == 1 and row.action in ("retry-job", "delete-job"):
+    if row.total == 1 and ACTIONS[row.action].scope == "job":
         found["state"] = effects.read_job_state(source, _load_only_item(row.id).target)
     return found
 
@@ -72,21 +71,17 @@ def _choose_final_phase(row: CommandRow) -> str:
 
 def max_duration_s(row: CommandRow) -> float:
     """Upper bound for the verification; a runner that takes longer hangs."""
-    confirm_s = _confirm_timeout_s(row) + CONFIRM_PER_ITEM_S * row.total
+    confirm_s = ACTIONS[row.action].confirm_timeout_s + CONFIRM_PER_ITEM_S * row.total
     return confirm_s + RECONCILE_TIMEOUT_S + effects.RETRY_FOLLOW_S + SOURCE_READ_MARGIN_S
-
-
-def _confirm_timeout_s(row: CommandRow) -> float:
-    return CONFIRM_RESTART_TIMEOUT_S if row.action == "restart-service" else CONFIRM_TIMEOUT_S
 
 
 def _confirm_items(
     claim: Claim, source: Source, row: CommandRow, build_order: Callable[[ItemAttempt], Operation]
 ) -> bool:
     """True if every done item shows its effect. Reads each item once, then re-reads those that do not show it yet."""
-    first_pass_s = _confirm_timeout_s(row) + CONFIRM_PER_ITEM_S * row.total
-    left = _confirm_once(claim, source, build_order, time.monotonic() + first_pass_s)
-    deadline = time.monotonic() + _confirm_timeout_s(row)
+    timeout_s = ACTIONS[row.action].confirm_timeout_s
+    left = _confirm_once(claim, source, build_order, time.monotonic() + timeout_s + CONFIRM_PER_ITEM_S * row.total)
+    deadline = time.monotonic() + timeout_s
     while left and time.monotonic() < deadline:
         time.sleep(CONFIRM_INTERVAL_S)
         left = _confirm_once(claim, source, build_order, deadline)

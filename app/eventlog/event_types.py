@@ -26,6 +26,7 @@ RESERVED_PREFIXES = ("reconciliation.", "command.", "flag.", "notification.", "f
 
 Status = Literal["verified", "stale", "discrepancy"]
 Severity = Literal["info", "warning", "critical"]
+LogKind = Literal["progress", "request", "outcome"]
 FindingKind = Literal[
     "missing",
     "extra",
@@ -154,10 +155,13 @@ class CommandProgress(Payload):
 
 
 class CommandStatus(Payload):
+    """A command's state. `log_kinds`: what each line of `logs` is; lines beyond its end are `progress`."""
+
     command_id: str
     service: str
     phase: Literal["queued", "running", "success", "error", "timeout", "unknown"]
     logs: StrictNames
+    log_kinds: Annotated[list[LogKind], Field(fail_fast=True)] | None = None
     verified: bool | None = None
     action_type: str | None = None
     target: str | None = None

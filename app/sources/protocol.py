@@ -8,17 +8,21 @@ Only `execute` changes anything, and it does so at most once.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple, NoReturn, Protocol
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from app.sources.host_rules import Reach
 
-Action = Literal["retry-job", "delete-job", "purge-queue", "restart-service"]
-ACTIONS: tuple[Action, ...] = ("retry-job", "delete-job", "purge-queue", "restart-service")
+ActionName = Literal["retry-job", "promote-job", "delete-job", "purge-queue", "restart-service"]
+ACTION_NAMES: tuple[ActionName, ...] = get_args(ActionName)
+# Actions that only the sources have which say so, and why any other one does not.
+OPTIONAL_ACTIONS: Mapping[str, str] = {
+    "promote-job": "this kind of service cannot move a job to the front of its queue"
+}
 # What people can view besides counts and ids, if the source supports it.
 View = Literal["workers", "stuck", "detail"]
-VIEWS: tuple[View, ...] = ("workers", "stuck", "detail")
+VIEWS: tuple[View, ...] = get_args(View)
 
 # How long a finished job stays visible: for some seconds in the lists, only by looking up its id, or not at all.
 FinishedVisible = float | Literal["lookup"] | None
@@ -218,7 +222,7 @@ class Operation:
     if known.
     """
 
-    action: Action
+    action: ActionName
     target: str
     key: str
     queue: str | None = None
@@ -251,16 +255,18 @@ class OperationResult:
 class Capabilities:
     """What a source supports. `refusals` says why an action or a view is not supported; all others are.
 
+    Of the `OPTIONAL_ACTIONS` it supports only those in `extras`.
     `dates_figures`: the source's `as_of` is when its figures were taken, which may be long ago. If False, `as_of` is
     only the service's clock.
     """
 
     finished_visible_for_s: FinishedVisible
-    refusals: Mapping[Action | View, str] = field(default_factory=dict)
+    refusals: Mapping[ActionName | View, str] = field(default_factory=dict)
     dates_figures: bool = False
+    extras: frozenset[ActionName] = frozenset()
 
-    def why_not(self, what: Action | View) -> str | None:
-        return self.refusals.get(what)
+    def why_not(self, what: ActionName | View) -> str | None:
+        return self.refusals.get(what) or (None if what in self.extras else OPTIONAL_ACTIONS.get(what))
 
 
 class Source(Protocol):

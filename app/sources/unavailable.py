@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from app.sources.protocol import ACTIONS, VIEWS, Capabilities, JobLookup, ReadOnlySource, SourceError
+from app.sources.protocol import ACTION_NAMES, VIEWS, Capabilities, JobLookup, ReadOnlySource, SourceError
 
 
 class UnavailableSource(ReadOnlySource):
@@ -11,7 +11,7 @@ class UnavailableSource(ReadOnlySource):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(None, dict.fromkeys((*ACTIONS, *VIEWS), f"the service {self._reason}"))
+        return Capabilities(None, dict.fromkeys((*ACTION_NAMES, *VIEWS), f"the service {self._reason}"))
 
     def read_snapshot(self) -> NoReturn:
         raise SourceError(self._reason)

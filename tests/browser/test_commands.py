@@ -8,9 +8,10 @@ import pytest
 import requests
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import MakeBeacon, Visit
 from tests.browser.tab import intercept
 from tests.browser.test_axe import AXE, serious
+from tests.services.rq_scene import Scene as RqScene
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
 from tests.support.machine import scaled
@@ -66,6 +67,23 @@ def test_a_retried_job_says_so_at_once_and_then_what_was_seen(
     expect(tab.page.locator(".toast[data-state=success]")).to_contain_text(job)
     assert service.get(f"/api/v1/jobs/{job}").json()["state"] == "queued"
     assert not tab.was_reloaded
+
+
+def test_a_waiting_job_is_promoted_in_its_row_without_a_question(start_beacon: MakeBeacon, visit: Visit) -> None:
+    with RqScene() as scene:
+        for job in ("first", "second"):
+            scene.queue().enqueue("time.sleep", 0, job_id=job)
+        beacon = start_beacon()
+        beacon.watch("rq", scene.valkey.url, "Queues", kind="rq")
+        tab = visit(beacon, "bob", "/services/rq/jobs?state=queued")
+        tab.wait_state("connected")
+        tab.mark()
+        expect(tab.page.locator(".bulk").get_by_role("button")).to_have_text(["Delete…"])
+        row = row_of(tab.page, "second")
+        row.get_by_role("button", name="Promote").click()
+        expect(row.locator(".command-said")).to_contain_text("moved to the front of its queue, verified")
+        assert scene.redis.lrange("rq:queue:mail", 0, -1) == [b"second", b"first"]
+        assert not tab.was_reloaded
 
 
 def test_a_second_click_is_no_second_command(beacon: Beacon, service: DemoService, visit: Visit) -> None:

@@ -1,11 +1,13 @@
 """Commands against the demo service, a process of its own: what was done is read from there, not from Beacon."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from flask import Flask
 
-from app.commands import executor, verification
+from app.commands import executor
+from app.commands.actions import ACTIONS
 from app.db import write
 from app.reconciliation import registry
 from tests.commands.operator_desk import SERVICE, OperatorDesk
@@ -47,11 +49,12 @@ def scene(cast: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     """In an application context, with a service whose words the test writes, and a minute that takes a second."""
     made = Scene()
     monkeypatch.setattr(registry, "source_maker", lambda row, bound: lambda: made.script)
+    monkeypatch.setattr(registry, "capabilities_of", lambda row: made.script.capabilities)
     monkeypatch.setattr(executor, "SETTLE_TIMEOUT_S", 0.5)
     monkeypatch.setattr(executor, "SETTLE_INTERVAL_S", 0.02)
     monkeypatch.setattr(executor, "NOT_SENT_RETRY_DELAY_S", 0.02)
-    monkeypatch.setattr(executor, "CALL_TIMEOUT_S", dict.fromkeys(executor.CALL_TIMEOUT_S, 0.3))
-    monkeypatch.setattr(verification, "CONFIRM_TIMEOUT_S", 0.3)
+    for name, action in ACTIONS.items():
+        monkeypatch.setitem(ACTIONS, name, replace(action, call_timeout_s=0.3, confirm_timeout_s=0.3))
     with cast.app_context():
         with write() as session:
             registry.add(session, id="mail", name="Mail", kind="palantir", url="http://127.0.0.1:1")

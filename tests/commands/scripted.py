@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from app.audit.models import AuditRow
 from app.commands import command_progress, leases, submit
+from app.commands.actions import ACTIONS
 from app.commands.executor import Execution
 from app.commands.models import CommandRow, ItemRow
 from app.commands.request import CommandRequest
@@ -71,7 +72,8 @@ class Scene:
         self.execution: Execution | None = None
 
     def give(self, *targets: str, action: str = "retry-job", by: str = "bob", command_id: str | None = None) -> str:
-        named = {"commandId": command_id or new_id(), "actionType": action, "service": "mail", "targets": list(targets)}
+        whom = {"target": targets[0]} if ACTIONS[action].takes_one else {"targets": list(targets)}
+        named = {"commandId": command_id or new_id(), "actionType": action, "service": "mail", **whom}
         return submit.submit_command(CommandRequest.model_validate(named), by).command_id
 
     def run(self, command_id: str, runner: str = "r1") -> str:

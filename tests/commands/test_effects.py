@@ -16,7 +16,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def last_line(scene: Scene, *states: str | None, targets: tuple[str, ...] = ("j1",), action: str = "retry-job") -> str:
     """Of a command that was seen; `states`: those in which its job is found, the first before anything is asked."""
-    scene.script.capabilities = Capabilities("lookup")
+    scene.script.capabilities = Capabilities("lookup", extras=frozenset({"promote-job"}))
     scene.script.acts, scene.script.settles = [QUEUED], [QUEUED]
     scene.script.details = [JobDetail(Job("j1", state)) if state else None for state in states]
     command_id = scene.give(*targets, action=action)
@@ -38,6 +38,12 @@ def test_one_that_waits_is_followed_for_a_while_and_then_left(scene: Scene, monk
     monkeypatch.setattr(effects, "RETRY_FOLLOW_S", 0.05)
     assert last_line(scene, "failed", "queued").startswith("queued again, verified ")
     assert last_line(scene, "failed", "running").startswith("queued again, running now, verified ")
+
+
+@pytest.mark.parametrize(("state", "said"), [("queued", "verified"), ("running", "running now, verified")])
+def test_a_promoted_job_is_told_where_it_is_and_not_followed(scene: Scene, state: str, said: str) -> None:
+    line = last_line(scene, "queued", state, "failed", action="promote-job")
+    assert line.startswith(f"moved to the front of its queue, {said} ")
 
 
 def test_of_many_it_is_counted_how_many_failed_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,18 @@ def test_a_purge_of_more_than_was_seen_is_refused_and_says_how_many_are_new(idle
     assert "3 new since 12:03:05" in json.loads(refusals(idle)[0].logs_json or "")[0]
 
 
+def test_a_promotion_takes_one_job_of_a_service_that_can_do_it(idle: OperatorDesk) -> None:
+    many = idle.send(idle.body("promote-job", targets=["j1", "j2"]))
+    assert (many.status_code, "expected the name of one job as target" in many.text) == (400, True)
+    seen = {"filter": {"state": "queued"}, "expectedCount": 9, "asOf": NOW}
+    assert idle.send(idle.body("promote-job", **seen)).status_code == 400
+    one = idle.send(idle.body("promote-job", "j1"))
+    assert (one.status_code, one.get_json()["reason"]) == (409, "capability")
+    assert one.get_json()["detail"] == "This kind of service cannot move a job to the front of its queue."
+    assert commands(idle) == 0
+    assert idle.demo.calls() == []
+
+
 def test_a_filter_that_finds_more_than_was_seen_is_refused(idle: OperatorDesk) -> None:
     idle.demo.create_jobs(*[{"state": "failed"}] * 3)
     body = idle.body("retry-job", filter={"state": "failed"}, expectedCount=2, asOf=NOW)

@@ -1,11 +1,13 @@
 """A command whose service, worker or database fails it: bounded in time, counted once, true in the end."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from app.commands import command_retention, command_store, executor, leases, rejections, submit, verification
+from app.commands.actions import ACTIONS
 from app.commands.command_store import ItemAttempt, ItemResult
 from app.commands.models import CommandRow, ItemRow
 from app.db import DatabaseUnavailable, read, write
@@ -179,7 +181,7 @@ class TestOneAnswer:
     def test_many_are_verified_although_each_takes_its_time_to_read(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(verification, "CONFIRM_TIMEOUT_S", 0.0)
+        monkeypatch.setitem(ACTIONS, "retry-job", replace(ACTIONS["retry-job"], confirm_timeout_s=0.0))
         monkeypatch.setattr(verification, "CONFIRM_PER_ITEM_S", 1.0)
         monkeypatch.setattr(verification, "CONFIRM_PAGE_ITEMS", 3)
         scene.script.settles = [QUEUED]
@@ -219,6 +221,15 @@ class TestTakenAgain:
                 claim.lock_command(session)
         scene.script.settles = [QUEUED]
         assert scene.run(command_id, "last") == "success"
+
+    def test_an_action_that_only_another_version_knows_comes_to_an_end(self, scene: Scene) -> None:
+        command_id = scene.give("j1")
+        with write() as session:
+            session.execute(sa.update(CommandRow).values(action="dance"))
+        for number in range(leases.MAX_CRASHES + 1):
+            phase = scene.run(command_id, f"r{number}")
+            scene.lapse(command_id)
+        assert (phase, scene.script.asked) == ("timeout", [])
 
     def test_a_service_has_no_more_than_its_share_of_a_worker(self, scene: Scene) -> None:
         for number in range(3):

@@ -215,6 +215,16 @@ def test_what_the_service_cannot_do_is_shown_disabled_with_the_reason(cast: Flas
     assert "Restart:" in words(page)
 
 
+def test_a_waiting_job_has_the_button_that_its_service_cannot_serve_with_the_reason(idle: OperatorDesk) -> None:
+    job, reader = str(idle.demo.create_job(state="queued", queue="mail")["id"]), Reader(idle)
+    page = reader.get("/services/mail/jobs?state=queued").text
+    why = "this kind of service cannot move a job to the front of its queue"
+    assert re.findall(r'value="promote-job([^"]*)"[^>]* disabled title="([^"]+)"', page) == [(f":{job}", why)]
+    assert "promote-job" not in reader.get("/services/mail/jobs?state=failed").text
+    assert reader.press(accept=JSON, do=f"promote-job:{job}", commandId="intent-0001").status_code == 409
+    assert reader.press(accept=JSON, do="promote-job", jobIds=[job], commandId="intent-0002").status_code == 400
+
+
 def test_scripts_get_the_command_or_the_problem_as_json(idle: OperatorDesk) -> None:
     job, reader = failed_job(idle), Reader(idle)
     answer = reader.press(accept=JSON, do=f"retry-job:{job}", commandId="intent-0001")

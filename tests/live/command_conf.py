@@ -6,12 +6,14 @@ away before it is hit, so that no other one is.
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 _real = Path(__file__).resolve().parents[2] / "gunicorn.conf.py"
 exec(compile(_real.read_text(), str(_real), "exec"))  # noqa: S102 -- the hooks must be this module's own
 
 from app.commands import command_store, executor, leases, runner, submit, verification  # noqa: E402 -- after the patch
+from app.commands.actions import ACTIONS  # noqa: E402 -- after the patch
 
 _blow = Path(os.environ["BEACON_BLOW_FILE"])
 _pace = float(os.environ["BEACON_PACE"])  # of this machine: a lease must outlast its pauses
@@ -20,9 +22,13 @@ if os.environ.get("BEACON_TIMES") != "real":
     leases.LEASE_S = 2.0 * _pace
     runner.LEASE_RENEW_INTERVAL_S = 0.5 * _pace
     executor.MAX_START_DELAY_S = 3.0 * _pace
-    executor.CALL_TIMEOUT_S = dict.fromkeys(executor.CALL_TIMEOUT_S, 4.0 * _pace)
+    ACTIONS.update(
+        {
+            name: replace(action, call_timeout_s=4.0 * _pace, confirm_timeout_s=2.0 * _pace)
+            for name, action in ACTIONS.items()
+        }
+    )
     executor.SETTLE_TIMEOUT_S = 1.5 * _pace
-    verification.CONFIRM_TIMEOUT_S = 2.0 * _pace
     verification.RECONCILE_TIMEOUT_S = 1.0 * _pace
 
 

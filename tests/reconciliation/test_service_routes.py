@@ -17,7 +17,7 @@ from app.infra.clock import utc_now, utc_text
 from app.reconciliation import service_admin
 from app.reconciliation.models import Service, ServiceState
 from app.sources.palantir.palantir_source import NO_WORKERS
-from app.sources.protocol import ACTIONS, VIEWS, SourceError
+from app.sources.protocol import ACTION_NAMES, VIEWS, SourceError
 from app.sources.service_config import parse_entry
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import look
@@ -295,7 +295,7 @@ def test_only_administrators_change_services_and_a_cookie_alone_never(believing:
 
 def test_clients_learn_what_a_source_cannot_do_and_why(api: Api) -> None:
     found = api.registered(SERVICE)["capabilities"]
-    assert set(found) == {*ACTIONS, *VIEWS}
+    assert set(found) == {*ACTION_NAMES, *VIEWS}
     assert found["stuck"] is None
     assert found["workers"] == NO_WORKERS
 

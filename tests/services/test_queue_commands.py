@@ -1,5 +1,6 @@
 """Commands given to Beacon and carried out by real RQ and Celery: what became of it is read from their own servers."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from app.config import Settings
 from app.db import write
 from app.reconciliation import registry
 from tests.commands.operator_desk import NOW, SERVICE, OperatorDesk
+from tests.dashboard.test_command_pages import Reader
 from tests.services.celery_scene import Fleet
 from tests.services.rq_scene import Scene
 from tests.services.test_celery_commands import result_of
 from tests.services.test_rq_commands import fail, put
 from tests.services.valkey import Valkey
-from tests.support.cast import ADA, CAST, join
+from tests.support.cast import ADA, ALICE, CAST, join
 from tests.support.postgres import Postgres
 from tests.support.waiting import wait_for
 
@@ -79,6 +81,34 @@ class TestRq:
         assert not (tmp_path / "a").exists()
         desk.believes({"failed": 0, "finished": 1})
         assert never_wrong(desk)
+
+    def test_a_waiting_job_is_promoted_and_its_worker_runs_it_first(self, desk: OperatorDesk, scene: Scene) -> None:
+        put(scene.queue(), "a", "b", "c")
+        watch(desk, "rq", scene.valkey.url, {"queued": 3})
+        command = desk.run("promote-job", "c")
+        assert (command["phase"], command["verified"]) == ("success", True), command
+        assert command["logs"][-1].startswith("moved to the front of its queue, verified ")
+        assert [entry.stage for entry in desk.audit(command["commandId"])] == ["accepted", "result"]
+        assert scene.redis.lrange("rq:queue:mail", 0, -1) == [b"c", b"a", b"b"]
+        scene.work("mail")
+        desk.believes({"queued": 0, "finished": 3})
+        again = desk.run("promote-job", "c")
+        assert (again["phase"], again["results"][0]["outcome"]) == ("error", "refused"), again
+        assert never_wrong(desk)
+
+    def test_the_row_of_a_waiting_job_has_a_button_that_promotes_it(self, desk: OperatorDesk, scene: Scene) -> None:
+        put(scene.queue(), "a", "b")
+        watch(desk, "rq", scene.valkey.url, {"queued": 2})
+        page = Reader(desk).get("/services/mail/jobs?state=queued").text
+        assert re.findall(r'value="(promote-job[^"]*)"[^>]* title="([^"]+)"', page) == [
+            (f"promote-job:{name}", "Move it to the front of its queue") for name in "ab"
+        ]
+        answer = Reader(desk).press(do="promote-job:b", nonce="0" * 16)
+        assert desk.ended(answer.location.rpartition("/")[2])["verified"] is True
+        assert scene.redis.lrange("rq:queue:mail", 0, -1) == [b"b", b"a"]
+        seen = Reader(desk, ALICE).get("/services/mail/jobs?state=queued").text
+        assert re.search(r'value="promote-job:a"[^>]* disabled title="Commands need the role operator', seen)
+        assert Reader(desk, ALICE).press(do="promote-job:a", nonce="0" * 16).status_code == 403
 
     def test_a_deleted_job_is_gone_and_nobody_calls_it_missing(self, desk: OperatorDesk, scene: Scene) -> None:
         fail(scene, scene.queue(), "a", "b")

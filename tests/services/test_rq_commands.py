@@ -132,6 +132,88 @@ class TestRetry:
         assert source.execute(order("retry-job", "never")).outcome == "absent"
 
 
+def waiting(scene: Scene, queue: str = "mail") -> list[bytes]:
+    found: list[bytes] = scene.redis.lrange(f"rq:queue:{queue}", 0, -1)
+    return found
+
+
+class TestPromote:
+    def test_a_waiting_job_is_the_next_that_a_worker_runs(
+        self, scene: Scene, queue: Queue, source: RqSource, tmp_path: Any
+    ) -> None:
+        for name in "abc":
+            queue.enqueue("os.system", f"echo {name} >> {tmp_path / 'ran'}", job_id=name)
+        kept = {name: scene.redis.hgetall(f"rq:job:{name}") for name in "abc"}
+        done = source.execute(order("promote-job", "c"))
+        assert (done.outcome, done.detail) == ("done", "It was moved to the front of mail.")
+        assert waiting(scene) == [b"c", b"a", b"b"]
+        assert {name: scene.redis.hgetall(f"rq:job:{name}") for name in "abc"} == kept
+        assert anomalies(source.read_snapshot()) == {}
+        scene.work("mail")
+        assert (tmp_path / "ran").read_text().split() == ["c", "a", "b"]
+
+    def test_the_first_one_stays_the_first(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        put(queue, "a", "b")
+        before = everything(scene)
+        assert source.execute(order("promote-job", "a")).outcome == "done"
+        assert everything(scene) == before
+        assert source.verify_effect(order("promote-job", "a"), now())
+
+    @pytest.mark.parametrize("where", ["finished", "failed", "scheduled", "taken"])
+    def test_a_job_that_does_not_wait_is_refused_and_untouched(
+        self, scene: Scene, queue: Queue, source: RqSource, where: str
+    ) -> None:
+        if where == "failed":
+            fail(scene, queue, "a")
+        elif where == "scheduled":
+            queue.enqueue_in(timedelta(hours=1), "time.sleep", 0, job_id="a")
+        else:
+            put(queue, "a")
+        if where == "finished":
+            scene.work("mail")
+        put(queue, "b")
+        if where == "taken":
+            scene.redis.lmove("rq:queue:mail", "rq:queue:mail:intermediate", "LEFT", "RIGHT")
+        before = everything(scene)
+        done = source.execute(order("promote-job", "a"))
+        assert (done.outcome, "does not wait in its queue" in done.detail) == ("refused", True)
+        assert everything(scene) == before
+        assert scene.redis.exists(f"{ANSWER_KEY_PREFIX}k1") == 0
+
+    def test_a_job_that_is_not_there_is_absent_and_one_of_an_unwatched_queue_is_refused(self, scene: Scene) -> None:
+        put(scene.queue("print"), "a", "b")
+        watching = scene.source(queues=("mail",))
+        assert watching.execute(order("promote-job", "never")).outcome == "absent"
+        assert watching.execute(order("promote-job", "b", "k2")).outcome == "refused"
+        assert waiting(scene, "print") == [b"a", b"b"]
+
+    def test_it_is_seen_where_it_waits_whatever_is_promoted_after_it(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        put(queue, "a", "b", "c")
+        wanted, asked_at = order("promote-job", "b"), now()
+        assert not source.verify_effect(wanted, asked_at)
+        source.execute(wanted)
+        assert source.verify_effect(wanted, asked_at)
+        source.execute(order("promote-job", "c", "k2"))
+        assert waiting(scene) == [b"c", b"b", b"a"]
+        assert source.verify_effect(wanted, asked_at)
+        scene.redis.lrem("rq:queue:mail", 0, "b")
+        assert not source.verify_effect(wanted, asked_at), "it waits no more, and no worker has begun it"
+        scene.redis.rpush("rq:queue:mail", "b")
+        assert not source.verify_effect(wanted, asked_at), "it waits behind the one that was first"
+        scene.work("mail")
+        assert source.verify_effect(wanted, asked_at), "a worker has run it"
+
+    def test_nothing_but_its_place_is_written(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        put(queue, "a", "b")
+        with scene.valkey.monitored() as heard:
+            source.execute(order("promote-job", "b"))
+        assert set(heard.of("beacon")) <= ASKS
+        written = {name: count for name, count in heard.of("lua").items() if name not in _LUA_READS}
+        assert written == {"SET": 2, "LREM": 1, "LPUSH": 1}
+
+
 class TestDelete:
     @pytest.mark.parametrize("where", ["queued", "finished", "failed", "scheduled"])
     def test_nothing_is_left_of_a_deleted_job(self, scene: Scene, queue: Queue, source: RqSource, where: str) -> None:
@@ -314,7 +396,8 @@ class TestRestart:
         assert worker.poll() is None
 
 
-ORDERS = (order("retry-job", "f"), order("delete-job", "q"), order("purge-queue", "mail"))
+REMOVALS = (order("delete-job", "q"), order("purge-queue", "mail"))
+ORDERS = (order("retry-job", "f"), order("promote-job", "q"), *REMOVALS)
 
 
 def act_through(scene: Scene, lost: What, wanted: Operation) -> datetime:
@@ -422,7 +505,7 @@ class TestSeen:
         scene.redis.delete("rq:job:f")
         assert not source.verify_effect(ORDERS[0], asked_at)
 
-    @pytest.mark.parametrize("wanted", ORDERS[1:], ids=lambda wanted: wanted.action)
+    @pytest.mark.parametrize("wanted", REMOVALS, ids=lambda wanted: wanted.action)
     def test_what_was_removed_and_is_there_again_is_not_seen_to_be_gone(
         self, queue: Queue, source: RqSource, wanted: Operation
     ) -> None:
@@ -487,7 +570,20 @@ class TestManners:
         assert 86_000 < scene.redis.ttl(f"{ANSWER_KEY_PREFIX}k1") <= 86_400
 
 
-_LUA_READS = {"GET", "TIME", "HMGET", "HGET", "ZCARD", "LPOS", "ZSCORE", "SMEMBERS", "LLEN", "LRANGE", "SISMEMBER"}
+_LUA_READS = {
+    "GET",
+    "TIME",
+    "HMGET",
+    "HGET",
+    "ZCARD",
+    "LPOS",
+    "ZSCORE",
+    "SMEMBERS",
+    "LLEN",
+    "LRANGE",
+    "LINDEX",
+    "SISMEMBER",
+}
 
 
 class TestSelect:

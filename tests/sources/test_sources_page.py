@@ -14,7 +14,7 @@ from app.reconciliation import registry, service_form
 from app.reconciliation.explanations import EventExplainer
 from app.reconciliation.observer import ServiceObserver
 from app.sources import kinds
-from app.sources.protocol import ACTIONS, VIEWS
+from app.sources.protocol import ACTION_NAMES, VIEWS
 from app.sources.service_config import create_source, parse_entry
 from app.sources.toml_file import parse_services
 from tests.reconciliation.desk import Book
@@ -97,5 +97,5 @@ def test_every_key_of_a_kind_stands_in_its_table(kind: str) -> None:
 def test_the_table_says_what_a_kind_can_do(kind: str) -> None:
     chosen = kinds.get_kind(kind)
     able = create_source(kind, chosen.check_url(chosen.url_example), {}, None, 10).capabilities
-    cells = ["no" if able.why_not(what) else "yes" for what in (*ACTIONS, *VIEWS)]
+    cells = ["no" if able.why_not(what) else "yes" for what in (*ACTION_NAMES, *VIEWS)]
     assert f"| `{kind}` | {' | '.join(cells)} |" in PAGE

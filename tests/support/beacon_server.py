@@ -206,9 +206,9 @@ class Beacon:
         with self.app.app_context(), write() as session:
             embedded.change_rollout(session, Flag.SSE_STREAMING, "test", "a test", percentage, enabled)
 
-    def watch(self, service_id: str, url: str, name: str = "") -> None:
+    def watch(self, service_id: str, url: str, name: str = "", kind: str = "palantir") -> None:
         with self.app.app_context(), write() as session:
-            registry.add(session, id=service_id, name=name or service_id, kind="palantir", url=url)
+            registry.add(session, id=service_id, name=name or service_id, kind=kind, url=url)
 
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Straight into the database, as another program would."""

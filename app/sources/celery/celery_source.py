@@ -32,7 +32,7 @@ from app.sources.celery.task_history import TaskHistory
 from app.sources.celery.task_lookup import ANSWERS_WITHIN_S, TaskLookup
 from app.sources.protocol import (
     NOTHING_LEFT_OUT,
-    Action,
+    ActionName,
     Anomaly,
     Capabilities,
     Job,
@@ -54,7 +54,7 @@ from app.sources.protocol import (
 )
 from app.sources.redis.client import MAX_BYTES, MAX_ENTRIES, RedisServer, check_url
 
-REFUSALS: dict[Action | View, str] = {
+REFUSALS: dict[ActionName | View, str] = {
     "retry-job": "Celery does not keep the arguments of an ended task, so Beacon cannot send it again",
     "restart-service": "Workers restart on request only with worker_pool_restarts, and not every pool supports it; "
     "restart them on their host",

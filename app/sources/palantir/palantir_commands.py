@@ -4,10 +4,10 @@ The service remembers the `Idempotency-Key`, so a command that reaches it twice 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from app.sources.http_client import HttpClient, JsonResponse
@@ -22,7 +22,7 @@ from app.sources.palantir.api import (
     WholePageAnswer,
     parse,
 )
-from app.sources.protocol import Operation, OperationResult, OutcomeUnknown, SourceError
+from app.sources.protocol import ActionName, Operation, OperationResult, OutcomeUnknown, SourceError
 
 COMMAND_TIMEOUT_S = 10.0
 # Remaining difference between compared clocks, and of times that are truncated to milliseconds.
@@ -43,13 +43,13 @@ class PalantirCommands:
 
     def execute(self, operation: Operation) -> OperationResult:
         begin_s = operation.seconds_left(self._command_timeout_s)
-        method, path, body = _build_request(operation)
+        method, path, *_ = _CALLS[operation.action]
         answer = self._http.send(
             method,
-            path,
+            path.format(quote(operation.target, safe="")),
             self._command_timeout_s,
             key=operation.key,
-            body=body,
+            body=None if operation.at_most is None else {"expectedCount": operation.at_most},
             begin_s=begin_s,
             not_after=operation.not_after,
         )
@@ -58,15 +58,7 @@ class PalantirCommands:
         return _to_result(operation, answer) if answer.status < 300 else _to_refusal(operation, answer)
 
     def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
-        match operation.action:
-            case "retry-job":
-                return self._resolve_retry(operation, asked_at)
-            case "delete-job":
-                return self._resolve_delete(operation)
-            case "purge-queue":
-                return self._resolve_purge(operation, asked_at)
-            case "restart-service":
-                return self._resolve_restart(operation, asked_at)
+        return _CALLS[operation.action].resolve(self, operation, asked_at)
 
     def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
         """Return whether `resolve_outcome` finds the effect: it reads the job, the queue or the instance itself."""
@@ -83,7 +75,7 @@ class PalantirCommands:
             return None
         return OperationResult("done", f"It was queued again, and is {job.state} now.", {"state": job.state})
 
-    def _resolve_delete(self, operation: Operation) -> OperationResult | None:
+    def _resolve_delete(self, operation: Operation, _asked_at: datetime) -> OperationResult | None:
         answer = self._get_job(operation.target)
         if answer.status == 200:
             return None
@@ -136,46 +128,53 @@ class PalantirCommands:
         return moment + self._ahead
 
 
-def _build_request(operation: Operation) -> tuple[str, str, object]:
-    name = quote(operation.target, safe="")
-    match operation.action:
-        case "retry-job":
-            return "POST", f"/api/v1/jobs/{name}/retry", None
-        case "delete-job":
-            return "DELETE", f"/api/v1/jobs/{name}", None
-        case "purge-queue":
-            body = None if operation.at_most is None else {"expectedCount": operation.at_most}
-            return "POST", f"/api/v1/queues/{name}/purge", body
-        case "restart-service":
-            return "POST", "/api/v1/service/restart", None
-
-
 def _to_result(operation: Operation, answer: JsonResponse) -> OperationResult:
     try:
-        return _parse_result(operation, {} if answer.status == 204 else answer.json)
+        return _CALLS[operation.action].parse(operation, {} if answer.status == 204 else answer.json)
     except SourceError as error:  # an answer that is not the API's does not prove that it was done
         raise OutcomeUnknown(error.reason) from error
 
 
-def _parse_result(operation: Operation, body: Any) -> OperationResult:
-    match operation.action:
-        case "retry-job":
-            state = parse(JobAnswer, body).state
-            return OperationResult("done", f"It is {state}.", {"state": state})
-        case "delete-job":
-            parse(RefusedAnswer, body)  # any object will do: the API does not define what describes a deleted job
-            return OperationResult("done", "It was deleted.", {"state": "deleted"})
-        case "purge-queue":
-            gone = parse(PurgedAnswer, body)
-            effect = {"purged": gone.purged} | ({} if gone.job_ids is None else {"jobIds": gone.job_ids})
-            return OperationResult("done", f"{gone.purged:,} jobs were purged from {operation.target}.", effect)
-        case "restart-service":
-            run = parse(HealthAnswer, body).instance_id
-            return OperationResult("done", "It was restarted.", {} if run is None else {"instanceId": run})
+def _parse_retried(_operation: Operation, body: Any) -> OperationResult:
+    state = parse(JobAnswer, body).state
+    return OperationResult("done", f"It is {state}.", {"state": state})
+
+
+def _parse_deleted(_operation: Operation, body: Any) -> OperationResult:
+    parse(RefusedAnswer, body)  # any object will do: the API does not define what describes a deleted job
+    return OperationResult("done", "It was deleted.", {"state": "deleted"})
+
+
+def _parse_purged(operation: Operation, body: Any) -> OperationResult:
+    gone = parse(PurgedAnswer, body)
+    effect = {"purged": gone.purged} | ({} if gone.job_ids is None else {"jobIds": gone.job_ids})
+    return OperationResult("done", f"{gone.purged:,} jobs were purged from {operation.target}.", effect)
+
+
+def _parse_restarted(_operation: Operation, body: Any) -> OperationResult:
+    run = parse(HealthAnswer, body).instance_id
+    return OperationResult("done", "It was restarted.", {} if run is None else {"instanceId": run})
+
+
+class _Call(NamedTuple):
+    """How the API is asked for one action, what the answer's body means, and how the outcome is found by reading."""
+
+    method: str
+    path: str
+    parse: Callable[[Operation, Any], OperationResult]
+    resolve: Callable[[PalantirCommands, Operation, datetime], OperationResult | None]
+
+
+_CALLS: Mapping[ActionName, _Call] = {
+    "retry-job": _Call("POST", "/api/v1/jobs/{}/retry", _parse_retried, PalantirCommands._resolve_retry),
+    "delete-job": _Call("DELETE", "/api/v1/jobs/{}", _parse_deleted, PalantirCommands._resolve_delete),
+    "purge-queue": _Call("POST", "/api/v1/queues/{}/purge", _parse_purged, PalantirCommands._resolve_purge),
+    "restart-service": _Call("POST", "/api/v1/service/restart", _parse_restarted, PalantirCommands._resolve_restart),
+}
 
 
 def _to_refusal(operation: Operation, answer: JsonResponse) -> OperationResult:
-    if answer.status in (404, 410) and operation.action in ("retry-job", "delete-job"):
+    if answer.status in (404, 410) and _CALLS[operation.action].path.startswith("/api/v1/jobs/"):
         with suppress(SourceError):
             return _to_absent(answer)
     return OperationResult("refused", _describe_refusal(answer))

@@ -121,7 +121,8 @@ class PalantirSource:
         return [StuckJob(job.to_job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
 
     def execute(self, operation: Operation) -> OperationResult:
-        return self._commands.execute(operation)
+        why_not = self._capabilities.why_not(operation.action)
+        return OperationResult("refused", why_not) if why_not else self._commands.execute(operation)
 
     def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         return self._commands.resolve_outcome(operation, asked_at)

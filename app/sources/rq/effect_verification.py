@@ -23,6 +23,8 @@ def is_effect_visible(client: redis.Redis, operation: Operation, effect: Mapping
     match operation.action:
         case "retry-job":
             return _was_requeued(client, operation.target, asked_at - MAX_CLOCK_DIFFERENCE)
+        case "promote-job":
+            return _was_promoted(client, operation.target, effect, asked_at - MAX_CLOCK_DIFFERENCE)
         case "delete-job":
             return _are_gone(client, [operation.target])
         case "purge-queue":
@@ -40,6 +42,20 @@ def _was_requeued(client: redis.Redis, job_id: str, since: datetime) -> bool:
         return False
     at = parse_moment(parse_text(enqueued)) if enqueued else None
     return status != b"failed" or (at is not None and at >= since)
+
+
+def _was_promoted(client: redis.Redis, job_id: str, effect: Mapping[str, Any], since: datetime) -> bool:
+    """True if the job waits before the one that was first until then, or a worker has begun it since."""
+    queue = list_places(str(effect.get("queue")))[0].key
+    batch = Batch(client, at_once=True)
+    batch.add("HGET", RqJob.key_for(job_id), "started_at")
+    batch.add("LPOS", queue, job_id)
+    batch.add("LPOS", queue, str(effect.get("passed", "")))
+    started, place, passed = batch.run()
+    at = parse_moment(parse_text(started)) if started else None
+    if at is not None and at >= since:
+        return True
+    return place is not None and (passed is None or parse_int(place) < parse_int(passed))
 
 
 def _are_gone(client: redis.Redis, job_ids: Sequence[str]) -> bool:

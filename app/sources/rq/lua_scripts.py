@@ -44,6 +44,25 @@ keep(effect)
 return {'done', cjson.encode(effect)}
 """
 
+# KEYS: 2 job, 3 queue. ARGV: 3 id, 4 origin. `passed` is the job that was first before.
+PROMOTE = """
+local job = redis.call('HMGET', KEYS[2], 'status', 'origin')
+if not job[1] then return {'absent'} end
+if job[2] ~= ARGV[4] then return {'moved'} end
+if not redis.call('LPOS', KEYS[3], ARGV[3]) then return {'not-waiting', job[1]} end
+local failed = begin()
+if failed then return failed end
+local first = redis.call('LINDEX', KEYS[3], 0)
+local effect = {state = 'queued', queue = ARGV[4]}
+if first ~= ARGV[3] then
+    redis.call('LREM', KEYS[3], 1, ARGV[3])
+    redis.call('LPUSH', KEYS[3], ARGV[3])
+    effect.passed = first
+end
+keep(effect)
+return {'done', cjson.encode(effect)}
+"""
+
 # KEYS: 2 job, 3 queue, 4 its intermediate list, then every registry. ARGV: 3 id, 4 origin.
 DELETE = (
     _AWAITED

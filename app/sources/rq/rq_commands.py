@@ -16,7 +16,7 @@ from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
 from app.sources.rq.effect_verification import is_effect_visible
 from app.sources.rq.job_details import look_up_job
-from app.sources.rq.lua_scripts import DELETE, PURGE, RESTART, RETRY
+from app.sources.rq.lua_scripts import DELETE, PROMOTE, PURGE, RESTART, RETRY
 from app.sources.rq.placement import place_jobs
 from app.sources.rq.responses import Batch
 from app.sources.rq.rq_snapshot import JobPlace, RqSnapshot, list_places, read_snapshot
@@ -43,7 +43,7 @@ class RqCommands:
 
     def execute(self, operation: Operation) -> OperationResult:
         match operation.action:
-            case "retry-job" | "delete-job":
+            case "retry-job" | "promote-job" | "delete-job":
                 return self._change_job(operation)
             case "purge-queue":
                 return self._purge(operation)
@@ -108,6 +108,8 @@ class RqCommands:
             keys += [_find_key(registries, "failed")]
             args = [operation.target, origin, utcformat(datetime.now(UTC))]
             return _to_result(operation, self._scripts.run(operation, RETRY, keys, *args))
+        if operation.action == "promote-job":
+            return _to_result(operation, self._scripts.run(operation, PROMOTE, keys, operation.target, origin))
         keys += [taken.key, *(place.key for place in registries)]
         return _to_result(operation, self._scripts.run(operation, DELETE, keys, operation.target, origin))
 
@@ -148,6 +150,7 @@ _REFUSAL_TEXTS: Mapping[str, Callable[..., str]] = {
     "moved": lambda: "The job has just moved to another queue.",
     "running": lambda: "A worker is processing the job. This would not stop it and would break its data.",
     "not-failed": lambda state: f"The job is {state}; only a failed job can be retried.",
+    "not-waiting": lambda state: f"The job does not wait in its queue. Its state is {state}.",
     "awaited": lambda count: f"Jobs that depend on it would wait forever: {count}. Cancel or delete those first.",
     "grew": lambda count: f"The queue now has {int(count):,} jobs, more than you saw.",
     "too-many": lambda count: f"The queue has {int(count):,} jobs; at most {MAX_PURGED:,} can be removed at once.",
@@ -183,6 +186,7 @@ def _describe_restart(effect: Mapping[str, Any]) -> str:
 
 _EFFECT_TEXTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "retry-job": lambda effect: f"It is queued in {effect.get('queue')}.",
+    "promote-job": lambda effect: f"It was moved to the front of {effect.get('queue')}.",
     "delete-job": lambda effect: f"It was deleted. Its state was {effect.get('was')}.",
     "purge-queue": _describe_purge,
     "restart-service": _describe_restart,

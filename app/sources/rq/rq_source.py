@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from app.infra.concurrency import TimeSlice
 from app.sources.protocol import (
-    Action,
+    ActionName,
     Capabilities,
     FinishedVisible,
     JobDetail,
@@ -72,8 +72,8 @@ class RqSource:
 
     def __init__(self, server: RedisServer, options: RqOptions, job_list_bound: int) -> None:
         self._server, self._queues, self._bound = server, options.queues, job_list_bound
-        refusals: dict[Action | View, str] = {} if options.supervised else {"restart-service": NOT_SUPERVISED}
-        self._capabilities = Capabilities(options.finished_visible, refusals)
+        refusals: dict[ActionName | View, str] = {} if options.supervised else {"restart-service": NOT_SUPERVISED}
+        self._capabilities = Capabilities(options.finished_visible, refusals, extras=frozenset({"promote-job"}))
         self._commands = RqCommands(server, options.queues, job_list_bound)
         self._anomalies = AnomalyFinder(options.queues, job_list_bound)
         self._ttls = JobTtlCache()

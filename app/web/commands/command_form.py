@@ -7,9 +7,9 @@ from typing import Any, Self
 
 from werkzeug.datastructures import MultiDict
 
+from app.commands.actions import ACTIONS, Action
 from app.commands.request import CommandRequest
 from app.infra.problems import Problem
-from app.web.commands.command_views import ACTION_LABELS
 
 SCOPES = ("selected", "page", "filter")
 
@@ -20,7 +20,7 @@ class CommandForm:
     ids, `filter` by state and queue as of `as_of`. A purge without a target applies to `queue`."""
 
     service: str
-    action: str
+    action: Action
     target: str | None
     scope: str
     ids: tuple[str, ...]
@@ -36,10 +36,11 @@ class CommandForm:
 
     @classmethod
     def parse(cls, service: str, form: "MultiDict[str, str]") -> Self:
-        action, _, target = form.get("do", "").partition(":")
-        if action not in ACTION_LABELS:
-            raise _bad_field("do", f"expected one of {', '.join(ACTION_LABELS)}")
-        if action == "purge-queue" and not target:
+        name, _, target = form.get("do", "").partition(":")
+        action = ACTIONS.get(name)
+        if action is None:
+            raise _bad_field("do", f"expected one of {', '.join(ACTIONS)}")
+        if action.scope == "queue" and not target:
             target = form.get("queue", "").strip()
             if not target:
                 raise _bad_field("queue", "type the name of a queue")
@@ -65,7 +66,7 @@ class CommandForm:
 
     @property
     def is_bulk(self) -> bool:
-        return self.action in ("retry-job", "delete-job") and self.target is None
+        return self.action.scope == "job" and self.target is None
 
     @property
     def is_by_filter(self) -> bool:
@@ -74,25 +75,22 @@ class CommandForm:
     @property
     def is_count_bound(self) -> bool:
         """True if the command is valid only for the number of jobs that the user saw."""
-        return self.is_by_filter or self.action == "purge-queue"
-
-    @property
-    def needs_review(self) -> bool:
-        """True if the command destroys something and must be reviewed first. A retry does not."""
-        return self.action != "retry-job"
+        return self.is_by_filter or self.action.scope == "queue"
 
     @property
     def state_and_queue(self) -> tuple[str, str | None]:
         """State and queue of the targeted jobs."""
-        if self.action == "purge-queue":
+        if self.action.scope == "queue":
             return "queued", self.target
         return self.state, self.queue or None
 
     def confirmation_text(self, name: str) -> str | None:
         """The text to type for confirmation: the name of what is destroyed. None if none is needed."""
-        if self.action == "purge-queue":
+        if not self.action.is_destructive:
+            return None
+        if self.action.scope == "queue":
             return self.target
-        return name if self.action == "restart-service" or (self.action == "delete-job" and self.is_by_filter) else None
+        return name if self.action.scope == "service" or self.is_by_filter else None
 
     @property
     def command_id(self) -> str:
@@ -111,12 +109,12 @@ class CommandForm:
         return CommandRequest.model_validate({"commandId": self.command_id, **self._body()})
 
     def _body(self) -> dict[str, Any]:
-        body: dict[str, Any] = {"actionType": self.action, "service": self.service}
+        body: dict[str, Any] = {"actionType": self.action.name, "service": self.service}
         if self.is_by_filter:
             body["filter"] = {"state": self.state, **({"queue": self.queue} if self.queue else {})}
         elif self.is_bulk:
             body["targets"] = list(self.ids)
-        elif self.action != "restart-service":
+        elif self.action.scope != "service":
             body["target"] = self.target
         if self.is_count_bound:
             body |= {"expectedCount": self.expected_count, "asOf": self.as_of}

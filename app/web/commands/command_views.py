@@ -7,19 +7,14 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from app.accounts.actors import Actor
-from app.commands import command_progress, effects
+from app.commands import command_progress
+from app.commands.actions import ACTIONS, Action
 from app.commands.models import CommandRow
+from app.eventlog.event_types import LogKind
 from app.reconciliation import registry
 from app.reconciliation.models import Service
 from app.web.dashboard.view_models import dom_key, service_href
 
-ACTION_LABELS = {"retry-job": "Retry", "delete-job": "Delete", "purge-queue": "Purge", "restart-service": "Restart"}
-_PROGRESS_LABELS = {
-    "retry-job": "retrying",
-    "delete-job": "deleting",
-    "purge-queue": "purging",
-    "restart-service": "restarting",
-}
 PHASE_LABELS = {
     "queued": "Queued",
     "running": "Running",
@@ -28,7 +23,6 @@ PHASE_LABELS = {
     "error": "Failed",
     "timeout": "No answer",
 }
-RETRYABLE_STATES = effects.FAILED_STATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +37,17 @@ class ServiceActions:
 
     @classmethod
     def of(cls, who: Actor, service: Service) -> Self:
+        why_not: dict[str, str]
         if who.has_role("operator"):
             can = registry.capabilities_of(service)
-            why_not = {action: why for action in ACTION_LABELS if (why := can.why_not(action))}  # type: ignore[arg-type]
+            why_not = {action.name: why for action in ACTIONS.values() if (why := can.why_not(action.name))}
         else:
-            why_not = dict.fromkeys(ACTION_LABELS, f"Commands need the role operator; you are {who.role}")
+            why_not = dict.fromkeys(ACTIONS, f"Commands need the role operator; you are {who.role}")
         return cls(service.id, service.name, why_not, secrets.token_hex(8))
+
+    @property
+    def actions(self) -> Mapping[str, Action]:
+        return ACTIONS
 
     @property
     def form_url(self) -> str:
@@ -59,15 +58,14 @@ class ServiceActions:
     def reasons(self) -> list[tuple[str, str]]:
         """`("Retry, Delete", "Commands need the role operator; …")`, one entry for each reason."""
         said: dict[str, list[str]] = {}
-        for action, why in self.why_not.items():
-            said.setdefault(why, []).append(ACTION_LABELS[action])
+        for name, why in self.why_not.items():
+            said.setdefault(why, []).append(ACTIONS[name].label)
         return [(", ".join(verbs), why) for why, verbs in said.items()]
 
 
-def _last_log_line(logs: Sequence[str], failed: int) -> str:
+def _last_log_line(log: Sequence[tuple[str, LogKind]], failed: int) -> str:
     """The newest log line; after a failure also the line before it, which has the service's own reason."""
-    said = [line for line in logs[-2 if failed else -1 :] if not line.startswith("asking ")]
-    return " · ".join(said)
+    return " · ".join(line for line, kind in log[-2 if failed else -1 :] if kind != "request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +86,12 @@ class CommandView:
 
     @classmethod
     def of(cls, row: CommandRow) -> Self:
-        about = (row.id, row.phase, row.action, row.service_id, row.target, row.actor)
-        line = _last_log_line(command_progress.parse_logs(row), row.failed)
-        return cls(*about, row.verified, row.total, row.done, row.failed, line)
+        return cls.from_payload(command_progress.build_status(row).to_wire())
 
     @classmethod
     def from_payload(cls, data: Mapping[str, Any]) -> Self:
         progress = data.get("progress") or {}
+        log = command_progress.pair_with_kinds(data["logs"], data.get("logKinds") or ())
         return cls(
             data["commandId"],
             data["phase"],
@@ -106,8 +103,13 @@ class CommandView:
             progress.get("total", 1),
             progress.get("done", 0),
             progress.get("failed", 0),
-            _last_log_line(data["logs"], progress.get("failed", 0)),
+            _last_log_line(log, progress.get("failed", 0)),
         )
+
+    @property
+    def known_action(self) -> Action | None:
+        """None if another version of Beacon had this action."""
+        return ACTIONS.get(self.action)
 
     @property
     def key(self) -> str:
@@ -129,7 +131,7 @@ class CommandView:
     def label(self) -> str:
         """`retrying…` until the command ends."""
         if self.phase in ("queued", "running"):
-            return f"{_PROGRESS_LABELS.get(self.action, 'running')}…"
+            return f"{self.known_action.progress if self.known_action else 'running'}…"
         return PHASE_LABELS[self.phase]
 
     @property
@@ -144,8 +146,7 @@ class CommandView:
     @property
     def title(self) -> str:
         """`Retry job_1`"""
-        verb = ACTION_LABELS.get(self.action, self.action)
-        return f"{verb} {self.target}".strip()
+        return f"{self.known_action.label if self.known_action else self.action} {self.target}".strip()
 
     @property
     def percent(self) -> int:

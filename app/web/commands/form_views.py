@@ -18,7 +18,7 @@ from app.web import display_text
 from app.web.auth import actor, require
 from app.web.commands import bp
 from app.web.commands.command_form import CommandForm
-from app.web.commands.command_views import ACTION_LABELS, ServiceActions
+from app.web.commands.command_views import ServiceActions
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import service_href
 from app.web.errors import wants_page
@@ -50,13 +50,13 @@ class CommandReview:
     @property
     def title(self) -> str:
         """`Purge 1,204 jobs from mail`"""
-        verb, form = ACTION_LABELS[self.form.action], self.form
-        if form.action == "restart-service":
-            return f"{verb} {self.service_actions.name}"
-        if form.target is not None and form.action != "purge-queue":
-            return f"{verb} 1 job from {self.service_actions.name}"
-        place = form.target if form.action == "purge-queue" else self.service_actions.name
-        return f"{verb} {finding_text.format_job_count(self.count or 0)} from {place}"
+        form, name = self.form, self.service_actions.name
+        if form.action.scope == "service":
+            return f"{form.action.label} {name}"
+        if form.action.scope == "queue":
+            return f"{form.action.label} {finding_text.format_job_count(self.count or 0)} from {form.target}"
+        jobs = "1 job" if form.target is not None else finding_text.format_job_count(self.count or 0)
+        return f"{form.action.label} {jobs} from {name}"
 
 
 @bp.post("/services/<service_id>/commands")
@@ -65,14 +65,14 @@ def submit_form(service_id: str) -> ResponseReturnValue:
     """303 to the command's page; `{commandId, phase, link}` for scripts. A destructive command that is not confirmed
     yet is answered with its review."""
     form = CommandForm.parse(service_id, request.form)
-    if form.preview_only or (form.needs_review and not form.confirmed):
+    if form.preview_only or (form.action.is_destructive and not form.confirmed):
         return _render_review(
             replace(form, expected_count=None, as_of=None, given_id="") if form.preview_only else form
         )
     try:
         return _submit(form)
     except Problem as problem:
-        if not ((form.needs_review or form.is_count_bound) and wants_page()):
+        if not ((form.action.is_destructive or form.is_count_bound) and wants_page()):
             raise
         return _render_review(form, problem)
 
@@ -86,7 +86,7 @@ def show_review(service_id: str) -> ResponseReturnValue:
 
 
 def _submit(form: CommandForm) -> ResponseReturnValue:
-    expected = form.confirmation_text(_load_service_actions(form.service).name) if form.needs_review else None
+    expected = form.confirmation_text(_load_service_actions(form.service).name) if form.action.is_destructive else None
     if expected is not None and form.typed != expected:
         raise Problem(400, "Not confirmed", f"Type {expected} to confirm.", errors={"typed": f"expected {expected}"})
     asked, who = form.to_request(), actor().name

@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from sqlalchemy.orm import Session
 
 from app.commands import queries, submit
+from app.commands.actions import ACTIONS
 from app.commands.models import PHASES, CommandRow
 from app.commands.request import CommandRequest
 from app.db import db
 from app.infra.problems import Problem, invalid_input
-from app.sources.protocol import ACTIONS, MAX_JOB_ID_CHARS
+from app.sources.protocol import MAX_JOB_ID_CHARS
 from app.web.auth import actor, require
 from app.web.commands import bp
 

@@ -11,13 +11,14 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.commands import queries as command_queries
+from app.commands.actions import ACTIONS
 from app.commands.models import CommandRow, ItemRow
 from app.db import db
 from app.infra.clock import parse_utc
 from app.reconciliation import registry
 from app.web.auth import actor, require
 from app.web.commands import bp, outcome_text, routes
-from app.web.commands.command_views import ACTION_LABELS, PHASE_LABELS, CommandView
+from app.web.commands.command_views import PHASE_LABELS, CommandView
 from app.web.commands.routes import CommandListQuery
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import UNKNOWN
@@ -71,7 +72,7 @@ def _render_list(given: dict[str, str]) -> Response:
         here=_list_url(given),
         older=_list_url(given, before=older) if older else None,
         phases=PHASE_LABELS,
-        actions=ACTION_LABELS,
+        actions=[(action.name, action.label) for action in ACTIONS.values()],
         services=registry.list_services(session),
     )
 

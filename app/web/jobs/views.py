@@ -8,6 +8,7 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from app.commands import live_preview
+from app.commands.actions import ACTIONS
 from app.commands.targets import MAX_ITEMS_PER_COMMAND
 from app.config import current_settings
 from app.db import db
@@ -16,7 +17,7 @@ from app.reconciliation import open_item_queries
 from app.reconciliation import queries as reconciliation
 from app.web import display_text
 from app.web.auth import actor, require
-from app.web.commands.command_views import RETRYABLE_STATES, CommandView, ServiceActions
+from app.web.commands.command_views import CommandView, ServiceActions
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import UNKNOWN_COUNT_STATES, service_href
 from app.web.errors import wants_page
@@ -80,7 +81,7 @@ def index(service_id: str) -> ResponseReturnValue:
         why=why,
         rows=rows,
         page=page,
-        is_retryable=state.lower() in RETRYABLE_STATES,
+        job_actions=[one for one in ACTIONS.values() if one.scope == "job" and one.is_offered_in(state)],
         first=(page - 1) * JOBS_PER_PAGE + 1,
         newer=_page_url(service_id, state, queue, page - 1) if page > 1 else None,
         older=_page_url(service_id, state, queue, page + 1) if page * JOBS_PER_PAGE < reachable else None,

@@ -17,7 +17,7 @@ from app.infra.problems import Problem
 from app.reconciliation import queries, registry, service_admin, service_revision
 from app.reconciliation.models import Service
 from app.sources.kinds import get_health_path
-from app.sources.protocol import ACTIONS, VIEWS
+from app.sources.protocol import ACTION_NAMES, VIEWS
 from app.web.auth import actor, require
 from app.web.services import bp
 
@@ -116,7 +116,7 @@ def service_to_json(found: queries.ServiceWithState, revision: int) -> dict[str,
 def _capabilities(service: Service) -> dict[str, str | None]:
     """Null for each action and view that the source supports, otherwise the reason why not."""
     able = registry.capabilities_of(service)
-    return {what: able.why_not(what) for what in (*ACTIONS, *VIEWS)}
+    return {what: able.why_not(what) for what in (*ACTION_NAMES, *VIEWS)}
 
 
 def _read_body() -> dict[str, Any]:

@@ -42,15 +42,16 @@ watchScope();
 watchReview();
 
 /** @param {Press} press */
-function needsReview({ form, action, target }) {
-  return !("review" in form.dataset) && action !== "retry-job" && (action !== "delete-job" || target === "");
+function needsReview({ form, button }) {
+  return !("review" in form.dataset) && (!button || "review" in button.dataset);
 }
 
 /** @param {Press} press */
 async function give(press) {
   if (under.has(press.key)) return;
-  if (press.action === "delete-job" && !press.body.has("confirmed")) {
-    if (!(await confirmed(loss(press))) || under.has(press.key)) return;
+  const verb = press.button?.dataset.confirm;
+  if (verb !== undefined && !press.body.has("confirmed")) {
+    if (!(await confirmed(loss(press, verb))) || under.has(press.key)) return;
     press.body.set("confirmed", "1");
   }
   under.add(press.key);
@@ -108,10 +109,13 @@ function refused(press, id, response, told, done) {
   else complain(press, { text: told.detail ?? `The answer was ${response.status}.` }, told.link);
 }
 
-/** @param {Press} press */
-function loss({ form, target }) {
+/**
+ * @param {Press} press
+ * @param {string} verb
+ */
+function loss({ form, target }, verb) {
   const service = form.dataset.service ?? "the service";
-  return { title: `Delete job ${target}?`, words: `${service} removes it permanently; this cannot be undone.`, verb: `Delete 1 job from ${service}` };
+  return { title: `${verb} job ${target}?`, words: `${service} removes it permanently; this cannot be undone.`, verb: `${verb} 1 job from ${service}` };
 }
 
 /**

@@ -7,20 +7,18 @@ import { showToast } from "../toast.js";
  * @typedef {import("./press.js").Press} Press
  */
 
-const DOING = /** @type {Record<string, string>} */ ({ "retry-job": "retrying…", "delete-job": "deleting…" });
-
 /**
  * In the row, at once; the stream writes into the same place from then on.
  * @param {Press} press
  * @param {string} id
  * @returns {(...said: (string | Node)[]) => void}  sending is over: what stands in the row, unless the stream has said more
  */
-export function showDoing({ form, button, action }, id) {
+export function showDoing({ form, button }, id) {
   const buttons = button ? buttonsAround(button) : [];
   const place = placeOf(button);
   if (place) {
     place.id = `command-${id}`;
-    place.textContent = DOING[action] ?? "sending…";
+    place.textContent = `${button?.dataset.progress ?? "sending"}…`;
   } else form.setAttribute("aria-busy", "true");
   for (const one of buttons) one.setAttribute("aria-disabled", "true");
   hideRefusal();

@@ -2,7 +2,7 @@
 /**
  * What somebody pressed, as its form tells it.
  *
- * @typedef {{ form: HTMLFormElement, button: HTMLElement | null, body: FormData, key: string, action: string, target: string }} Press
+ * @typedef {{ form: HTMLFormElement, button: HTMLElement | null, body: FormData, key: string, target: string }} Press
  */
 
 /** What makes a bulk command the same one, by its scope: the server binds the id of a command to it. */
@@ -15,10 +15,10 @@ const BOUND = /** @type {Record<string, string[]>} */ ({ selected: ["jobIds"], p
  */
 export function pressOf(form, button) {
   const body = new FormData(form, button);
-  const [action = "", ...rest] = String(body.get("do") ?? "").split(":");
+  const [, ...rest] = String(body.get("do") ?? "").split(":");
   if (rest.length > 0) body.delete("jobIds"); // the row's own button means its row
   if (body.get("scope") !== "page" || rest.length > 0) body.delete("pageIds");
-  return { form, button, body, key: keyOf(form.action, body), action, target: rest.join(":") };
+  return { form, button, body, key: keyOf(form.action, body), target: rest.join(":") };
 }
 
 /**
