@@ -5,7 +5,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from app.db import write
 from app.flags import embedded
-from app.flags.document import Flag, Rollout
+from app.flags.document import ConfiguredState, Flag, Rollout
 from app.flags.models import PlanRow, PollingRow, ReportRow, WorkerStateRow
 from app.flags.provider import ChangeRefused, EmbeddedProvider, FlagView, current_provider
 from app.rollout import changes_history, client_reports
@@ -269,12 +269,10 @@ def test_expected_and_actual_stand_side_by_side(desk: Desk) -> None:
 def workers(desk: Desk, holding: int, total: int) -> None:
     """So many that run, and hold what stands here."""
     with desk.app.app_context(), write() as session:
-        now = current_provider().view(session, FLAG).state.summary
+        now = current_provider().view(session, FLAG).state
         for number in range(total):
-            words_of = json.dumps({FLAG: now if number < holding else "on 77"})
-            session.merge(
-                WorkerStateRow(worker=f"w{number}", version="v", nominal_json=words_of, seen=read_epoch(session))
-            )
+            state = json.dumps({FLAG: asdict(now if number < holding else ConfiguredState(True, 77))})
+            session.merge(WorkerStateRow(worker=f"w{number}", version="v", nominal_json=state, seen=read_epoch(session)))
 
 
 def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, desk: Desk) -> None:
