@@ -68,7 +68,7 @@ def record_change(session: Session, flag: Flag, change: RolloutChange) -> None:
     row = RolloutChangeRow(
         flag=flag,
         at=utc_text(),
-        actor=change.actor,
+        actor=redaction.redact_text(change.actor),
         cause=change.cause,
         kind=change.kind,
         reason=redaction.redact_text(change.reason),
