@@ -112,12 +112,13 @@ class BackgroundServices:
 
         Exiting instead would stop the whole server: gunicorn ends if a worker cannot boot.
         """
-        why = self._find_obstacle()
-        if why is None:
+        obstacle = self._find_obstacle()
+        if obstacle is None:
             self.start()
             return
-        log.error("this worker waits for its database: %s", why)
-        threading.Thread(target=self._wait_for_database, args=(why,), name="wait-for-database", daemon=True).start()
+        kind, text = obstacle
+        log.error("this worker waits for its database: %s", text)
+        threading.Thread(target=self._wait_for_database, args=(kind,), name="wait-for-database", daemon=True).start()
 
     def start(self) -> None:
         if self.started:
@@ -156,29 +157,31 @@ class BackgroundServices:
         """True while the log cannot be read."""
         return self.tail.degraded
 
-    def _find_obstacle(self) -> str | None:
-        """Return why this worker cannot serve yet and what to do about it; None if it can."""
+    def _find_obstacle(self) -> tuple[str, str] | None:
+        """Return why this worker cannot serve yet, as a kind and as a sentence that says what to do; None if it can."""
         try:
             with self._app.app_context(), read() as session:
-                lack = schema_version.find_schema_problem(session)
+                return schema_version.find_schema_problem(session)
         except (SQLAlchemyError, DatabaseUnavailable) as error:
             told = str(getattr(error, "orig", None) or error).strip().splitlines()
             where = "BEACON_DATABASE_URL" if not self.settings.is_sqlite else "BEACON_INSTANCE_DIR"
             reason = told[0] if told else repr(error)
-            return f"the database is unavailable ({reason}); check that it runs and that {where} is right"
-        return None if lack is None else lack[1]
+            text = f"the database is unavailable ({reason}); check that it runs and that {where} is right"
+            return "unavailable", text
 
-    def _wait_for_database(self, told: str) -> None:
+    def _wait_for_database(self, logged: str) -> None:
+        """`logged`: the kind of the obstacle in the log. The driver's message may differ each time."""
         while not self._stopping.wait(START_RETRY_S):
             self._recover()
-            why = self._find_obstacle()
-            if why is None:
+            obstacle = self._find_obstacle()
+            if obstacle is None:
                 log.warning("the database is usable, this worker starts")
                 self.start()
                 return
-            if why.partition("(")[0] != told.partition("(")[0]:  # the driver's message may differ each time
-                log.error("this worker waits for its database: %s", why)
-                told = why
+            kind, text = obstacle
+            if kind != logged:
+                log.error("this worker waits for its database: %s", text)
+                logged = kind
 
     def _wake_tail(self, _sender: object) -> None:
         self.tail.wake()

@@ -412,6 +412,17 @@ class TestDoctor:
         assert "BEACON_HEARTBEAT_S = 15" in found
         assert "do not show this" not in found
 
+    def test_a_user_with_a_name_of_beacons_own_is_a_finding_until_they_are_disabled(
+        self, beacon: Beacon, alice: None, instance: Path
+    ) -> None:
+        assert "ok   users: " in beacon("doctor").stdout
+        with closing(sqlite3.connect(instance / "beacon.db")) as connection:
+            connection.execute("UPDATE user SET name = 'Plan'")
+            connection.commit()
+        assert "FAIL users: Plan: the audit uses the same name for what Beacon does" in beacon("doctor").stdout
+        assert beacon("user", "disable", "Plan").exit_code == 0
+        assert "ok   users: " in beacon("doctor").stdout
+
     def test_a_misspelt_setting_is_a_finding(self, beacon: Beacon, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "ok   names: " in beacon("doctor").stdout
         monkeypatch.setenv("BEACON_HEARTBEAT", "3")

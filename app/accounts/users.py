@@ -24,6 +24,8 @@ from app.infra.clock import utc_text
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 NAME_RULE = "a name is 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit"
+# Beacon's own actors in the audit and the history of rollouts.
+RESERVED_NAMES = frozenset({"beacon", "guardrail", "plan", "unleash"})
 # Lifetime of a token that is created without one.
 DEFAULT_TOKEN_DAYS = 90.0
 MAX_TOKEN_DAYS = 36_500
@@ -65,9 +67,26 @@ def list_users(session: Session) -> list[User]:
     return list(session.scalars(sa.select(User).order_by(User.name)))
 
 
-def add(session: Session, name: str, role: str, password: str, by: str) -> User:
+def find_name_problem(name: str) -> str | None:
+    """Why a new user cannot have this name; None if they can."""
     if not NAME_PATTERN.fullmatch(name):
-        raise BadInput(NAME_RULE)
+        return NAME_RULE
+    if name.casefold() in RESERVED_NAMES:
+        return f"{name} is a name that Beacon uses for what it does by itself; choose another one"
+    return None
+
+
+def list_reserved(session: Session) -> list[str]:
+    """The enabled users with a reserved name, from before it was reserved. Everything works for them, but readers of
+    the audit cannot tell them from Beacon."""
+    query = sa.select(User.name).where(sa.func.lower(User.name).in_(RESERVED_NAMES), User.disabled_at.is_(None))
+    return list(session.scalars(query.order_by(User.name)))
+
+
+def add(session: Session, name: str, role: str, password: str, by: str) -> User:
+    problem = find_name_problem(name)
+    if problem:
+        raise BadInput(problem)
     if role not in ROLES:
         raise BadInput(f"a role is one of {', '.join(ROLES)}")
     weak = find_weakness(password, name)

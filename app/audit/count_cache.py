@@ -19,6 +19,8 @@ class _Span(Protocol):
     def low(self) -> int: ...
     @property
     def high(self) -> int: ...
+    @property
+    def end(self) -> str | None: ...
 
 
 class CountCache:
@@ -28,8 +30,10 @@ class CountCache:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[Any, ...], tuple[int, int]] = OrderedDict()
 
-    def count(self, fetch: Fetch, key: tuple[Any, ...], where: Sequence[sa.ColumnElement[bool]], span: _Span) -> int:
-        """Count the matches within `span`, up to `MAX_COUNTED_ROWS` + 1. `key` identifies filter and span start."""
+    def count(self, fetch: Fetch, where: Sequence[sa.ColumnElement[bool]], span: _Span) -> int:
+        """Count the matches within `span`, up to `MAX_COUNTED_ROWS` + 1. The same conditions and the same time continue
+        their last count with the entries that came since."""
+        key = (_render_conditions(where), span.low, span.end)
         with self._lock:
             counted, through = self._kept.get(key, (0, span.low - 1))
         if through < span.high and counted <= MAX_COUNTED_ROWS:
@@ -45,3 +49,8 @@ class CountCache:
             self._kept.move_to_end(key)
             while len(self._kept) > MAX_CACHED_COUNTS:
                 self._kept.popitem(last=False)
+
+
+def _render_conditions(where: Sequence[sa.ColumnElement[bool]]) -> str:
+    """The conditions as SQL with their values, which are equal if and only if the same entries match."""
+    return str(sa.and_(*where).compile(compile_kwargs={"literal_binds": True}))

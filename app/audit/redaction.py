@@ -23,8 +23,6 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# Values that describe a secret without revealing it.
-_HARMLESS_VALUES = ("", "kept", HIDDEN)
 
 _PATTERNS = (
     (_IN_ADDRESS, rf"\1:{HIDDEN}@"),
@@ -32,6 +30,12 @@ _PATTERNS = (
     (_HEADER, rf"\1{HIDDEN}"),
     (_ASSIGNED, rf"\1{HIDDEN}"),
 )
+
+
+class SecretDescription(str):
+    """Text that describes a secret without revealing it; it is written as it is, also under a key for secrets."""
+
+    __slots__ = ()
 
 
 def redact(value: Any, depth: int = 0) -> Any:
@@ -56,9 +60,7 @@ def redact_text(value: str) -> str:
 def _redact_member(key: str, value: Any, depth: int) -> Any:
     if not _SECRET.search(_CAMEL.sub("_", key).replace("-", "_")):
         return redact(value, depth)
-    # The id of a token and the source of a password are not secret.
-    if value is None or isinstance(value, bool) or (isinstance(value, int) and key == "token"):
+    # The id of a token is not secret.
+    if value is None or isinstance(value, bool | SecretDescription) or (isinstance(value, int) and key == "token"):
         return value
-    if isinstance(value, str) and (value in _HARMLESS_VALUES or value.startswith("from the environment variable ")):
-        return value
-    return HIDDEN
+    return value if value == "" else HIDDEN

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from flask import Flask
 
+from app.accounts import users
 from app.audit import head_file
 from app.cli import outside_check
 from app.config import Settings
@@ -60,6 +61,7 @@ def run_checks(app: Flask, settings: Settings) -> list[Finding]:
             _check_passwords,
             _check_kept_head,
             _check_names,
+            _check_users,
             lambda: _check_flags(app),
         )
         return [_run_check(check) for check in checks]
@@ -218,6 +220,16 @@ def _check_names() -> Finding:
     if not unknown:
         return Finding("names", True, "every BEACON_ variable is a setting")
     return Finding("names", False, f"{', '.join(unknown)}: no such setting; correct the name or unset it")
+
+
+def _check_users() -> Finding:
+    """Find users with a name that was not reserved when they were added."""
+    with read() as session:
+        found = users.list_reserved(session)
+    if not found:
+        return Finding("users", True, "no user has a name that Beacon uses for itself")
+    advice = "the audit uses the same name for what Beacon does; add another user, then disable this one"
+    return Finding("users", False, f"{', '.join(found)}: {advice}")
 
 
 def _check_flags(app: Flask) -> Finding:

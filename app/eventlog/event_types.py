@@ -42,6 +42,11 @@ FindingKind = Literal[
     "flapping",
     "rewound",
 ]
+# What made a change of a flag: a person in Beacon, a plan, the guardrail, or somebody in Unleash itself.
+ChangeCause = Literal["manual", "plan", "guardrail", "unleash"]
+# What was done: switch or percentage set, only other rules in Unleash changed, the guardrail holds or no longer holds,
+# or a plan started, paused, resumed, stopped by a person or ended by itself.
+ChangeKind = Literal["set", "conditions", "held", "released", "started", "paused", "resumed", "stopped", "ended"]
 
 
 # Validation stops at the first invalid entry, so that a bad row cannot fill a worker's memory with errors.
@@ -203,8 +208,12 @@ class FlagChanged(Payload):
     )
     actor: str
     reason: str
+    cause: ChangeCause
+    kind: ChangeKind
     # Who gets the flag, if switch and percentage alone do not say it.
     outcome: str | None = None
+    # True if other rules let nobody in although the flag is on; left out otherwise.
+    nobody_in: Literal[True] | None = None
 
 
 class JobEvent(Payload):

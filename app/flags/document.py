@@ -28,7 +28,6 @@ DEFAULTS: Mapping[Flag, bool] = {Flag.SSE_STREAMING: False}
 
 # Equivalent for a logged-in user: `default` uses the user id if there is one.
 SUPPORTED_STICKINESS = ("userId", "default")
-_STICKINESS_FIX = "set it to userId or default there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +47,16 @@ class Rollout:
 @dataclass(frozen=True, slots=True)
 class ConfiguredState:
     """The state of a flag according to a configuration. If no single number describes it, `percentage` is None and
-    `why` is the reason. Unleash also accepts 12.5, which is shown as it is; Beacon sets whole numbers only."""
+    `why` is the reason. Unleash also accepts 12.5, which is shown as it is; Beacon sets whole numbers only.
+
+    `has_unusable_stickiness`: that reason is a stickiness that makes the percentage meaningless per user. Fixable only
+    in Unleash.
+    """
 
     enabled: bool
     percentage: float | None
     why: str | None = None
-
-    @property
-    def has_unusable_stickiness(self) -> bool:
-        """True if the stickiness makes the percentage meaningless per user. Fixable only in Unleash."""
-        return self.why is not None and self.why.startswith("its stickiness")
+    has_unusable_stickiness: bool = False
 
     @property
     def summary(self) -> str:
@@ -126,9 +125,7 @@ def read_state(text: str, flag: Flag) -> ConfiguredState:
     feature = _find_feature(json.loads(text), flag)
     if feature is None:
         return ConfiguredState(enabled=DEFAULTS[flag], percentage=None, why="Unleash has no flag of this name")
-    enabled, strategies = bool(feature.get("enabled")), feature.get("strategies") or []
-    percentage, why = read_percentage(strategies)
-    return ConfiguredState(enabled, percentage, why)
+    return read_strategies(bool(feature.get("enabled")), feature.get("strategies") or [])
 
 
 def parse_percentage(raw: object) -> float | None:
@@ -142,28 +139,32 @@ def parse_percentage(raw: object) -> float | None:
     return int(found) if found.is_integer() else found
 
 
-def read_percentage(strategies: list[dict[str, Any]]) -> tuple[float | None, str | None]:
+def read_strategies(enabled: bool, strategies: list[dict[str, Any]]) -> ConfiguredState:
     """The percentage that these strategies amount to, or the reason why there is none."""
     if len(strategies) != 1:
         number = len(strategies) or "no"
-        return None, f"it has {number} strategies; Beacon sets the percentage of exactly one gradual rollout"
+        why = f"it has {number} strategies; Beacon sets the percentage of exactly one gradual rollout"
+        return ConfiguredState(enabled, None, why)
     (strategy,) = strategies
     if strategy.get("name") != "flexibleRollout":
-        return None, f"its strategy is {strategy.get('name')}; Beacon sets the percentage of a gradual rollout"
+        why = f"its strategy is {strategy.get('name')}; Beacon sets the percentage of a gradual rollout"
+        return ConfiguredState(enabled, None, why)
     if strategy.get("disabled"):
-        return None, "its strategy is disabled in Unleash"
+        return ConfiguredState(enabled, None, "its strategy is disabled in Unleash")
     try:
         parameters = strategy["parameters"]
         percentage, stickiness = parse_percentage(parameters["rollout"]), parameters.get("stickiness", "userId")
     except (KeyError, TypeError, AttributeError):
         percentage = None
     if percentage is None:
-        return None, "its gradual rollout has no percentage"
-    if stickiness == "random":
-        return None, f"its stickiness is random, so nobody stays in or out; {_STICKINESS_FIX}"
-    if stickiness not in SUPPORTED_STICKINESS:
-        return None, f"its stickiness is {stickiness}, which Beacon does not have, so nobody is in; {_STICKINESS_FIX}"
-    return percentage, None
+        return ConfiguredState(enabled, None, "its gradual rollout has no percentage")
+    if stickiness in SUPPORTED_STICKINESS:
+        return ConfiguredState(enabled, percentage)
+    result = "random, so nobody stays in or out"
+    if stickiness != "random":
+        result = f"{stickiness}, which Beacon does not have, so nobody is in"
+    why = f"its stickiness is {result}; set it to userId or default there"
+    return ConfiguredState(enabled, None, why, has_unusable_stickiness=True)
 
 
 def find_other_group(text: str, flag: Flag) -> str | None:

@@ -1,16 +1,16 @@
 """Rollouts stored in Beacon's database: a change writes a row, an audit entry and an event in one commit."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.audit import chain
 from app.db import now_epoch
 from app.eventlog.append import NewEvent, append
-from app.eventlog.event_types import FlagChanged
+from app.eventlog.event_types import ChangeCause, FlagChanged
 from app.flags import error_baseline
+from app.flags.change_log import RolloutChange, record_change
 from app.flags.document import ConfiguredState, Flag, Rollout
 from app.flags.models import FlagRow
 from app.flags.outcome import PLAIN_OUTCOME, RolloutOutcome
@@ -111,6 +111,7 @@ def change_rollout(
     enabled: bool | None = None,
     expected: ExpectedState | None = None,
     precondition: Precondition | None = None,
+    cause: ChangeCause = "manual",
 ) -> Rollout:
     """Set what is given, keep the rest. Call it last inside `db.write()`.
 
@@ -125,8 +126,9 @@ def change_rollout(
     if precondition is not None:
         precondition(session, before, after)
     write_rollout(session, flag, after, actor, reason)
-    audit_change(session, flag, actor, reason, before, after)
-    announce_change(session, flag, after, actor, reason)
+    change = RolloutChange(actor, cause, "set", reason, before, after)
+    record_change(session, flag, change)
+    announce_change(session, flag, after, change)
     return after
 
 
@@ -141,47 +143,28 @@ def write_rollout(session: Session, flag: Flag, after: Rollout, actor: str, reas
         error_baseline.record_baseline(session, flag, now, before.level_since)
     since = before.level_since if before.rollout.level == after.level else now
     changed = {"actor": actor, "reason": reason, "changed_at": at or utc_text(), "level_since": since}
-    session.merge(FlagRow(name=flag, **_to_columns(after), **changed))
-
-
-def audit_change(
-    session: Session,
-    flag: Flag,
-    actor: str,
-    reason: str,
-    before: Rollout | None,
-    after: Rollout,
-    *,
-    failed: str | None = None,
-    action: str = "rollout-set",
-) -> None:
-    """Write the audit entry of a change. `failed` is the reason if the attempt failed. `before` is None if unknown."""
-    chain.record(
-        session,
-        chain.Entry(
-            actor,
-            action,
-            flag,
-            outcome="failure" if failed else "success",
-            before=None if before is None else _to_columns(before),
-            after=_to_columns(after),
-            params={"reason": reason},
-            logs=[failed] if failed else [],
-        ),
-    )
+    session.merge(FlagRow(name=flag, **asdict(after), **changed))
 
 
 def announce_change(
-    session: Session, flag: Flag, after: Rollout, actor: str, reason: str, outcome: RolloutOutcome = PLAIN_OUTCOME
+    session: Session, flag: Flag, now: Rollout, change: RolloutChange, outcome: RolloutOutcome = PLAIN_OUTCOME
 ) -> None:
-    """Append the event: the last write of a change. `outcome`: the effect of rules besides switch and percentage."""
+    """Append the event: the last write of a change. `now` is the flag's current state. `outcome`: the effect of rules
+    besides switch and percentage."""
     said = (
         None
         if outcome.is_plain
-        else outcome.describe(ConfiguredState(after.enabled, after.percentage))[:MAX_OUTCOME_LENGTH]
+        else outcome.describe(ConfiguredState(now.enabled, now.percentage))[:MAX_OUTCOME_LENGTH]
     )
     payload = FlagChanged(
-        flag=flag, enabled=after.enabled, percentage=after.percentage, actor=actor, reason=reason, outcome=said
+        flag=flag,
+        **asdict(now),
+        actor=change.actor,
+        reason=change.reason,
+        cause=change.cause,
+        kind=change.kind,
+        outcome=said,
+        nobody_in=True if now.enabled and outcome.why_nobody else None,
     )
     append(session, [NewEvent("flag.changed", payload)])
 
@@ -203,7 +186,3 @@ def _lock_and_load(session: Session, flag: Flag, expected: ExpectedState | None)
 
 def _to_rollout(row: FlagRow) -> Rollout:
     return Rollout(row.enabled, row.percentage)
-
-
-def _to_columns(rollout: Rollout) -> dict[str, float | bool | None]:
-    return {"enabled": rollout.enabled, "percentage": rollout.percentage}

@@ -1,9 +1,10 @@
-"""Tables of the rollout: flags, plans, guardrail, reports. The history is in the event log and the audit log."""
+"""Tables of the rollout: flags and their history, plans, guardrail, reports."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+from app.eventlog.event_types import ChangeCause, ChangeKind
 
 
 class Percentage(sa.types.TypeDecorator[float]):
@@ -35,6 +36,31 @@ class FlagRow(Base):
     level_since: Mapped[float] = mapped_column(default=0.0)
 
 
+class RolloutChangeRow(Base):
+    """One entry of a flag's history: a change, an attempt that failed, or what the guardrail or a plan did.
+
+    The audit has the same entries, but its retention deletes them. The states are None if unknown, and for entries of a
+    plan. `steps_json`: the steps of a plan that was started.
+    """
+
+    __tablename__ = "rollout_change"
+    __table_args__ = (sa.Index("ix_rollout_change_flag", "flag", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    flag: Mapped[str]
+    at: Mapped[str]
+    actor: Mapped[str]
+    cause: Mapped[ChangeCause] = mapped_column(sa.Text)
+    kind: Mapped[ChangeKind] = mapped_column(sa.Text)
+    reason: Mapped[str]
+    before_enabled: Mapped[bool | None]
+    before_percentage: Mapped[float | None] = mapped_column(Percentage)
+    after_enabled: Mapped[bool | None]
+    after_percentage: Mapped[float | None] = mapped_column(Percentage)
+    failed: Mapped[str | None]
+    steps_json: Mapped[str | None]
+
+
 class SnapshotRow(Base):
     """The newest configuration that Unleash sent to any worker, so that a restart without Unleash has flags. `kept_at`:
     when this version was first stored."""
@@ -60,6 +86,7 @@ class PendingChangeRow(Base):
     percentage: Mapped[float | None] = mapped_column(Percentage)
     actor: Mapped[str]
     reason: Mapped[str]
+    cause: Mapped[ChangeCause] = mapped_column(sa.Text, server_default="manual")
     at: Mapped[float]
     is_made: Mapped[bool]
 

@@ -21,12 +21,13 @@ _Features = Mapping[str, dict[str, Any]]
 @dataclass(frozen=True, slots=True)
 class RolloutOutcome:
     """The effect of all rules. `nobody`: why nobody is in although the flag is on. `everybody`: why everybody is in
-    without a percentage. `limits`: the only groups that can be in, such as `segment beta`. `unread`: why the engine
-    treats the percentage as 0, until one is set from Beacon."""
+    without a percentage. `limits`: the only groups that can be in, such as `segment beta`; `constraints`: how many of
+    its own limit it further. `unread`: why the engine treats the percentage as 0, until one is set from Beacon."""
 
     nobody: str | None = None
     everybody: str | None = None
     limits: Sequence[str] = ()
+    constraints: int = 0
     unread: str | None = None
 
     @classmethod
@@ -43,10 +44,24 @@ class RolloutOutcome:
     @property
     def is_plain(self) -> bool:
         """True if switch and percentage alone determine who is in."""
-        return self.why_nobody is None and self.everybody is None and not self.limits
+        return self.why_nobody is None and self.everybody is None and not self.limit_words
+
+    @property
+    def limit_words(self) -> str:
+        """`segment beta lets`, `segment beta and its constraint let`; empty without limits."""
+        own = ["its constraint" if self.constraints == 1 else f"its {self.constraints} constraints"]
+        limits = [*self.limits, *(own if self.constraints else [])]
+        is_one = len(limits) == 1 and self.constraints <= 1
+        return f"{' and '.join(limits)} {'lets' if is_one else 'let'}" if limits else ""
 
     def describe(self, now: ConfiguredState) -> str:
         """`50 % of users are in`, `100 % of those whom segment beta lets in`, `parent checkout is off: nobody is in`"""
+        if now.enabled and now.percentage is not None and self.why_nobody is None and self.everybody is None:
+            return f"{now.percentage:g} % {self.describe_people(now)}"
+        return self.describe_people(now)
+
+    def describe_people(self, now: ConfiguredState) -> str:
+        """The same without the percentage."""
         if not now.enabled:
             return "switched off: nobody is in"
         if self.why_nobody is not None:
@@ -55,9 +70,7 @@ class RolloutOutcome:
             return f"{self.everybody}: everybody is in"
         if now.percentage is None:
             return "no single percentage says who is in"
-        if self.limits:
-            return f"{now.percentage:g} % of those whom {_join_limits(self.limits)} in"
-        return f"{now.percentage:g} % of users are in"
+        return f"of those whom {self.limit_words} in" if self.limit_words else "of users are in"
 
     def describe_change(
         self, before: ConfiguredState, percentage: float | None, enabled: bool | None, override: Override = None
@@ -80,7 +93,7 @@ class RolloutOutcome:
             return f"{self.nobody}: nobody is in, whatever the percentage"
         if self.everybody is not None:
             return f"{self.everybody}: everybody is in, whatever the percentage"
-        return f"each percentage is of those whom {_join_limits(self.limits)} in" if self.limits else None
+        return f"each percentage is of those whom {self.limit_words} in" if self.limit_words else None
 
     def _describe_who_comes(self, percentage: float | None) -> str:
         if self.why_nobody is not None:
@@ -89,8 +102,8 @@ class RolloutOutcome:
             return f"everybody will be in: {self.everybody}"
         if percentage is None:
             return "everybody may be in: no single percentage says how many"
-        if self.limits:
-            return f"{percentage:g} % of those whom {_join_limits(self.limits)} in will be in"
+        if self.limit_words:
+            return f"{percentage:g} % of those whom {self.limit_words} in will be in"
         return "everybody will be in" if percentage == 100 else f"{percentage:g} % of users will be in"
 
 
@@ -100,7 +113,7 @@ PLAIN_OUTCOME = RolloutOutcome()
 def _collect_rules(
     feature: dict[str, Any], features: _Features, segments: Mapping[Any, str], depth: int
 ) -> dict[str, Any]:
-    strategies, limits, unread = feature.get("strategies") or [], list[str](), None
+    strategies, limits, constraints, unread = feature.get("strategies") or [], list[str](), 0, None
     for dependency in feature.get("dependencies") or []:
         nobody, limit = _check_parent(dependency, features, segments, depth)
         if nobody is not None:
@@ -110,9 +123,10 @@ def _collect_rules(
         nobody, unread = _find_missing_segment(strategies[0], segments), _find_unreadable_percentage(strategies[0])
         if nobody is not None:
             return {"nobody": nobody}
-        limits += _list_limits(strategies[0], segments)
+        limits += [f"segment {segments[number]}" for number in strategies[0].get("segments") or []]
+        constraints = len(strategies[0].get("constraints") or [])
     everybody = "it has no strategy" if not strategies and not limits else None
-    return {"everybody": everybody, "limits": tuple(limits), "unread": unread}
+    return {"everybody": everybody, "limits": tuple(limits), "constraints": constraints, "unread": unread}
 
 
 def _check_parent(
@@ -151,23 +165,9 @@ def _find_unreadable_percentage(strategy: dict[str, Any]) -> str | None:
     return None
 
 
-def _list_limits(strategy: dict[str, Any], segments: Mapping[Any, str]) -> list[str]:
-    named = [f"segment {segments[number]}" for number in strategy.get("segments") or []]
-    constraints = len(strategy.get("constraints") or [])
-    if constraints:
-        named.append("its constraint" if constraints == 1 else f"its {constraints} constraints")
-    return named
-
-
 def _parent_percentage(feature: dict[str, Any]) -> float | None:
-    return document.read_percentage(feature.get("strategies") or [])[0]
+    return document.read_strategies(True, feature.get("strategies") or []).percentage
 
 
 def _segment_names(found: dict[str, Any]) -> Mapping[Any, str]:
     return {each["id"]: str(each.get("name") or each["id"]) for each in found.get("segments") or []}
-
-
-def _join_limits(limits: Sequence[str]) -> str:
-    """`segment beta lets`, `segment beta and its constraint let`"""
-    is_one = len(limits) == 1 and not limits[0].endswith("s")
-    return f"{' and '.join(limits)} {'lets' if is_one else 'let'}"

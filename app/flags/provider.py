@@ -7,12 +7,26 @@ from flask import current_app
 from sqlalchemy.orm import Session
 
 from app.db import read, write
+from app.eventlog.event_types import ChangeCause
 from app.flags import document, embedded
 from app.flags.document import ConfiguredState, Flag, Rollout
 from app.flags.embedded import ExpectedState, Precondition, StoredRollout
 from app.flags.outcome import PLAIN_OUTCOME, RolloutOutcome
 
 ProviderMode = Literal["embedded", "unleash"]
+# Why a change was refused, for programs.
+RefusalReason = Literal[
+    "late",
+    "unleash-approval",
+    "unleash-away",
+    "unleash-bad-token",
+    "unleash-forbidden",
+    "unleash-missing",
+    "unleash-no-token",
+    "unleash-partly",
+    "unleash-silent",
+    "unleash-strategies",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +60,7 @@ class RolloutConflict(Exception):
 class ChangeRefused(Exception):
     """The change cannot be made here and nothing was changed. `link` is where it can be made."""
 
-    def __init__(self, sentence: str, reason: str, link: str | None = None, status: int = 403) -> None:
+    def __init__(self, sentence: str, reason: RefusalReason, link: str | None = None, status: int = 403) -> None:
         super().__init__(sentence)
         self.reason, self.link, self.status = reason, link, status
 
@@ -84,8 +98,9 @@ class Provider(Protocol):
         enabled: bool | None = None,
         expected: ExpectedState | None = None,
         precondition: Precondition | None = None,
+        cause: ChangeCause = "manual",
     ) -> FlagView:
-        """Set what is given, keep the rest, and audit it. Raises `RolloutConflict`, `ChangeRefused` (`PartialChange`),
+        """Set what is given, keep the rest, and record it. Raises `RolloutConflict`, `ChangeRefused` (`PartialChange`),
         `embedded.InvalidRollout`, and what `precondition` raises."""
         ...
 
@@ -115,10 +130,13 @@ class EmbeddedProvider:
         enabled: bool | None = None,
         expected: ExpectedState | None = None,
         precondition: Precondition | None = None,
+        cause: ChangeCause = "manual",
     ) -> FlagView:
         try:
             with write() as session:
-                embedded.change_rollout(session, flag, actor, reason, percentage, enabled, expected, precondition)
+                embedded.change_rollout(
+                    session, flag, actor, reason, percentage, enabled, expected, precondition, cause
+                )
                 return _build_view(*embedded.load_rollout_with_reason(session, flag))
         except embedded.StoredRolloutConflict as error:
             raise RolloutConflict(_build_view(error.now)) from error

@@ -8,8 +8,8 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 
 import sqlalchemy as sa
 from flask import Flask
@@ -96,11 +96,11 @@ class WorkerStateReporter:
             self._reported, self._reported_at = text, now
 
     def _write_row(self, session: Session, text: str) -> None:
-        words = {flag.value: document.read_state(text, flag).summary for flag in Flag}
+        states = {flag.value: asdict(document.read_state(text, flag)) for flag in Flag}
         seen = session.scalar(sa.select(now_epoch())) or 0.0
         session.merge(
             WorkerStateRow(
-                worker=self._worker, version=document.compute_version(text), nominal_json=json.dumps(words), seen=seen
+                worker=self._worker, version=document.compute_version(text), nominal_json=json.dumps(states), seen=seen
             )
         )
         session.execute(sa.delete(WorkerStateRow).where(WorkerStateRow.seen < now_epoch() - DEAD_ROW_AGE_S))
@@ -121,14 +121,15 @@ def load_worker_agreement(session: Session, flag: Flag, wanted: ConfiguredState)
     )
     text = load_in_force(session) if is_unleash else None
     version = None if text is None else document.compute_version(text)
-    words = [str(json.loads(row.nominal_json).get(flag)) for row in rows]
-    holds = [said == wanted.summary and version in (None, row.version) for said, row in zip(words, rows, strict=True)]
-    return WorkerAgreement(sum(holds), len(rows), kept_at, _group_workers(words))
+    states = [_parse_state(json.loads(row.nominal_json).get(flag)) for row in rows]
+    holds = [
+        state.summary == wanted.summary and version in (None, row.version)
+        for state, row in zip(states, rows, strict=True)
+    ]
+    groups = Counter((state.enabled, state.percentage) for state in states).most_common()
+    return WorkerAgreement(sum(holds), len(rows), kept_at, [WorkerGroup(*group, workers) for group, workers in groups])
 
 
-def _group_workers(words: Iterable[str]) -> Sequence[WorkerGroup]:
-    counted: Counter[tuple[bool, float | None]] = Counter()
-    for said in words:
-        state, _, share = said.partition(" ")
-        counted[state == "on", document.parse_percentage(share)] += 1
-    return [WorkerGroup(*held, workers) for held, workers in counted.most_common()]
+def _parse_state(stored: object) -> ConfiguredState:
+    """A worker of an earlier version stores a sentence: until it is gone, nothing is known of what it has loaded."""
+    return ConfiguredState(**stored) if isinstance(stored, dict) else ConfiguredState(True, None, "unknown")

@@ -74,13 +74,14 @@ class DiscrepancyAlertRow(Base):
 
 
 class OutageRow(Base):
-    """A service whose outage is reported, until it answers again."""
+    """A service whose outage is reported, until it answers again. `is_flapping`: it was reported as flapping."""
 
     __tablename__ = "outage_watch"
 
     service: Mapped[str] = mapped_column(sa.Text, primary_key=True)
     cause: Mapped[str] = mapped_column(sa.Text)
     since: Mapped[str] = mapped_column(sa.Text)
+    is_flapping: Mapped[bool] = mapped_column(server_default=sa.false())
 
 
 class QueueAlertRow(Base):

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from app.eventlog.event_types import Severity
+from app.eventlog.event_types import ChangeKind, Severity
 from app.infra.clock import parse_utc
 from app.notifications.alert_state import POLLS_BEFORE_ALERT, AffectedJobs, DiscrepancyAlert, JobsByKind
 from app.reconciliation import finding_text
@@ -14,8 +14,6 @@ from app.reconciliation import finding_text
 MAX_IDS_IN_BODY = 3
 
 SERVICE_TOPIC, MESSAGE_TOPIC, ROLLOUT_TOPIC, COMMAND_TOPIC = "service", "message", "rollout", "command"
-# Actors in the rollout that are not people.
-GUARDRAIL_ACTOR, PLAN_ACTOR = "guardrail", "plan"
 COMMAND_END_WORDS = {"success": "done", "error": "failed", "timeout": "timed out"}
 
 
@@ -135,19 +133,17 @@ def _describe_change(data: Mapping[str, Any]) -> tuple[Severity, str]:
 
 
 def _describe_automatic_change(data: Mapping[str, Any]) -> tuple[Severity, str] | None:
-    """Guardrail and plan say what they do at the start of the reason; None if it looks like a change by hand."""
-    flag, action = data["flag"], (data["actor"], data["reason"].partition(":")[0])
-    titles: Mapping[tuple[str, str], tuple[Severity, str]] = {
-        (GUARDRAIL_ACTOR, "holds"): ("warning", f"The guardrail holds {flag} at {_describe_share(data)}"),
-        (GUARDRAIL_ACTOR, "holds no longer"): ("info", f"The guardrail no longer holds {flag}"),
-        (PLAN_ACTOR, "paused"): ("warning", f"The plan for {flag} is paused at {_describe_share(data)}"),
-        (PLAN_ACTOR, "ended"): ("info", f"The plan for {flag} has ended"),
+    """What the guardrail or a plan did, if that is not described like a change by a person."""
+    flag, share = data["flag"], _describe_share(data)
+    titles: Mapping[ChangeKind, tuple[Severity, str]] = {
+        "held": ("warning", f"The guardrail holds {flag} at {share}"),
+        "released": ("info", f"The guardrail no longer holds {flag}"),
+        "paused": ("warning", f"The plan for {flag} is paused at {share}"),
+        "ended": ("info", f"The plan for {flag} has ended"),
     }
-    if action in titles:
-        return titles[action]
-    if data["actor"] == GUARDRAIL_ACTOR and data["enabled"]:
-        return "warning", f"The guardrail rolled {flag} back to {_describe_share(data)}"
-    return None
+    if data["cause"] == "guardrail" and data["kind"] == "set" and data["enabled"]:
+        return "warning", f"The guardrail rolled {flag} back to {share}"
+    return titles.get(data["kind"])
 
 
 def _describe_share(data: Mapping[str, Any]) -> str:

@@ -16,7 +16,6 @@ from app.notifications.rules import NewNotification
 from app.reconciliation.models import Service, ServiceState
 
 Payload = Mapping[str, Any]
-_FLAPPING = "flapping:"
 
 
 def notices_after_update(session: Session, data: Payload) -> list[NewNotification]:
@@ -72,11 +71,11 @@ def _outage_notices(session: Session, data: Payload) -> list[NewNotification]:
         session.delete(row)
         return [rules.outage_end_notice(row.cause, service, name, row.since, utc_now())]
     flapping_since = next((one["since"] for one in data.get("findings") or [] if one["kind"] == "flapping"), None)
-    cause = f"{_FLAPPING}{service}@{flapping_since}" if flapping_since else data["eventId"]
-    if row is not None and (flapping_since or not row.cause.startswith(_FLAPPING)):
+    cause = f"flapping:{service}@{flapping_since}" if flapping_since else data["eventId"]
+    if row is not None and (flapping_since or not row.is_flapping):
         return []
     since = data.get("silentSince") or data["checkedAt"]
-    session.merge(OutageRow(service=service, cause=cause, since=since))
+    session.merge(OutageRow(service=service, cause=cause, since=since, is_flapping=bool(flapping_since)))
     session.flush()
     return [rules.outage_notice(cause, service, name, data)]
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import chain
+from app.audit.redaction import SecretDescription
 from app.reconciliation import registry, service_revision
 from app.reconciliation.models import DiscrepancyEvent, KnownJob, OpenItem, Service
 from app.sources.service_config import ServiceEntry
@@ -122,10 +123,10 @@ def describe_for_audit(row: Service) -> dict[str, Any]:
     }
 
 
-def describe_password(row: Service) -> str | None:
+def describe_password(row: Service) -> SecretDescription | None:
     if row.password_env is not None:
-        return f"from the environment variable {row.password_env}"
-    return None if row.password is None else "kept"
+        return SecretDescription(f"from the environment variable {row.password_env}")
+    return None if row.password is None else SecretDescription("kept")
 
 
 def count_dependents(session: Session, service_id: str) -> dict[str, int]:

@@ -1,29 +1,38 @@
-"""Audit entries and events of the guardrail and the plan that do not change the flag itself."""
+"""Events of the guardrail and the plan that do not change the flag itself."""
+
+from typing import Literal
 
 from sqlalchemy.orm import Session
 
+from app.eventlog.event_types import ChangeKind
 from app.flags import embedded
+from app.flags.change_log import RolloutChange, record_change
 from app.flags.document import Flag, Rollout
-from app.flags.outcome import RolloutOutcome
 from app.flags.provider import Provider
 
-
-def announce_and_audit(session: Session, provider: Provider, flag: Flag, actor: str, reason: str, action: str) -> None:
-    """Audit this action and append the event. Call it inside `db.write()` and under `embedded.lock_flags`."""
-    (here, outcome), reason = _read_current(session, provider, flag), reason[: embedded.MAX_REASON_LENGTH]
-    session.flush()
-    embedded.audit_change(session, flag, actor, reason, here, here, action=action)
-    embedded.announce_change(session, flag, here, actor, reason, outcome)
+# What changes flags without a person; each is also the actor of its changes, a name that no user can have.
+Controller = Literal["guardrail", "plan"]
 
 
-def announce(session: Session, provider: Provider, flag: Flag, actor: str, reason: str) -> None:
-    """Append the event without an audit entry."""
-    here, outcome = _read_current(session, provider, flag)
-    embedded.announce_change(session, flag, here, actor, reason, outcome)
+def announce(
+    session: Session,
+    provider: Provider,
+    flag: Flag,
+    cause: Controller,
+    kind: ChangeKind,
+    reason: str,
+    *,
+    record: bool = False,
+) -> None:
+    """Append the event, with `record` also the entry of the history. Call it inside `db.write()` and under
+    `embedded.lock_flags`.
 
-
-def _read_current(session: Session, provider: Provider, flag: Flag) -> tuple[Rollout, RolloutOutcome]:
-    """The current state, not the one seen before: somebody may have switched the flag off since, and everybody trusts
-    the newest event."""
-    view = provider.view(session, flag)
-    return Rollout(view.state.enabled, view.state.percentage), view.outcome
+    It has the current state, not the one seen before: somebody may have switched the flag off since, and everybody
+    trusts the newest event.
+    """
+    view, reason = provider.view(session, flag), reason[: embedded.MAX_REASON_LENGTH]
+    here = Rollout(view.state.enabled, view.state.percentage)
+    change = RolloutChange(cause, cause, kind, reason, here, here)
+    if record:
+        record_change(session, flag, change)
+    embedded.announce_change(session, flag, here, change, view.outcome)

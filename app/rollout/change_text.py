@@ -1,26 +1,16 @@
 """Text for the history of a rollout, shared by the page and the command line. Pure."""
 
+from app.flags.change_log import RolloutChange
 from app.flags.document import Rollout
-from app.rollout.changes_history import HistoryEntry
-
-_PLAN_WORDS = {
-    "start": "plan started",
-    "pause": "plan paused",
-    "resume": "plan resumed",
-    "stop": "plan stopped",
-    "end": "plan ended",
-}
 
 
-def describe_entry(entry: HistoryEntry) -> str:
+def describe_entry(entry: RolloutChange) -> str:
     """`10 % → 25 %`, `plan started: 10 % for 1 h`, `held at 25 %`"""
-    if entry.action.startswith("rollout-plan-"):
+    if entry.is_of_plan:
         steps = describe_steps(entry)
-        return _PLAN_WORDS[entry.action.removeprefix("rollout-plan-")] + (f": {steps}" if steps else "")
-    if entry.action == "rollout-hold":
-        return f"held at {describe_rollout(entry.after)}"
-    if entry.action == "rollout-release":
-        return f"released at {describe_rollout(entry.after)}"
+        return f"plan {entry.kind}" + (f": {steps}" if steps else "")
+    if entry.kind in ("held", "released"):
+        return f"{entry.kind} at {describe_rollout(entry.after)}"
     return f"{describe_rollout(entry.before)} → {describe_rollout(entry.after)}"
 
 
@@ -45,6 +35,7 @@ def describe_minutes(minutes: float) -> str:
     return f"{hours:g} h" + (f" {rest:g} min" if rest else "")
 
 
-def describe_steps(entry: HistoryEntry) -> str:
+def describe_steps(entry: RolloutChange) -> str:
     """`10 % for 1 h, 50 % for 30 min`; empty if the entry has no steps"""
-    return ", ".join(f"{percentage} % for {describe_minutes(minutes)}" for percentage, minutes in entry.steps)
+    steps = [f"{step['percentage']} % for {describe_minutes(step['holdMinutes'])}" for step in entry.steps]
+    return ", ".join(steps)

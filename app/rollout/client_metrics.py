@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.config import current_settings
 from app.flags import error_baseline
+from app.flags.change_log import RolloutChange
 from app.flags.document import Flag
 from app.flags.models import ReportRow
 from app.infra.clock import parse_utc, utc_text
@@ -91,7 +92,7 @@ def load_metrics(session: Session, flag: Flag, minutes: int) -> ClientMetrics:
     return ClientMetrics(flag, minutes, newest, cohorts, list_change_marks(entries))
 
 
-def list_change_marks(entries: Iterable[changes_history.HistoryEntry]) -> list[ChangeMark]:
+def list_change_marks(entries: Iterable[RolloutChange]) -> list[ChangeMark]:
     """The changes of the effective percentage, oldest first. Pure."""
     found = [
         ChangeMark(entry.at, entry.actor, entry.after.percentage, entry.after.enabled)

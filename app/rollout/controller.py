@@ -24,12 +24,12 @@ from app.flags.embedded import ExpectedState
 from app.flags.models import GuardrailRow, PlanRow
 from app.flags.provider import ChangeRefused, FlagView, Provider, RolloutConflict, TooLate
 from app.rollout import announcements, changes_history, client_reports, guardrail, plan, plan_service
+from app.rollout.announcements import Controller
 from app.rollout.guardrail import GuardrailLimits, GuardrailVerdict
 
 log = logging.getLogger(__name__)
 
 CONTROL_EVERY_S = 3.0
-GUARDRAIL_ACTOR, PLAN_ACTOR = "guardrail", "plan"
 JUDGED_FLAGS = frozenset({Flag.SSE_STREAMING})
 # A refused step back (for example, an approval is needed) is retried after this time, then after twice as long, up to
 # an hour, because each attempt writes an audit entry.
@@ -137,7 +137,7 @@ class RolloutController:
 
     def _step_back(self, seen: ObservedFlag, reason: str, percentage: float) -> None:
         try:
-            self._set_percentage(seen, GUARDRAIL_ACTOR, reason, percentage, lambda _session: None)
+            self._set_percentage(seen, "guardrail", reason, percentage, lambda _session: None)
         except TooLate:
             return  # the next run decides again
         except ChangeRefused as error:
@@ -157,17 +157,15 @@ class RolloutController:
         with self._write_locked() as session:
             session.execute(sa.delete(GuardrailRow).where(GuardrailRow.flag == seen.flag))
             said = "holds no longer: no trouble was reported"
-            announcements.announce_and_audit(
-                session, self._provider, seen.flag, GUARDRAIL_ACTOR, said, "rollout-release"
-            )
+            announcements.announce(session, self._provider, seen.flag, "guardrail", "released", said, record=True)
 
     def _follow_plan(self, seen: ObservedFlag, row: PlanRow, percentage: float, *, blocked: bool) -> None:
         found = plan.decide_next(plan_service.to_plan(row), seen.now, percentage, blocked=blocked)
         if found.ended is not None:
             with self._write_locked() as session:
                 self._require_unchanged(session, seen)
-                plan_service.end_plan(session, seen.flag, PLAN_ACTOR, found.ended)
-                announcements.announce(session, self._provider, seen.flag, PLAN_ACTOR, f"ended: {found.ended}")
+                plan_service.end_plan(session, seen.flag, found.ended)
+                announcements.announce(session, self._provider, seen.flag, "plan", "ended", f"ended: {found.ended}")
         elif found.percentage is not None:
             self._raise_to_step(seen, row, found.plan, found.percentage)
 
@@ -178,7 +176,7 @@ class RolloutController:
 
         reason = f"step {after.step + 1} of {len(after.steps)} of {row.actor}'s plan: {row.reason}"
         try:
-            self._set_percentage(seen, PLAN_ACTOR, reason[: embedded.MAX_REASON_LENGTH], percentage, advance)
+            self._set_percentage(seen, "plan", reason[: embedded.MAX_REASON_LENGTH], percentage, advance)
         except ChangeRefused as error:
             with self._write_locked() as session:
                 now = session.get(PlanRow, seen.flag)
@@ -196,11 +194,11 @@ class RolloutController:
     def _halt_plan(self, session: Session, seen: ObservedFlag, why: str) -> None:
         """Pause the plan until a person resumes it, and announce it."""
         why = why[: embedded.MAX_REASON_LENGTH - len("paused: ")]
-        if plan_service.pause_for_person(session, seen.flag, PLAN_ACTOR, why):
-            announcements.announce(session, self._provider, seen.flag, PLAN_ACTOR, f"paused: {why}")
+        if plan_service.pause_for_person(session, seen.flag, "plan", why):
+            announcements.announce(session, self._provider, seen.flag, "plan", "paused", f"paused: {why}")
 
     def _set_percentage(
-        self, seen: ObservedFlag, actor: str, reason: str, percentage: float, then: Callable[[Session], None]
+        self, seen: ObservedFlag, cause: Controller, reason: str, percentage: float, then: Callable[[Session], None]
     ) -> None:
         def precondition(session: Session, _before: Rollout, _after: Rollout) -> None:
             self._lease.guard(session)
@@ -208,7 +206,9 @@ class RolloutController:
             then(session)
 
         expected = ExpectedState(seen.view.state.percentage, True)
-        self._provider.change(seen.flag, actor, reason, percentage, expected=expected, precondition=precondition)
+        self._provider.change(
+            seen.flag, cause, reason, percentage, expected=expected, precondition=precondition, cause=cause
+        )
 
     def _require_unchanged(self, session: Session, seen: ObservedFlag) -> None:
         """Raises `OvertakenByChange`, also if somebody changed the flag back to the same percentage."""
@@ -223,10 +223,8 @@ class RolloutController:
 
     def _announce_hold(self, session: Session, flag: Flag, reason: str) -> None:
         """Called once for each hold. The plan waits for a person, because a lack of reports is no sign of health."""
-        plan_service.pause_for_person(session, flag, GUARDRAIL_ACTOR, "the guardrail holds")
-        announcements.announce_and_audit(
-            session, self._provider, flag, GUARDRAIL_ACTOR, f"holds: {reason}", "rollout-hold"
-        )
+        plan_service.pause_for_person(session, flag, "guardrail", "the guardrail holds")
+        announcements.announce(session, self._provider, flag, "guardrail", "held", f"holds: {reason}", record=True)
 
     @contextmanager
     def _write_locked(self) -> Iterator[Session]:

@@ -1,4 +1,4 @@
-"""Stores staged plans and lets people start, pause, resume and stop them. Every action is audited."""
+"""Stores staged plans and lets people start, pause, resume and stop them. Every action is recorded."""
 
 import hashlib
 import json
@@ -8,13 +8,14 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.audit import chain
 from app.db import now_epoch
+from app.flags.change_log import RolloutChange, record_change
 from app.flags.document import Flag
 from app.flags.embedded import lock_flags
 from app.flags.models import PlanRow
 from app.infra.problems import Problem
 from app.rollout import plan
+from app.rollout.announcements import Controller
 from app.rollout.plan import Plan, PlanStep
 
 
@@ -41,7 +42,7 @@ def begin_plan(
             return
         raise _changed_problem(there)
     session.merge(wanted)
-    _audit(session, flag, who, "rollout-plan-start", {"steps": steps, "reason": reason})
+    record_change(session, flag, RolloutChange(who, "manual", "started", reason, steps=steps))
 
 
 def steer_plan(
@@ -62,7 +63,7 @@ def steer_plan(
     now, before = read_epoch(session), to_plan(row)
     after = plan.pause_plan(before, now) if action == "pause" else plan.resume_plan(before, now)
     row.since, row.paused_at = after.since, after.paused_at
-    _audit(session, flag, who, f"rollout-plan-{action}", {})
+    record_change(session, flag, RolloutChange(who, "manual", "paused" if action == "pause" else "resumed"))
 
 
 def stop_plan(session: Session, flag: Flag, who: str, seen: str | None = None) -> None:
@@ -77,8 +78,7 @@ def stop_plan(session: Session, flag: Flag, who: str, seen: str | None = None) -
     if seen is not None and not _is_seen_plan(row, seen):
         raise _changed_problem(row)
     session.delete(row)
-    _audit(session, flag, who, "rollout-plan-stop", {})
-    session.flush()
+    record_change(session, flag, RolloutChange(who, "manual", "stopped"))
 
 
 def to_plan(row: PlanRow) -> Plan:
@@ -117,20 +117,20 @@ def save_progress(session: Session, flag: Flag, now: Plan) -> None:
         row.step, row.since, row.paused_at = now.step, now.since, now.paused_at
 
 
-def pause_for_person(session: Session, flag: Flag, who: str, why: str) -> bool:
+def pause_for_person(session: Session, flag: Flag, cause: Controller, why: str) -> bool:
     """Pause the plan until a person resumes it. False if there is none to pause. Call it inside `db.write()`."""
     row = session.get(PlanRow, flag)
     if row is None or row.paused_at is not None:
         return False
     row.paused_at = read_epoch(session)
-    _audit(session, flag, who, "rollout-plan-pause", {"reason": why})
+    record_change(session, flag, RolloutChange(cause, cause, "paused", why))
     return True
 
 
-def end_plan(session: Session, flag: Flag, who: str, why: str) -> None:
+def end_plan(session: Session, flag: Flag, why: str) -> None:
     """Delete the plan; the flag stays where it is. Call it inside `db.write()`."""
     session.execute(sa.delete(PlanRow).where(PlanRow.flag == flag))
-    _audit(session, flag, who, "rollout-plan-end", {"reason": why})
+    record_change(session, flag, RolloutChange("plan", "plan", "ended", why))
 
 
 def read_epoch(session: Session) -> float:
@@ -174,8 +174,3 @@ def _require_row(session: Session, flag: Flag) -> PlanRow:
     if row is None:
         raise Problem(404, "No plan", f"There is no plan for {flag}.")
     return row
-
-
-def _audit(session: Session, flag: Flag, who: str, action: str, params: Mapping[str, Any]) -> None:
-    session.flush()
-    chain.record(session, chain.Entry(who, action, flag, params=params))

@@ -169,6 +169,11 @@ class TestPeople:
         with app.app_context(), write() as session, pytest.raises(users.BadInput, match="name"):
             users.add(session, name, "viewer", "long enough", "test")
 
+    @pytest.mark.parametrize("name", ["plan", "guardrail", "Unleash", "beacon", "Plan"])
+    def test_the_names_of_what_beacon_does_by_itself_are_taken(self, app: Flask, name: str) -> None:
+        with app.app_context(), write() as session, pytest.raises(users.BadInput, match="Beacon uses for what it does"):
+            users.add(session, name, "viewer", "correct horse battery", "test")
+
     @pytest.mark.parametrize(("role", "password"), [("king", "long enough"), ("viewer", "short"), ("viewer", "")])
     def test_bad_roles_and_passwords(self, app: Flask, role: str, password: str) -> None:
         with app.app_context(), write() as session, pytest.raises(users.BadInput):

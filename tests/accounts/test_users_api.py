@@ -136,6 +136,7 @@ class TestAdding:
             ({"name": "x" * 65}, "name"),
             ({"name": "a\n"}, "name"),
             ({"name": 7}, "name"),
+            ({"name": "guardrail"}, "name"),
             ({"role": "king"}, "role"),
             ({"role": ["admin"]}, "role"),
             ({"password": "short"}, "password"),

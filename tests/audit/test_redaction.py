@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.audit.redaction import HIDDEN, MAX_DEPTH, redact, redact_text
+from app.audit.redaction import HIDDEN, MAX_DEPTH, SecretDescription, redact, redact_text
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,14 @@ def test_what_only_sounds_like_one_stays(key: str) -> None:
     assert redact({key: "stays"}) == {key: "stays"}
 
 
-@pytest.mark.parametrize("said", [None, True, False, "", "kept", "from the environment variable MAIL_PASSWORD"])
+@pytest.mark.parametrize("said", [None, True, False, "", SecretDescription("from the environment variable MAIL")])
 def test_what_is_said_of_a_secret_without_telling_it_stays(said: Any) -> None:
     assert redact({"password": said}) == {"password": said}
+
+
+@pytest.mark.parametrize("secret", ["kept", "from the environment variable MAIL"])
+def test_a_secret_that_reads_like_a_description_is_hidden(secret: str) -> None:
+    assert redact({"password": secret}) == {"password": HIDDEN}
 
 
 @pytest.mark.parametrize("key", ["secret", "password", "otp"])

@@ -184,6 +184,23 @@ def test_entries_that_come_in_push_nothing_from_page_to_page(api: Api) -> None:
     assert second["meta"]["total"] == 101
 
 
+def total_of(app: Flask, asked: dict[str, Any], totals: count_cache.CountCache) -> int:
+    query = AuditQuery.model_validate(asked)
+    with app.app_context():
+        return reader_pool.run_read(lambda fetch: search.find_page(fetch, query, totals).total)
+
+
+def test_no_filter_is_shown_the_total_of_another(api: Api) -> None:
+    """Each is counted with what the others have left in the cache, and again after further entries."""
+    totals, moment = count_cache.CountCache(), api.get(limit=1, page=100)["data"][0]["timestamp"]
+    times = ({}, {"startDate": moment}, {"endDate": moment}, {"endDate": "2999-01-01"})
+    for _ in range(2):
+        for asked in ({**one, **time} for one, _ in FILTERS if "q" not in one for time in times):
+            assert total_of(api.app, asked, totals) == total_of(api.app, asked, count_cache.CountCache()), asked
+        with api.app.app_context(), write() as session:
+            chain.record(session, entry(7))
+
+
 def test_a_total_is_exact_up_to_its_bound_and_then_the_least(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (count_cache, search):
         monkeypatch.setattr(module, "MAX_COUNTED_ROWS", 30)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict
 
 import pytest
 from flask import Flask
@@ -20,12 +21,14 @@ from tests.dashboard.test_rollout_page import Desk, desk
 
 __all__ = ["desk"]
 
+ON_AT_50, OFF_AT_50 = ConfiguredState(True, 50), ConfiguredState(False, 50)
 
-def holds(desk: Desk, *words: str) -> None:
-    """A worker for each of these, such as `on 50`."""
+
+def holds(desk: Desk, *states: ConfiguredState) -> None:
+    """A worker for each of these."""
     with desk.app.app_context(), write() as session:
-        for number, one in enumerate(words):
-            said = json.dumps({FLAG: one})
+        for number, one in enumerate(states):
+            said = json.dumps({FLAG: asdict(one)})
             session.merge(WorkerStateRow(worker=f"w{number}", version="v", nominal_json=said, seen=read_epoch(session)))
 
 
@@ -44,7 +47,7 @@ def kill_button(desk: Desk) -> tuple[str, bool]:
 def test_a_kill_that_a_worker_does_not_hold_is_not_claimed_and_the_button_stays(desk: Desk) -> None:
     desk.put(50)
     desk.put(enabled=False)
-    holds(desk, "off 50", "on 50")
+    holds(desk, OFF_AT_50, ON_AT_50)
     standing, bar = desk.part("standing"), desk.part("bar")
     assert "50 % kept; switched off, and not in force yet: off in 1 worker, 50 % in 1" in standing
     assert "Written off (kept 50 %)" in standing
@@ -53,17 +56,17 @@ def test_a_kill_that_a_worker_does_not_hold_is_not_claimed_and_the_button_stays(
     assert "No lasting difference" not in standing
     assert "Not off yet in force: off in 1 worker, 50 % in 1" in bar
     assert kill_button(desk) == ("Switch off for everybody", True)
-    holds(desk, "off 50", "off 50")
+    holds(desk, OFF_AT_50, OFF_AT_50)
     assert "50 % kept; switched off, nobody is in" in desk.part("standing")
     assert "In force off in all 2 workers" in desk.part("standing")
     assert kill_button(desk) == ("Off for everybody", False)
 
 
 def test_a_stream_of_somebody_who_is_out_is_said_before_it_has_lasted(desk: Desk) -> None:
-    holds(desk, "on 10")
+    holds(desk, ConfiguredState(True, 10))
     assert "No lasting difference" in desk.part("standing")
     desk.put(enabled=False)
-    holds(desk, "off 10")
+    holds(desk, ConfiguredState(False, 10))
     streams(desk, "zoe")
     found = desk.part("standing")
     assert "Not settled yet 1 should not stream but still does. After 30 s this counts as a discrepancy." in found
@@ -73,7 +76,7 @@ def test_a_stream_of_somebody_who_is_out_is_said_before_it_has_lasted(desk: Desk
 def test_a_worker_that_has_not_followed_for_long_is_a_difference_and_nothing_beside_it_says_otherwise(
     desk: Desk,
 ) -> None:
-    holds(desk, "on 50")
+    holds(desk, ON_AT_50)
     with desk.app.app_context(), write() as session:
         session.get_one(FlagRow, FLAG).changed_at = "2026-01-01T00:00:00.000Z"
     found = desk.part("standing")
@@ -84,7 +87,8 @@ def test_a_worker_that_has_not_followed_for_long_is_a_difference_and_nothing_bes
 
 def test_the_api_has_both_figures(desk: Desk) -> None:
     desk.put(25)
-    holds(desk, "on 25", "on 25", "on 12.5", "on it has 2 strategies")
+    strategies = ConfiguredState(True, None, "it has 2 strategies")
+    holds(desk, ConfiguredState(True, 25), ConfiguredState(True, 25), ConfiguredState(True, 12.5), strategies)
     found = desk.client.get(f"/api/rollout/{FLAG}").get_json()
     assert (found["percentage"], found["workers"]) == (25, {"holding": 2, "total": 4})
     assert found["inForce"] == [

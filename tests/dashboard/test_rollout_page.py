@@ -5,7 +5,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -14,11 +14,13 @@ from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from app.db import write
+from app.eventlog.event_types import ChangeKind
 from app.flags import embedded
-from app.flags.document import Flag, Rollout
+from app.flags.change_log import RolloutChange
+from app.flags.document import ConfiguredState, Flag, Rollout
 from app.flags.models import PlanRow, PollingRow, ReportRow, WorkerStateRow
 from app.flags.provider import ChangeRefused, EmbeddedProvider, FlagView, current_provider
-from app.rollout import changes_history, client_reports
+from app.rollout import client_reports
 from app.rollout.client_metrics import ChangeMark, ClientMetrics, MinuteMetrics
 from app.rollout.client_reports import ReportTotals
 from app.rollout.plan_service import read_epoch
@@ -269,11 +271,11 @@ def test_expected_and_actual_stand_side_by_side(desk: Desk) -> None:
 def workers(desk: Desk, holding: int, total: int) -> None:
     """So many that run, and hold what stands here."""
     with desk.app.app_context(), write() as session:
-        now = current_provider().view(session, FLAG).state.summary
+        now = current_provider().view(session, FLAG).state
         for number in range(total):
-            words_of = json.dumps({FLAG: now if number < holding else "on 77"})
+            state = json.dumps({FLAG: asdict(now if number < holding else ConfiguredState(True, 77))})
             session.merge(
-                WorkerStateRow(worker=f"w{number}", version="v", nominal_json=words_of, seen=read_epoch(session))
+                WorkerStateRow(worker=f"w{number}", version="v", nominal_json=state, seen=read_epoch(session))
             )
 
 
@@ -362,12 +364,10 @@ def test_a_share_is_not_said_to_be_whole_that_is_not() -> None:
     assert said == ["100 %", "> 99.9 %", "50 %", "< 0.1 %", "0 %", "—"]
 
 
-@pytest.mark.parametrize(
-    ("action", "said"), [("rollout-plan-end", "plan ended"), ("rollout-release", "released at 50 %")]
-)
-def test_what_nobody_pressed_is_in_the_history_in_words(action: str, said: str) -> None:
+@pytest.mark.parametrize(("kind", "said"), [("ended", "plan ended"), ("released", "released at 50 %")])
+def test_what_nobody_pressed_is_in_the_history_in_words(kind: ChangeKind, said: str) -> None:
     stood = Rollout(True, 50)
-    entry = changes_history.HistoryEntry("2026-01-01T00:00:00.000Z", "guardrail", action, "why", stood, stood)
+    entry = RolloutChange("guardrail", "guardrail", kind, "why", stood, stood)
     assert [one.what for one in rollout_summary.build_history([entry])] == [said]
 
 

@@ -144,7 +144,7 @@ def test_a_plan_shows_until_when_its_last_step_is_held_and_how_it_ended(desk: De
         row.step = 1
     assert re.search(r"Now 15 % for 1 h The last step until \S+ \S+ ; then the plan is over", desk.part("plan"))
     with desk.app.app_context(), write() as session:
-        plan_service.end_plan(session, FLAG, "plan", "its last step was held")
+        plan_service.end_plan(session, FLAG, "its last step was held")
     said = "Previous plan by bob (5 % for 1 h, 15 % for 1 h: my turn), ended: its last step was held,"
     assert said in desk.part("plan")
     assert "Start the plan" in desk.part("plan")

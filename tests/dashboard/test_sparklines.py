@@ -3,15 +3,17 @@
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from flask import Flask
 
 from app.db import db, read, write
 from app.eventlog.append import NewEvent
+from app.eventlog.reader import Event
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import CheckSample
-from app.web.dashboard.annotations import AnnotationReader
+from app.web.dashboard.annotations import Annotation, AnnotationReader
 from app.web.dashboard.sparklines import HEIGHT, MARGIN, NO_TREND, POINTS, WIDTH, TrendReader, build_trend
 from app.web.dashboard.view_models import MIN_DENSE_SERVICES, Board, Tile
 from tests.dashboard.payloads import discrepancy, update
@@ -131,11 +133,14 @@ def test_only_the_newest_changes_are_marked() -> None:
     assert [mark.label for mark in found.marks] == ["step 3", "step 2", "step 1", "step 0"]
 
 
+BY_HAND = {"actor": "pia", "reason": "a try", "cause": "manual", "kind": "set"}
+
+
 def test_rollout_steps_and_deploys_of_the_log_are_marked_where_they_belong(cast: Flask) -> None:
     for service in ("mail", "invoices"):
         watch(cast, service, update(service))
         add_now(cast, service)
-    flag = {"flag": "enable_sse_streaming", "enabled": True, "percentage": 25, "actor": "pia", "reason": "a try"}
+    flag = {"flag": "enable_sse_streaming", "enabled": True, "percentage": 25, **BY_HAND}
     publish(
         cast,
         NewEvent("deploy.done", {"service": "invoices", "version": "4.12"}),
@@ -153,15 +158,15 @@ def test_rollout_steps_and_deploys_of_the_log_are_marked_where_they_belong(cast:
 
 
 def test_what_is_told_of_a_flag_that_stays_where_it_is_is_no_turn(app: Flask) -> None:
-    flag = {"flag": "enable_sse_streaming", "enabled": True, "percentage": 50, "actor": "pia", "reason": "a step"}
-    held, off = {**flag, "actor": "guardrail", "reason": "holds: trouble"}, {**flag, "enabled": False}
+    flag = {"flag": "enable_sse_streaming", "enabled": True, "percentage": 50, **BY_HAND}
+    held, off = {**flag, "cause": "guardrail", "kind": "held"}, {**flag, "enabled": False}
     with app.app_context():
         annotations = AnnotationReader()
         for events, words in (
             ([flag, held], ["rollout 50 %"]),
-            ([{**flag, "actor": "plan", "reason": "paused"}], ["rollout 50 %"]),
+            ([{**flag, "cause": "plan", "kind": "paused"}], ["rollout 50 %"]),
             (
-                [{**flag, "outcome": "parent checkout is off: nobody is in"}, flag],
+                [{**flag, "outcome": "parent checkout is off: nobody is in", "nobodyIn": True}, flag],
                 ["rollout 50 %", "rollout: nobody in", "rollout 50 %"],
             ),
             (
@@ -172,6 +177,16 @@ def test_what_is_told_of_a_flag_that_stays_where_it_is_is_no_turn(app: Flask) ->
             publish(app, *(NewEvent("flag.changed", event) for event in events))
             with read() as session:
                 assert [one.label for one in annotations.load(session, utc_now())] == words
+
+
+def test_a_change_from_before_it_had_a_kind_is_marked_by_its_words() -> None:
+    old = {"flag": "f", "enabled": True, "percentage": 50, "outcome": "parent checkout is off: nobody is in"}
+    now = {**old, "cause": "unleash", "kind": "set"}
+
+    def label(data: dict[str, Any]) -> str:
+        return Annotation.from_event(Event(1, "flag.changed", "everyone", data, utc_text())).label
+
+    assert [label(old), label({**old, "outcome": None}), label(now)] == ["rollout: nobody in", *["rollout 50 %"] * 2]
 
 
 def test_an_hour_later_a_change_is_forgotten(app: Flask) -> None:

@@ -40,7 +40,15 @@ GOOD: dict[str, dict[str, Any]] = {
     "notification.created": {"id": "n1", "severity": "warning", "title": "Mail", "body": "is late", "link": "/"},
     "notification.changed": {},
     "flash.message": {"id": "f1", "severity": "info", "text": "hi", "actor": "bob", "expiresAt": WHEN},
-    "flag.changed": {"flag": "x", "enabled": True, "percentage": 50, "actor": "pia", "reason": "why"},
+    "flag.changed": {
+        "flag": "x",
+        "enabled": True,
+        "percentage": 50,
+        "actor": "pia",
+        "reason": "why",
+        "cause": "manual",
+        "kind": "set",
+    },
     "job.queued": {"service": "mail", "jobId": "1"},
     "job.started": {"service": "mail", "jobId": "1", "queue": "fast"},
     "job.finished": {"service": "mail", "jobId": "1", "at": WHEN},
@@ -58,6 +66,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("notification.changed", {"extra": 1}, "0.data.extra"),
     ("flash.message", {**GOOD["flash.message"], "expiresAt": "soon"}, "0.data.expiresAt"),
     ("flag.changed", {**GOOD["flag.changed"], "percentage": 101}, "0.data.percentage"),
+    ("flag.changed", {**GOOD["flag.changed"], "cause": "pia"}, "0.data.cause"),
     ("job.finished", {"service": "mail"}, "0.data.jobId"),
     ("job.finished", {"service": "mail", "jobId": ""}, "0.data.jobId"),
     ("job.finished", {"service": "mail", "jobId": "1", "at": "2026-11-21T12:00:00"}, "0.data.at"),
@@ -193,7 +202,7 @@ def test_a_payload_model_of_another_type_is_a_mistake_of_the_programmer() -> Non
     with pytest.raises(TypeError, match=r"JobEvent is not the payload of flag\.changed"):
         put(NewEvent("flag.changed", JobEvent(service="mail", job_id="7")))
     with pytest.raises(TypeError):
-        put(NewEvent("my.own", FlagChanged(flag="x", enabled=True, percentage=1, actor="a", reason="r")))
+        put(NewEvent("my.own", FlagChanged.model_validate(GOOD["flag.changed"])))
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,8 @@ def test_a_rule_that_fails_does_not_keep_its_cause_from_the_log(
 
 def test_the_ids_that_append_returns_are_those_of_its_own_events(cast: Flask) -> None:
     with cast.app_context(), write() as session:
-        change = {"flag": "f", "enabled": True, "percentage": 1, "actor": "pia", "reason": "r"}
+        change = {"flag": "f", "enabled": True, "percentage": 1, "actor": "pia", "reason": "r", "cause": "manual"}
+        change["kind"] = "set"
         ids = append(session, [NewEvent("flag.changed", change), NewEvent("other", {})])
     assert len(ids) == 2
     assert len(scene.events(cast, "notification.created")) == 1

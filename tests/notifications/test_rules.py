@@ -86,10 +86,20 @@ def test_the_end_says_how_long_it_took() -> None:
     assert notice.body == "The discrepancy lasted 12 min."
 
 
+SET_BY_HAND = {"cause": "manual", "kind": "set"}
+
+
 def test_a_message_and_a_change_of_the_rollout() -> None:
     message = rules.message_notice({"id": "f1", "severity": "warning", "text": "Deploy at 3", "actor": "bob"})
     assert (message.cause, message.severity, message.title) == ("flash:f1", "warning", "Message from bob")
-    change = {"flag": "enable_sse_streaming", "enabled": True, "percentage": 25, "actor": "pia", "reason": "looks well"}
+    change = {
+        "flag": "enable_sse_streaming",
+        "enabled": True,
+        "percentage": 25,
+        "actor": "pia",
+        "reason": "looks well",
+        **SET_BY_HAND,
+    }
     on, off = (
         rules.rollout_notice(change, "1", "/rollout"),
         rules.rollout_notice({**change, "enabled": False}, "2", None),
@@ -100,7 +110,7 @@ def test_a_message_and_a_change_of_the_rollout() -> None:
 
 
 def test_a_change_of_the_rollout_says_who_is_in_by_all_rules() -> None:
-    change = {"flag": "sse", "enabled": True, "percentage": 100, "actor": "pia", "reason": "all"}
+    change = {"flag": "sse", "enabled": True, "percentage": 100, "actor": "pia", "reason": "all", **SET_BY_HAND}
     nobody = {**change, "outcome": "parent checkout is off: nobody is in"}
     assert rules.rollout_notice(nobody, "1", None).title == "sse is on (parent checkout is off: nobody is in)"
     ruled = rules.rollout_notice(change, "1", None, override=False).title
@@ -108,20 +118,24 @@ def test_a_change_of_the_rollout_says_who_is_in_by_all_rules() -> None:
 
 
 @pytest.mark.parametrize(
-    ("actor", "reason", "severity", "title"),
+    ("cause", "kind", "severity", "title"),
     [
-        ("guardrail", "holds: 3 of 40 failed", "warning", "The guardrail holds sse at 50 %"),
-        ("guardrail", "3 of 40 failed; the limit is 5%", "warning", "The guardrail rolled sse back to 50 %"),
-        ("guardrail", "holds no longer: no trouble was reported", "info", "The guardrail no longer holds sse"),
-        ("plan", "paused: the guardrail holds", "warning", "The plan for sse is paused at 50 %"),
-        ("plan", "ended: set by hand", "info", "The plan for sse has ended"),
-        ("plan", "step 2 of 3 of pia's plan: calm", "info", "sse is on for 50 %"),
-        ("pia", "holds: my own words", "info", "sse is on for 50 %"),
+        ("guardrail", "held", "warning", "The guardrail holds sse at 50 %"),
+        ("guardrail", "set", "warning", "The guardrail rolled sse back to 50 %"),
+        ("guardrail", "released", "info", "The guardrail no longer holds sse"),
+        ("plan", "paused", "warning", "The plan for sse is paused at 50 %"),
+        ("plan", "ended", "info", "The plan for sse has ended"),
+        ("plan", "set", "info", "sse is on for 50 %"),
+        ("manual", "set", "info", "sse is on for 50 %"),
+        ("unleash", "set", "info", "sse is on for 50 %"),
+        ("unleash", "conditions", "info", "sse is on for 50 %"),
     ],
 )
-def test_what_the_guardrail_and_the_plan_do_is_called_by_its_name(
-    actor: str, reason: str, severity: str, title: str
+@pytest.mark.parametrize("said", ["pia: looks well", "guardrail: holds: my own words", "plan: paused: my own words"])
+def test_a_change_is_classified_by_its_fields_and_never_by_who_says_what(
+    cause: str, kind: str, severity: str, title: str, said: str
 ) -> None:
+    actor, reason = said.split(": ", 1)
     change = {"flag": "sse", "enabled": True, "percentage": 50, "actor": actor, "reason": reason}
-    notice = rules.rollout_notice(change, "1", "/rollout")
-    assert (notice.severity, notice.title, notice.body) == (severity, title, f"{actor}: {reason}")
+    notice = rules.rollout_notice({**change, "cause": cause, "kind": kind}, "1", "/rollout")
+    assert (notice.severity, notice.title, notice.body) == (severity, title, said)

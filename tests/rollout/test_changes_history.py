@@ -1,40 +1,42 @@
-"""What became of a flag, as the audit has it: from where to where, and when a rollout began and was taken back."""
+"""What became of a flag, as its history has it: from where to where, and when a rollout began and was taken back."""
 
 from itertools import pairwise
 
+import pytest
 from flask import Flask
 
 from app.db import read, write
-from app.flags import embedded
+from app.flags import change_log, embedded
+from app.flags.change_log import RolloutChange, record_change
 from app.flags.document import Flag, Rollout
 from app.rollout import changes_history, plan_service
 from app.rollout.change_text import describe_entry
-from app.rollout.changes_history import HistoryEntry, find_decrease, find_first_increase
+from app.rollout.changes_history import find_decrease, find_first_increase
+
+FLAG = Flag.SSE_STREAMING
 
 
-def moved(*percentages: int, action: str = "rollout-set") -> list[HistoryEntry]:
+def moved(*percentages: int) -> list[RolloutChange]:
     """Changes through these percentages, newest first; the time of each is its place."""
     entries = [
-        HistoryEntry(f"{place}", "pia", action, "why", Rollout(True, before), Rollout(True, after))
+        RolloutChange("pia", "manual", "set", "why", Rollout(True, before), Rollout(True, after), at=f"{place}")
         for place, (before, after) in enumerate(pairwise(percentages))
     ]
     return entries[::-1]
 
 
 def test_each_entry_says_who_why_and_from_where_to_where(cast: Flask) -> None:
-    flag = Flag.SSE_STREAMING
+    refused = RolloutChange("bob", "manual", "set", "more", Rollout(True, 10), Rollout(True, 90), "not allowed")
     with cast.app_context():
         with write() as session:
-            embedded.change_rollout(session, flag, "pia", "a start", 10)
+            embedded.change_rollout(session, FLAG, "pia", "a start", 10)
         with write() as session:
-            plan_service.begin_plan(session, flag, "pia", "slowly", [{"percentage": 50, "holdMinutes": 60.0}])
+            plan_service.begin_plan(session, FLAG, "pia", "slowly", [{"percentage": 50, "holdMinutes": 60.0}])
         with write() as session:
-            embedded.audit_change(
-                session, flag, "bob", "more", Rollout(True, 10), Rollout(True, 90), failed="not allowed"
-            )
+            record_change(session, FLAG, refused)
         with read() as session:
-            found = changes_history.load_entries(session, flag)
-            assert len(changes_history.load_entries(session, flag, 2)) == 2
+            found = changes_history.load_entries(session, FLAG)
+            assert len(changes_history.load_entries(session, FLAG, 2)) == 2
     failed, plan, first = found
     assert (first.actor, first.reason, first.before, first.after) == (
         "pia",
@@ -43,8 +45,23 @@ def test_each_entry_says_who_why_and_from_where_to_where(cast: Flask) -> None:
         Rollout(True, 10),
     )
     assert first.has_moved_users
-    assert (plan.action, plan.steps, plan.has_moved_users) == ("rollout-plan-start", ((50, 60.0),), False)
+    assert (plan.action, plan.steps, plan.has_moved_users) == (
+        "rollout-plan-start",
+        [{"percentage": 50, "holdMinutes": 60.0}],
+        False,
+    )
     assert (failed.failed, failed.has_moved_users) == ("not allowed", False)
+
+
+def test_the_newest_entries_are_kept_and_secrets_are_not(cast: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(change_log, "MAX_ROWS_PER_FLAG", 2)
+    with cast.app_context():
+        for number in range(4):
+            with write() as session:
+                embedded.change_rollout(session, FLAG, "pia", f"{number}, token=hunter2", 10 * number)
+        with read() as session:
+            found = changes_history.load_entries(session, FLAG)
+    assert [entry.reason for entry in found] == ["3, token=(hidden)", "2, token=(hidden)"]
 
 
 def test_a_rollout_is_taken_back_while_its_last_move_went_down() -> None:
@@ -53,26 +70,28 @@ def test_a_rollout_is_taken_back_while_its_last_move_went_down() -> None:
     assert back.at == "2"
     assert find_decrease(moved(0, 10, 50)) is None
     assert find_decrease([]) is None
-    off = HistoryEntry("9", "pia", "rollout-set", "hurts", Rollout(True, 50), Rollout(False, 50))
+    off = RolloutChange("pia", "manual", "set", "hurts", Rollout(True, 50), Rollout(False, 50))
     assert find_decrease([off, *moved(0, 50)]) is off
-    nothing = HistoryEntry("10", "pia", "rollout-set", "again", Rollout(False, 50), Rollout(False, 40))
+    nothing = RolloutChange("pia", "manual", "set", "again", Rollout(False, 50), Rollout(False, 40))
     assert find_decrease([nothing, off]) is off
 
 
 def test_where_no_number_says_it_none_is_made_up(cast: Flask) -> None:
-    flag, nobody_knows = Flag.SSE_STREAMING, Rollout(True, None)
+    nobody_knows = Rollout(True, None)
     with cast.app_context():
         with write() as session:
-            embedded.audit_change(session, flag, "eve", "two strategies", Rollout(True, 12.5), nobody_knows)
-            embedded.audit_change(session, flag, "pia", "kill", nobody_knows, Rollout(False, None))
-            embedded.audit_change(session, flag, "eve", "seen first", None, Rollout(True, 10), action="rollout-seen")
+            for change in (
+                RolloutChange("eve", "manual", "set", "two strategies", Rollout(True, 12.5), nobody_knows),
+                RolloutChange("pia", "manual", "set", "kill", nobody_knows, Rollout(False, None)),
+                RolloutChange("eve", "unleash", "set", "seen first", None, Rollout(True, 10)),
+            ):
+                record_change(session, FLAG, change)
         with read() as session:
-            first, kill, two = changes_history.load_entries(session, flag)
-            assert changes_history.load_percentages(session, flag) == [12.5]
+            first, kill, two = changes_history.load_entries(session, FLAG)
+            assert changes_history.load_percentages(session, FLAG) == [12.5]
     said = [describe_entry(entry) for entry in (two, kill, first)]
     assert said == ["12.5 % → —", "— → off (kept —)", "— → 10 %"]
-    assert two.as_json()["before"] == {"enabled": True, "percentage": 12.5}
-    assert (kill.as_json()["before"], first.as_json()["before"]) == ({"enabled": True, "percentage": None}, None)
+    assert (two.before, kill.before, first.before) == (Rollout(True, 12.5), nobody_knows, None)
     assert find_decrease([kill, two]) is kill
     assert find_decrease([two]) is None, "whether fewer are in nobody can say"
 

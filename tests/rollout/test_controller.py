@@ -9,6 +9,8 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from app.accounts.models import User
+from app.audit import checkpoint
 from app.audit.models import AuditRow
 from app.config import Settings
 from app.db import db, now_epoch, read, write
@@ -102,6 +104,12 @@ class Scene:
         with self.app.app_context(), read() as session:
             return list(session.scalars(db.select(Notification.body).order_by(Notification.id)))
 
+    def facts(self) -> list[tuple[str, str]]:
+        """Cause and kind of each event."""
+        with self.app.app_context(), read() as session:
+            events = [event.data for event in log.read_after(session, 0).events if event.type == "flag.changed"]
+        return [(event["cause"], event["kind"]) for event in events]
+
     def changes(self) -> list[tuple[str, int, str]]:
         with self.app.app_context(), read() as session:
             events = [event.data for event in log.read_after(session, 0).events if event.type == "flag.changed"]
@@ -136,6 +144,7 @@ def test_a_plan_is_followed_paused_resumed_and_ends(scene: Scene) -> None:
         ("plan", 50, "step 2 of 2 of pia's plan: slowly"),
         ("plan", 50, "ended: its last step was held"),
     ]
+    assert scene.facts() == [("plan", "set"), ("plan", "set"), ("plan", "ended")]
     assert scene.plan("GET").get_json() == {"plan": None, "blocked": None}
 
 
@@ -191,6 +200,7 @@ def test_the_guardrail_holds_says_so_once_and_lets_people_take_back(scene: Scene
     scene.watch.run_once()
     said = [change for change in scene.changes() if change[0] == "guardrail"]
     assert said == [("guardrail", 50, "holds: 20 of 100 attempts to connect failed; the limit is 5%")]
+    assert scene.facts() == [("manual", "set"), ("guardrail", "held")]
     refused = problem(scene.desk.put(percentage=100), 409)
     assert (refused["reason"], "20 of 100" in refused["detail"]) == ("guardrail", True)
     assert scene.desk.put(percentage=0).status_code == 200
@@ -218,6 +228,28 @@ def test_the_guardrail_steps_back_to_the_percentage_before(cast: Flask, settings
     scene.watch.run_once()
     now = scene.desk.get()
     assert (now["percentage"], now["actor"]) == (10, "guardrail")
+    assert scene.facts() == [("manual", "set"), ("manual", "set"), ("guardrail", "set")]
+
+
+def test_the_guardrail_steps_back_although_the_audit_has_forgotten_where_it_was(
+    cast: Flask, settings: Settings
+) -> None:
+    scene = Scene(cast, settings, "step-back")
+    for percentage in (10, 50):
+        scene.desk.put(percentage=percentage)
+    with cast.app_context():
+        checkpoint.seal_before("2999-01-01T00:00:00.000Z", "ada")
+        checkpoint.delete_covered()
+    assert scene.audited("rollout-set") == []
+    scene.reported(2, **BAD)
+    scene.watch.run_once()
+    assert scene.desk.get()["percentage"] == 10
+    newest = scene.app.test_client().get(f"{URL}/history", headers=headers_of(cast, ALICE, "read")).get_json()["data"]
+    assert [(entry["actor"], entry["before"]["percentage"]) for entry in newest] == [
+        ("guardrail", 50),
+        ("pia", 10),
+        ("pia", 0),
+    ]
 
 
 class TestWindow:
@@ -253,6 +285,15 @@ class TestWindow:
         assert scene.plan("GET").get_json()["blocked"] is not None
 
 
+def test_a_user_who_has_the_name_of_the_plan_is_a_person_to_notifications(scene: Scene) -> None:
+    with scene.app.app_context(), write() as session:
+        session.execute(db.update(User).where(User.name == PIA.name).values(name="plan"))
+    scene.desk.put(percentage=25, reason="paused: for lunch")
+    assert (scene.facts(), scene.changes()) == ([("manual", "set")], [("plan", 25, "paused: for lunch")])
+    with scene.app.app_context(), read() as session:
+        assert session.scalars(db.select(Notification.title)).all() == ["enable_sse_streaming is on for 25 %"]
+
+
 def test_a_held_plan_waits(scene: Scene) -> None:
     scene.plan("PUT", STEPS)
     scene.watch.run_once()
@@ -276,6 +317,7 @@ class TestKilled:
         released = ("guardrail", "rollout-release", "holds no longer: no trouble was reported")
         assert scene.audited("rollout-release") == [released]
         assert scene.notified().count(f"guardrail: {released[2]}") == 1
+        assert scene.facts()[-2:] == [("guardrail", "released"), ("manual", "set")]
 
     def test_its_plan_is_paused_and_raises_nothing_when_it_is_on_again(self, scene: Scene) -> None:
         scene.plan("PUT", STEPS)
@@ -289,6 +331,7 @@ class TestKilled:
         assert scene.plan("GET").get_json()["plan"]["paused"] is True
         assert scene.audited("rollout-plan-pause") == [("plan", "rollout-plan-pause", "the flag is switched off")]
         assert scene.notified().count("plan: paused: the flag is switched off") == 1
+        assert ("plan", "paused") in scene.facts()
 
     def test_at_0_it_may_be_switched_on_while_the_guardrail_holds(self, scene: Scene) -> None:
         scene.desk.put(percentage=50)

@@ -15,6 +15,7 @@ PEOPLE = [f"user{number}" for number in range(500)]
 NOT_MALLORY = {"contextName": "userId", "operator": "NOT_IN", "values": ["mallory"]}
 ONLY_ANN = {"contextName": "userId", "operator": "IN", "values": ["ann"]}
 BETA = {"id": 7, "name": "beta", "constraints": [ONLY_ANN]}
+FRIENDS = {**BETA, "name": "friends"}
 
 
 def rollout_of(percentage: object = "100", group: str = FLAG, **more: Any) -> dict[str, Any]:
@@ -62,6 +63,7 @@ EVERYBODY, NOBODY = len(PEOPLE), 0
             EVERYBODY,
         ),
         (sent(rollout_of(segments=[7]), segments=[BETA]), "100 % of those whom segment beta lets in", NOBODY),
+        (sent(rollout_of(segments=[7]), segments=[FRIENDS]), "100 % of those whom segment friends lets in", NOBODY),
         (sent(rollout_of(segments=[7])), "segment 7 is not there: nobody is in", NOBODY),
         (sent(rollout_of("50", constraints=[NOT_MALLORY])), "50 % of those whom its constraint lets in", None),
         (

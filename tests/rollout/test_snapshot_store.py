@@ -16,6 +16,7 @@ from app.cli import doctor
 from app.config import Settings
 from app.db import db, read, write
 from app.eventlog import reader as log
+from app.eventlog.event_types import ChangeCause
 from app.flags import document, embedded
 from app.flags.document import Flag, Rollout
 from app.flags.evaluation import Flags
@@ -25,6 +26,7 @@ from app.flags.unleash import unleash_provider as rollout
 from app.flags.unleash.feed_poller import UnleashPoller
 from app.flags.unleash.snapshot_store import Author, SnapshotWriter
 from app.flags.unleash.unleash_provider import UnleashProvider
+from app.rollout import changes_history
 from app.stream.hub import Hub
 from tests.support.unleash_stub import Edge, says
 from tests.support.waiting import wait_for
@@ -67,6 +69,13 @@ def reasons() -> list[str]:
         return [
             str(event.data["reason"]) for event in log.read_after(session, 0).events if event.type == "flag.changed"
         ]
+
+
+def facts() -> list[tuple[str, str, str]]:
+    """Actor, cause and kind of each event."""
+    with read() as session:
+        events = [event.data for event in log.read_after(session, 0).events if event.type == "flag.changed"]
+    return [(event["actor"], event["cause"], event["kind"]) for event in events]
 
 
 def seen_there() -> int:
@@ -135,13 +144,14 @@ def test_a_parent_that_is_switched_off_is_told_and_every_worker_loads_it(keeper:
     told = reasons()
     keeper.store(family(2, enabled=False))
     assert reasons()[len(told) :] == ["its conditions changed in Unleash"]
+    assert facts() == [("eve", "unleash", "set"), ("Unleash", "unleash", "conditions")]
     assert standing() == ("eve", True, 50)
 
 
 class TestIntents:
-    def intend(self, *stages: Rollout, actor: str = "pia", is_made: bool = True) -> str:
+    def intend(self, *stages: Rollout, actor: str = "pia", is_made: bool = True, cause: ChangeCause = "manual") -> str:
         with write() as session:
-            change = pending_changes.record_pending(session, FLAG, stages, actor, "because")
+            change = pending_changes.record_pending(session, FLAG, stages, actor, "because", cause)
             if is_made:
                 pending_changes.mark_made(session, change, len(stages))
         return change
@@ -228,6 +238,20 @@ class TestIntents:
             assert pending_changes.mark_made(session, other, 1)
         keeper.store(sent(75, 3))
         assert len(self.entries()) == 1, "its maker audits it"
+
+    def test_what_arrives_before_its_maker_could_tell_it_has_the_cause_that_it_was_made_with(
+        self, keeper: SnapshotWriter
+    ) -> None:
+        keeper.store(sent(50, 1))
+        self.intend(Rollout(True, 10), actor="guardrail", is_made=False, cause="guardrail")
+        keeper.store(sent(10, 2))
+        assert facts() == [("eve", "unleash", "set"), ("guardrail", "guardrail", "set")]
+        with read() as session:
+            newest, first = changes_history.load_entries(session, FLAG)
+        assert [(entry.cause, entry.action) for entry in (first, newest)] == [
+            ("unleash", "rollout-seen"),
+            ("guardrail", "rollout-set"),
+        ]
 
     def test_a_change_of_two_stages_is_one_entry_though_the_first_arrives_earlier(self, keeper: SnapshotWriter) -> None:
         keeper.store(sent(10, 1))

@@ -1,6 +1,7 @@
 """Which workers hold what people are shown: with Unleash the conditions count too, which no percentage tells."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,10 @@ def text(revision: int, *constraints: str) -> str:
 
 
 def report(worker: str, of: str) -> None:
-    words = json.dumps({FLAG: document.read_state(of, FLAG).summary})
+    states = json.dumps({FLAG: asdict(document.read_state(of, FLAG))})
     with write() as session:
         session.add(
-            WorkerStateRow(worker=worker, version=document.compute_version(of), nominal_json=words, seen=now_epoch())
+            WorkerStateRow(worker=worker, version=document.compute_version(of), nominal_json=states, seen=now_epoch())
         )
 
 
@@ -52,3 +53,16 @@ def test_a_worker_with_older_conditions_does_not_hold_the_same_percentage(cast: 
             assert worker_state.load_worker_agreement(
                 session, FLAG, ConfiguredState(enabled=True, percentage=50)
             ) == worker_state.WorkerAgreement(1, 2, since)
+
+
+def test_a_worker_of_an_earlier_version_is_not_said_to_hold_anything(cast: Flask) -> None:
+    with cast.app_context():
+        with write() as session:
+            session.add(
+                WorkerStateRow(worker="old", version="v", nominal_json=f'{{"{FLAG}": "on 50"}}', seen=now_epoch())
+            )
+        with read() as session:
+            found = worker_state.load_worker_agreement(session, FLAG, ConfiguredState(enabled=True, percentage=50))
+    assert found is not None
+    assert (found.holding, found.total, found.lets_anyone_in) == (0, 1, True)
+    assert found.in_force == [worker_state.WorkerGroup(True, None, 1)]

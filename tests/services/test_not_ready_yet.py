@@ -82,9 +82,10 @@ def test_one_of_an_older_version_names_both(postgres: Postgres, tmp_path: Path) 
         outsider.execute("UPDATE alembic_version SET version_num = '0009'")
     app = create_app(Settings(instance_dir=tmp_path, database_url=address, secret_key="k"))
     try:
-        why = app.extensions["beacon_live"]._find_obstacle()
+        obstacle = app.extensions["beacon_live"]._find_obstacle()
         needed = schema_version.newest_revision()
-        assert why == f"the database is at revision 0009, this version needs {needed}; run beacon migrate"
+        said = f"the database is at revision 0009, this version needs {needed}; run beacon migrate"
+        assert obstacle == ("behind", said)
         assert database_part(app) == (503, "not migrated")
     finally:
         stop(app)

@@ -105,7 +105,8 @@ class TestBothModes:
         assert desk.put(percentage=25, reason="a quarter").status_code == 200
         desk.stands_at(25)
         (change,) = desk.changes()[told:]
-        assert change == {"flag": FLAG, "enabled": True, "percentage": 25, "actor": "pia", "reason": "a quarter"}
+        said = {"flag": FLAG, "enabled": True, "percentage": 25, "actor": "pia", "reason": "a quarter"}
+        assert change == {**said, "cause": "manual", "kind": "set"}
         ours = ("pia", "rollout-set", "success", {"enabled": True, "percentage": 25})
         assert desk.audit()[entries:] == [ours]
         assert desk.get()["actor"] == "pia"

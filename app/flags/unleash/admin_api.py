@@ -67,12 +67,12 @@ class AdminClient:
     def read_flag(self, project: str, flag: Flag) -> AdminFlagState:
         found = self._call("GET", project, flag, "")
         strategies = found.get("strategies") or []
-        percentage, why = document.read_percentage(strategies)
-        if why is not None:
-            return AdminFlagState(bool(found.get("enabled")), None, None, None, why)
+        now = document.read_strategies(bool(found.get("enabled")), strategies)
+        if now.why is not None:
+            return AdminFlagState(now.enabled, None, None, None, now.why)
         (strategy,) = strategies
         raw = strategy["parameters"]["rollout"]
-        return AdminFlagState(bool(found.get("enabled")), percentage, str(strategy["id"]), raw, None)
+        return AdminFlagState(now.enabled, now.percentage, str(strategy["id"]), raw, None)
 
     def set_percentage(
         self, project: str, flag: Flag, current: AdminFlagState, percentage: float, not_after: float = math.inf

@@ -7,11 +7,13 @@ own id, and a row for every stage. A change that was made applies at once in eve
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db import now_epoch
+from app.eventlog.event_types import ChangeCause
 from app.flags.document import Flag, Rollout
 from app.flags.models import PendingChangeRow
 from app.infra.clock import parse_utc
@@ -20,16 +22,15 @@ from app.infra.clock import parse_utc
 PENDING_EXPIRY_S = 60.0
 
 
-def record_pending(session: Session, flag: Flag, stages: Sequence[Rollout], actor: str, reason: str) -> str:
+def record_pending(
+    session: Session, flag: Flag, stages: Sequence[Rollout], actor: str, reason: str, cause: ChangeCause = "manual"
+) -> str:
     """Record a change that Beacon is about to make; returns its id."""
     at = session.scalar(sa.select(now_epoch())) or 0.0
     change = uuid.uuid4().hex
     for number, stage in enumerate(stages):
-        figures = {"enabled": stage.enabled, "percentage": stage.percentage}
-        row = PendingChangeRow(
-            change=change, stage=number, flag=flag, **figures, actor=actor, reason=reason, at=at, is_made=False
-        )
-        session.add(row)
+        made = {"actor": actor, "reason": reason, "cause": cause, "at": at, "is_made": False}
+        session.add(PendingChangeRow(change=change, stage=number, flag=flag, **asdict(stage), **made))
     return change
 
 

@@ -7,14 +7,16 @@ Everything here needs an application context.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
 from app.db import read, write
+from app.eventlog.event_types import ChangeCause
 from app.flags import document, embedded
+from app.flags.change_log import RolloutChange, record_change
 from app.flags.document import ConfiguredState, Flag, Rollout
 from app.flags.models import SnapshotRow
 from app.flags.outcome import PLAIN_OUTCOME, RolloutOutcome
@@ -83,11 +85,10 @@ class SnapshotWriter:
             held = _apply_pending_changes(session, was)
             if not _replace_snapshot(session, before, text):
                 return False  # another worker was first and announces; the next call shows whether it stored this text
-            audit_unfinished(session)
-            for flag in moved:
-                _mirror_change(session, flag, standing[flag], authors[flag])
+            record_unfinished(session)
+            causes = {flag: _mirror_change(session, flag, standing[flag], authors[flag]) for flag in moved}
             session.flush()
-            _announce_if_changed(session, held, moved)
+            _announce_if_changed(session, held, causes)
         self._older_since = None
         return True
 
@@ -105,8 +106,8 @@ class SnapshotWriter:
                 reason = f"Unleash did not confirm what {row.actor} set"[: embedded.MAX_REASON_LENGTH]
                 now = read_rollout(after, flag)
                 embedded.write_rollout(session, flag, now, "Unleash", reason)
-                embedded.audit_change(session, flag, "Unleash", reason, made, now, action="rollout-seen")
-            _announce_if_changed(session, held, [Flag(row.flag) for row in gone])
+                record_change(session, flag, RolloutChange("Unleash", "unleash", "set", reason, made, now))
+            _announce_if_changed(session, held, {Flag(row.flag): "unleash" for row in gone})
 
     def _is_new(self, before: SnapshotRow | None, text: str) -> bool:
         if before is None:
@@ -118,15 +119,13 @@ class SnapshotWriter:
         return time.monotonic() - self._older_since >= RESTORED_AFTER_S
 
 
-def audit_unfinished(session: Session) -> None:
-    """Audit changes that a worker began and can no longer finish, as failed. Call it under `embedded.lock_flags`."""
+def record_unfinished(session: Session) -> None:
+    """Record changes that a worker began and can no longer finish, as failed. Call it under `embedded.lock_flags`."""
     for row in pending_changes.expire_unfinished(session):
-        flag, wanted = Flag(row.flag), Rollout(row.enabled, row.percentage)
-        before, why = (
-            embedded.load_rollout(session, flag).rollout,
-            "Beacon stopped before it knew whether this was done",
-        )
-        embedded.audit_change(session, flag, row.actor, row.reason, before, wanted, failed=why)
+        before, wanted = embedded.load_rollout(session, Flag(row.flag)).rollout, Rollout(row.enabled, row.percentage)
+        failed = "Beacon stopped before it knew whether this was done"
+        change = RolloutChange(row.actor, row.cause, "set", row.reason, before, wanted, failed)
+        record_change(session, Flag(row.flag), change)
 
 
 def read_rollout(text: str, flag: Flag) -> Rollout:
@@ -160,7 +159,7 @@ def _replace_snapshot(session: Session, before: SnapshotRow | None, text: str) -
     return True
 
 
-def _mirror_change(session: Session, flag: Flag, now: Rollout, author: Author) -> None:
+def _mirror_change(session: Session, flag: Flag, now: Rollout, author: Author) -> ChangeCause:
     """Write the new state of the flag and its author: somebody through Beacon, or somebody in Unleash."""
     ours = pending_changes.match_arrival(session, flag, now)
     standing, reason = embedded.load_rollout(session, flag), "changed in Unleash"
@@ -170,27 +169,26 @@ def _mirror_change(session: Session, flag: Flag, now: Rollout, author: Author) -
         embedded.write_rollout(
             session, flag, now, ours.actor, ours.reason, utc_text(datetime.fromtimestamp(ours.at, UTC))
         )
-        # The worker that makes the change may have died; if not, it sees that it is audited.
+        # The worker that makes the change may have died; if not, it sees that it is recorded.
         if not ours.is_made and pending_changes.is_last_stage(session, ours):
-            embedded.audit_change(session, flag, ours.actor, ours.reason, before, now)
-        return
+            record_change(session, flag, RolloutChange(ours.actor, ours.cause, "set", ours.reason, before, now))
+        return ours.cause
     pending_changes.delete_overtaken(session, flag, author.at)
     embedded.write_rollout(session, flag, now, author.name, reason, author.at)
-    embedded.audit_change(session, flag, author.name, reason, before, now, action="rollout-seen")
+    record_change(session, flag, RolloutChange(author.name, "unleash", "set", reason, before, now))
+    return "unleash"
 
 
-def _announce_if_changed(session: Session, held: str | None, moved: Sequence[Flag]) -> None:
-    """Announce, unless the configuration equals `held`: a change by Beacon was announced when it was made."""
-    now = load_in_force(session)
-    if now is None or (held is not None and document.compute_version(held) == document.compute_version(now)):
+def _announce_if_changed(session: Session, held: str | None, causes: Mapping[Flag, ChangeCause]) -> None:
+    """Announce, unless the configuration equals `held`: a change by Beacon was announced when it was made. `causes` are
+    those of the flags that moved; of the others only constraints, segments or strategies changed."""
+    after = load_in_force(session)
+    if after is None or (held is not None and document.compute_version(held) == document.compute_version(after)):
         return
     for flag in Flag:
-        _announce(session, flag, read_rollout(now, flag), alone=flag not in moved)
-
-
-def _announce(session: Session, flag: Flag, now: Rollout, *, alone: bool) -> None:
-    """`alone`: only constraints, segments or strategies without a single percentage changed."""
-    standing, reason = embedded.load_rollout_with_reason(session, flag)
-    who = standing.actor or "Unleash"
-    who, why = ("Unleash", "its conditions changed in Unleash") if alone else (who, reason)
-    embedded.announce_change(session, flag, now, who, why, load_outcome(session, flag))
+        now = read_rollout(after, flag)
+        change = RolloutChange("Unleash", "unleash", "conditions", "its conditions changed in Unleash")
+        if flag in causes:
+            standing, reason = embedded.load_rollout_with_reason(session, flag)
+            change = RolloutChange(standing.actor or "Unleash", causes[flag], "set", reason)
+        embedded.announce_change(session, flag, now, change, load_outcome(session, flag))

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.db import write
+from app.eventlog.event_types import ChangeCause
 from app.flags import embedded
+from app.flags.change_log import RolloutChange, record_change
 from app.flags.document import Flag, Rollout
 from app.flags.embedded import Precondition
 from app.flags.unleash import pending_changes, snapshot_store
@@ -21,6 +23,7 @@ class FlagChange:
     reason: str
     before: Rollout
     after: Rollout
+    cause: ChangeCause = "manual"
 
     @property
     def stages(self) -> list[Rollout]:
@@ -34,51 +37,62 @@ class FlagChange:
 
 
 def begin_change(wanted: FlagChange, precondition: Precondition | None) -> tuple[str, float]:
-    """Record the change; returns its id and when it was decided (monotonic). Raises what `precondition` raises."""
+    """Store the change; returns its id and when it was decided (monotonic). Raises what `precondition` raises."""
     with write() as session:
         embedded.lock_flags(session)
         decided = time.monotonic()
         if precondition is not None:
             precondition(session, wanted.before, wanted.after)
-        snapshot_store.audit_unfinished(session)
-        return pending_changes.record_pending(session, wanted.flag, wanted.stages, wanted.actor, wanted.reason), decided
+        snapshot_store.record_unfinished(session)
+        return _store_pending(session, wanted, wanted.stages), decided
 
 
 def finish_change(wanted: FlagChange, change: str) -> None:
     """Record that Unleash accepted all stages: the change applies now, in every worker that gets the event."""
-    flag, actor, reason, after = wanted.flag, wanted.actor, wanted.reason, wanted.after
-    is_moved = wanted.before != after
+    is_moved = wanted.before != wanted.after
     with write() as session:
         embedded.lock_flags(session)
         is_first = pending_changes.mark_made(session, change, len(wanted.stages))
-        if is_first or not is_moved:
-            embedded.audit_change(session, flag, actor, reason, wanted.before, after)
+        if is_moved and not is_first:
+            return  # the worker that saw it come back has recorded and announced it
+        entry = _build_entry(wanted, wanted.before, wanted.after)
+        record_change(session, wanted.flag, entry)
         if not is_moved:  # Unleash will send nothing new
-            embedded.write_rollout(session, flag, after, actor, reason)
+            embedded.write_rollout(session, wanted.flag, wanted.after, wanted.actor, wanted.reason)
             _hold_until_sent(session, wanted)
-        if is_first or not is_moved:  # otherwise the worker that saw it come back has announced it
-            embedded.announce_change(session, flag, after, actor, reason, snapshot_store.load_outcome(session, flag))
+        _announce(session, wanted.flag, wanted.after, entry)
 
 
 def _hold_until_sent(session: Session, wanted: FlagChange) -> None:
     """Apply a state that Unleash already has but may not have sent to the workers yet."""
     held = snapshot_store.load_in_force(session)
     if held is not None and snapshot_store.read_rollout(held, wanted.flag) != wanted.after:
-        change = pending_changes.record_pending(session, wanted.flag, [wanted.after], wanted.actor, wanted.reason)
-        pending_changes.mark_made(session, change, 1)
+        pending_changes.mark_made(session, _store_pending(session, wanted, [wanted.after]), 1)
 
 
 def fail_change(wanted: FlagChange, change: str, done: int, why: str) -> Rollout:
     """Record that Unleash accepted only this many stages. Returns the state that was reached."""
-    flag, actor, reason = wanted.flag, wanted.actor, wanted.reason
     reached = [wanted.before, *wanted.stages][done]
     with write() as session:
         embedded.lock_flags(session)
         if not pending_changes.mark_made(session, change, done):
             return reached
+        entry = _build_entry(wanted, wanted.before, reached)
         if done:
-            embedded.audit_change(session, flag, actor, reason, wanted.before, reached)
-        embedded.audit_change(session, flag, actor, reason, reached, wanted.after, failed=why)
+            record_change(session, wanted.flag, entry)
+        record_change(session, wanted.flag, _build_entry(wanted, reached, wanted.after, why))
         if done:
-            embedded.announce_change(session, flag, reached, actor, reason, snapshot_store.load_outcome(session, flag))
+            _announce(session, wanted.flag, reached, entry)
     return reached
+
+
+def _announce(session: Session, flag: Flag, now: Rollout, change: RolloutChange) -> None:
+    embedded.announce_change(session, flag, now, change, snapshot_store.load_outcome(session, flag))
+
+
+def _store_pending(session: Session, wanted: FlagChange, stages: list[Rollout]) -> str:
+    return pending_changes.record_pending(session, wanted.flag, stages, wanted.actor, wanted.reason, wanted.cause)
+
+
+def _build_entry(wanted: FlagChange, before: Rollout, after: Rollout, failed: str | None = None) -> RolloutChange:
+    return RolloutChange(wanted.actor, wanted.cause, "set", wanted.reason, before, after, failed)

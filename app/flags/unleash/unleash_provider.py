@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.db import db, read
+from app.eventlog.event_types import ChangeCause
 from app.flags import document, embedded
 from app.flags.document import ConfiguredState, Flag, Rollout
 from app.flags.embedded import ExpectedState, Precondition
@@ -101,6 +102,7 @@ class UnleashProvider:
         enabled: bool | None = None,
         expected: ExpectedState | None = None,
         precondition: Precondition | None = None,
+        cause: ChangeCause = "manual",
     ) -> FlagView:
         embedded.validate_change(reason, percentage)
         db.session.remove()  # hold no connection while waiting for Unleash
@@ -116,7 +118,7 @@ class UnleashProvider:
         after = Rollout(
             before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
         )
-        self._change_in_stages(project, current, FlagChange(flag, actor, reason, before, after), precondition)
+        self._change_in_stages(project, current, FlagChange(flag, actor, reason, before, after, cause), precondition)
         shown = current.percentage if percentage is None else percentage
         state = ConfiguredState(after.enabled, shown, None if shown is not None else current.why_not)
         link = self._admin.build_flag_link(project, flag)

@@ -17,8 +17,9 @@ from app.web.auth import actor, require
 
 
 def _check_name(text: str) -> str:
-    if not users.NAME_PATTERN.fullmatch(text):
-        raise ValueError(users.NAME_RULE)
+    problem = users.find_name_problem(text)
+    if problem:
+        raise ValueError(problem)
     return text
 
 

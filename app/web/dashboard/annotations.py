@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -41,10 +42,17 @@ def _label(event: Event) -> str:
         return event.type.replace(".", " ")
     if not event.data["enabled"]:
         return "rollout off"
-    if str(event.data.get("outcome") or "").endswith("nobody is in"):
+    if _lets_nobody_in(event.data):
         return "rollout: nobody in"
     percentage = event.data.get("percentage")
     return "rollout changed" if percentage is None else f"rollout {percentage} %"
+
+
+def _lets_nobody_in(change: Mapping[str, Any]) -> bool:
+    """Events stored before there was `nobodyIn` have no `kind` either, and say it only in words."""
+    if "kind" in change:
+        return bool(change.get("nobodyIn"))
+    return str(change.get("outcome") or "").endswith("nobody is in")
 
 
 class AnnotationReader:

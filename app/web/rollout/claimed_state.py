@@ -37,7 +37,7 @@ class ClaimedState:
         elif not now.enabled:
             words = "kept; switched off, nobody is in"
         else:
-            words = _describe_users(view) if is_in_force else f"written; in force: {in_force}"
+            words = view.outcome.describe_people(now) if is_in_force else f"written; in force: {in_force}"
         written = describe_rollout(Rollout(now.enabled, now.percentage))
         nobody = view.outcome.why_nobody if now.enabled and override is None else None
         return cls(describe_percentage(now.percentage), words, written, in_force, is_in_force, lets_in, nobody or "")
@@ -57,12 +57,6 @@ def describe_in_force(holding: WorkerAgreement | None) -> str:
         *(f"{_describe_group(one)} in {one.workers}" for one in others),
     ]
     return ", ".join(said)
-
-
-def _describe_users(view: FlagView) -> str:
-    """The sentence without the leading percentage."""
-    sentence, share = view.sentence, describe_percentage(view.state.percentage)
-    return sentence.removeprefix(share).strip()
 
 
 def _describe_group(one: WorkerGroup) -> str:

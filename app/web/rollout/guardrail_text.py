@@ -46,7 +46,7 @@ class GuardrailText:
         if settings.guardrail_mode == "off":
             return cls("stale", "Off", "", None, limits)
         state, word, why = _describe_verdict(settings, now, window, override, outcome)
-        if outcome.limits and state != "unknown":
+        if outcome.limit_words and state != "unknown":
             why += f" They are of {outcome.describe(now)}."
         return cls(state, word, why, None, limits)
 

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from app.accounts.actors import Actor
+from app.flags.change_log import RolloutChange
 from app.flags.models import PlanRow
 from app.infra.clock import utc_text
-from app.rollout import changes_history, plan_service
+from app.rollout import plan_service
 from app.rollout.change_text import describe_entry, describe_minutes, describe_steps
 from app.web.rollout.rollout_form import FLAG
 
@@ -25,10 +26,9 @@ class HistoryRow:
     word: str
 
     @classmethod
-    def of(cls, entry: changes_history.HistoryEntry) -> Self:
-        outcome = (
-            ("error", "Not done") if entry.failed else ("info", "Held") if _is_hold(entry) else ("success", "Done")
-        )
+    def of(cls, entry: RolloutChange) -> Self:
+        done = ("info", "Held") if entry.kind == "held" else ("success", "Done")
+        outcome = ("error", "Not done") if entry.failed else done
         why = f"{entry.reason} ({entry.failed})" if entry.failed else entry.reason
         return cls(entry.at, entry.actor, describe_entry(entry), why, *outcome)
 
@@ -59,7 +59,7 @@ class PlanView:
     is_last: bool
 
     @classmethod
-    def of(cls, row: PlanRow, entries: Sequence[changes_history.HistoryEntry]) -> Self:
+    def of(cls, row: PlanRow, entries: Sequence[RolloutChange]) -> Self:
         found = plan_service.to_plan(row)
         words = [f"{step.percentage} % for {describe_minutes(step.hold_s / 60)}" for step in found.steps]
         states = ["done" if n < found.step else "now" if n == found.step else "next" for n in range(len(words))]
@@ -84,20 +84,20 @@ class PastPlan:
     how: str
 
     @classmethod
-    def of(cls, entries: Sequence[changes_history.HistoryEntry]) -> Self | None:
-        planned = [entry for entry in entries if entry.action.startswith("rollout-plan-")]
-        start = next((entry for entry in planned if entry.action == "rollout-plan-start"), None)
-        if start is None or planned[0].action not in ("rollout-plan-end", "rollout-plan-stop"):
+    def of(cls, entries: Sequence[RolloutChange]) -> Self | None:
+        planned = [entry for entry in entries if entry.is_of_plan]
+        start = next((entry for entry in planned if entry.kind == "started"), None)
+        if start is None or planned[0].kind not in ("ended", "stopped"):
             return None
         end = planned[0]
-        how = f"ended: {end.reason}" if end.action == "rollout-plan-end" else f"stopped by {end.actor}"
+        how = f"ended: {end.reason}" if end.kind == "ended" else f"stopped by {end.actor}"
         return cls(start.actor, describe_steps(start), start.reason, end.at, how)
 
 
-def _find_pause(entries: Sequence[changes_history.HistoryEntry]) -> Pause | None:
+def _find_pause(entries: Sequence[RolloutChange]) -> Pause | None:
     """The pause, if it was the last action on the plan. `entries` are sorted newest first."""
-    last = next((entry for entry in entries if entry.action.startswith("rollout-plan-")), None)
-    if last is None or last.action != "rollout-plan-pause":
+    last = next((entry for entry in entries if entry.is_of_plan), None)
+    if last is None or last.kind != "paused":
         return None
     return Pause(last.at, last.actor, last.reason)
 
@@ -116,11 +116,7 @@ def conflict_text(current: Mapping[str, Any], ago: str) -> str:
     return f"{did}{by}{f' {ago}' if ago else ''}. Nothing was set: review it again."
 
 
-def _is_hold(entry: changes_history.HistoryEntry) -> bool:
-    return entry.action == "rollout-hold"
-
-
-def build_history(entries: Sequence[changes_history.HistoryEntry]) -> list[HistoryRow]:
+def build_history(entries: Sequence[RolloutChange]) -> list[HistoryRow]:
     return [HistoryRow.of(entry) for entry in entries]
 
 

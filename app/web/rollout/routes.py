@@ -1,11 +1,13 @@
 """API of a flag's rollout, `/api/rollout/{flag}`: state, changes, preview, evidence and history."""
 
-from typing import Annotated, Self
+from dataclasses import asdict
+from typing import Annotated, Any, Self
 
 from flask import Response, current_app, jsonify, request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from app.db import db
+from app.flags.change_log import RolloutChange
 from app.flags.embedded import MAX_REASON_LENGTH, ExpectedState
 from app.flags.provider import current_provider
 from app.infra.problems import Problem
@@ -16,7 +18,7 @@ from app.rollout.preview import MAX_LISTED_NAMES, preview_switches
 from app.web.auth import actor, require
 from app.web.rollout import bp
 
-# Limit of history entries in one response; the audit log has all of them.
+# Limit of history entries in one response; the audit log has all of them, until its retention deletes them.
 MAX_HISTORY_ENTRIES = 500
 
 
@@ -159,7 +161,17 @@ def get_history(flag: str) -> Response:
     found = changes_history.load_entries(
         db.session(), which, _parse_whole_number("limit", 1, MAX_HISTORY_ENTRIES, changes_history.DEFAULT_ENTRIES)
     )
-    return jsonify(flag=which, data=[entry.as_json() for entry in found])
+    return jsonify(flag=which, data=[_entry_as_json(entry) for entry in found])
+
+
+def _entry_as_json(entry: RolloutChange) -> dict[str, Any]:
+    """`failed` and `steps` only if there are any."""
+    said = {"at": entry.at, "actor": entry.actor, "action": entry.action, "reason": entry.reason}
+    ends = {
+        name: None if end is None else asdict(end) for name, end in (("before", entry.before), ("after", entry.after))
+    }
+    more = {"failed": entry.failed, "steps": entry.steps}
+    return {**said, **ends, **{name: value for name, value in more.items() if value}}
 
 
 def _parse_whole_number(name: str, least: int, most: int, usual: int | None = None) -> int:

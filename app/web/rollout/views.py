@@ -10,6 +10,7 @@ from app.accounts.actors import Actor
 from app.config import current_settings
 from app.db import db
 from app.flags import worker_state
+from app.flags.change_log import RolloutChange
 from app.flags.models import GuardrailRow, PlanRow
 from app.flags.provider import FlagView, current_provider
 from app.infra.clock import parse_utc, utc_now
@@ -46,7 +47,7 @@ class FormError:
 class Rollback:
     """A decrease within the last day, if it is the last change, and the error rate since."""
 
-    change: changes_history.HistoryEntry
+    change: RolloutChange
     rate: ErrorRate
 
 
@@ -151,7 +152,7 @@ def _load_guardrail(session: Session, view: FlagView) -> GuardrailText:
     return GuardrailText.of(row, settings, view.state, window, override, source.mode, view.outcome)
 
 
-def _load_rollback(session: Session, entries: list[changes_history.HistoryEntry]) -> Rollback | None:
+def _load_rollback(session: Session, entries: list[RolloutChange]) -> Rollback | None:
     change = changes_history.find_decrease(entries)
     if change is None or utc_now() - parse_utc(change.at) > ROLLBACK_SHOWN_FOR:
         return None
