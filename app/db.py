@@ -12,6 +12,7 @@ from blinker import Signal
 from flask import g, has_request_context
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -91,6 +92,15 @@ def _begin(session: Session, deadline: float) -> None:
 
 def is_busy(error: DBAPIError) -> bool:
     return "database is locked" in str(error.orig)
+
+
+def insert_into(table: type[Base] | sa.FromClause, dialect: str = "") -> sqlite.Insert:
+    """An INSERT with SQLite's and PostgreSQL's `on_conflict_do_nothing` and `on_conflict_do_update`.
+
+    `dialect` is that of the application's database, unless the statement is built before there is one.
+    """
+    made: sqlite.Insert = (sqlite if (dialect or db.engine.dialect.name) == "sqlite" else postgresql).insert(table)
+    return made
 
 
 def now_epoch() -> sa.ColumnElement[float]:
