@@ -11,9 +11,8 @@ from app.db import db, write
 from app.eventlog import cursor
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent, PreparedEvent, append
-from app.eventlog.cursor import StartPosition
+from app.eventlog.cursor import StartPosition, resolve_start_position
 from app.eventlog.reader import Event
-from app.eventlog.start_position import resolve_start_position
 from app.infra import rate_limits
 from app.infra.clock import utc_text
 from app.infra.concurrency import iterate_in_slices
