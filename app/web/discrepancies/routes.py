@@ -3,24 +3,16 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from flask import current_app, jsonify, request
 from flask.typing import ResponseReturnValue
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from app.db import db, read, write
 from app.eventlog.event_types import Status
-from app.infra.clock import Moment, parse_utc, utc_text
+from app.infra.clock import Moment
+from app.infra.list_query import RecordQuery
 from app.infra.problems import Problem, invalid_input
 from app.reconciliation import queries, row_writer
 from app.reconciliation.accept import MAX_REASON_CHARS, accept_items
@@ -28,47 +20,17 @@ from app.reconciliation.item_digests import UnacceptedJob, find_unaccepted
 from app.reconciliation.models import DiscrepancyEvent
 from app.web.auth import actor, require
 from app.web.discrepancies import bp
+from app.web.listing import parse_args
 
-MAX_LIMIT = 500
-MAX_PAGE = 1_000_000
 MAX_IDS = 10_000
 
 
-def _parse_start(text: object) -> str | None:
-    return _parse_moment(text, timedelta(0))
+class DiscrepancyQuery(RecordQuery):
+    """The query of the history."""
 
-
-def _parse_end(text: object) -> str | None:
-    """A date without a time includes the whole day."""
-    return _parse_moment(text, timedelta(days=1))
-
-
-def _parse_moment(text: object, date_offset: timedelta) -> str | None:
-    if text in (None, ""):
-        return None
-    expected = "expected a date or a time in ISO 8601, like 2026-11-21 or 2026-11-21T12:00:00Z"
-    try:
-        if len(str(text)) == len("2026-11-21"):
-            return utc_text(datetime.combine(date.fromisoformat(str(text)), time(tzinfo=UTC)) + date_offset)
-        # A plus sign that was not escaped arrives as a space.
-        return utc_text(parse_utc(str(text).replace(" ", "+")))
-    except (ValueError, OverflowError) as error:
-        raise ValueError(expected) from error
-
-
-class DiscrepancyQuery(BaseModel):
-    """The query of the history. Unknown query parameters are ignored."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    page: int = Field(1, ge=1, le=MAX_PAGE)
-    limit: int = Field(50, ge=1, le=MAX_LIMIT)
     sort_by: queries.SortBy = Field("timestamp", alias="sortBy")
-    sort_order: Literal["asc", "desc"] = Field("desc", alias="sortOrder")
     status: Status | None = None
     service: str | None = Field(None, max_length=200)
-    start: Annotated[str | None, BeforeValidator(_parse_start)] = Field(None, alias="startDate")
-    end: Annotated[str | None, BeforeValidator(_parse_end)] = Field(None, alias="endDate")
 
 
 class AcceptRequest(BaseModel):
@@ -106,20 +68,17 @@ class AcceptResult:
 @bp.get("/reconciliation/discrepancies")
 @require("viewer", scope="read")
 def discrepancies() -> ResponseReturnValue:
-    given = {name: value for name, value in request.args.items() if value}
-    query = _validate(DiscrepancyQuery, given)
+    query = parse_args(DiscrepancyQuery)
     chosen = queries.DiscrepancyFilter(query.status, query.service, query.start, query.end)
     rows, total = queries.read_discrepancies(
         db.session(),
         chosen,
         query.sort_by,
-        descending=query.sort_order == "desc",
+        descending=query.is_descending,
         page=query.page,
         limit=query.limit,
     )
-    pages = -(-total // query.limit)
-    meta = {"page": query.page, "limit": query.limit, "total": total, "totalPages": pages}
-    return jsonify(data=[_row_as_json(row) for row in rows], meta=meta)
+    return jsonify(data=[_row_as_json(row) for row in rows], meta=query.page_meta(total))
 
 
 @bp.post("/services/<service_id>/discrepancies/accept")
@@ -137,7 +96,10 @@ def accept_discrepancies(service_id: str) -> ResponseReturnValue:
 
 def accept_request(service_id: str, given: Any) -> AcceptResult:
     """Validate `given` as an `AcceptRequest` and accept its items for the actor. Raises a 400 or 404 `Problem`."""
-    wanted = _validate(AcceptRequest, given)
+    try:
+        wanted = AcceptRequest.model_validate(given)
+    except ValidationError as error:
+        raise invalid_input(error) from error
     job_ids = None if wanted.job_ids is None else set(wanted.job_ids)
     seen = None if wanted.seen is None or job_ids is None else set(wanted.seen.split())
     try:
@@ -163,13 +125,6 @@ def read_accept_form() -> dict[str, Any]:
             400, "No items selected", "Select at least one job and try again.", errors={"jobIds": "none is selected"}
         )
     return form
-
-
-def _validate(model: type[Any], given: Any) -> Any:
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        raise invalid_input(error) from error
 
 
 def _row_as_json(row: DiscrepancyEvent) -> dict[str, Any]:

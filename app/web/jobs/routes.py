@@ -19,6 +19,7 @@ from app.sources.on_demand import REQUEST_TIMEOUT_S, TooManyRequests, TooSlow, q
 from app.sources.protocol import MAX_JOB_ID_CHARS, JobDetail, Source, SourceError, StuckJob, View
 from app.web.auth import actor, require
 from app.web.jobs import bp
+from app.web.listing import parse_args
 
 T = TypeVar("T")
 MAX_JOBS_PER_PAGE = 1_000
@@ -61,7 +62,7 @@ def list_known_jobs(service_id: str) -> ResponseReturnValue:
     `meta.counts` are the service's own counts, including finished jobs; null if unknown, with the reason in
     `countsReason`. `meta.notTold` gives the reason for each single state whose count is unknown.
     """
-    query = JobsQuery.model_validate({name: value for name, value in request.args.items() if value})
+    query = parse_args(JobsQuery)
     watched = _require_watched(service_id)
     found = job_queries.read_job_page(db.session(), service_id, query.state, query.after, query.limit)
     state = watched.state

@@ -11,6 +11,7 @@ from app.infra.problems import Problem
 from app.notifications import broadcasts, marks, queries, request_models
 from app.notifications.queries import Flash
 from app.web.auth import actor, require
+from app.web.listing import local_path
 from app.web.notifications import bp
 
 
@@ -108,12 +109,5 @@ def send_flash() -> ResponseReturnValue:
 def _respond(status: int = 200, **answer: Any) -> ResponseReturnValue:
     """JSON for scripts and programs; a form without scripts is redirected to the page it was sent from."""
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html" and not request.is_json:
-        return redirect(_redirect_target(), 303)
+        return redirect(local_path(request.form.get("next", ""), "/notifications"), 303)
     return jsonify(answer), status
-
-
-def _redirect_target() -> str:
-    """A path on this site only: `//host` and `/\\host` would leave it."""
-    target = request.form.get("next", "")
-    local = target.startswith("/") and not target.startswith(("//", "/\\"))
-    return target if local and target.isprintable() else "/notifications"

@@ -18,6 +18,7 @@ from app.web.dashboard.view_models import Board, service_href
 from app.web.discrepancies import routes
 from app.web.errors import wants_page
 from app.web.layout import build_layout, poll_interval, render_page
+from app.web.listing import build_url
 from app.web.services import bp, check_history
 from app.web.services.accept_form import AcceptForm
 from app.web.services.service_details import ServiceView, load_service_view
@@ -120,5 +121,5 @@ def _page_url(found: ServiceView, **changed: str) -> str:
     """The URL of this view with some parameters changed; defaults are omitted."""
     defaults = {"history": "hour", "workers": "some", "chosen": "none"}
     given = {name: request.args.get(name, "") for name in defaults} | changed
-    pairs = [f"{name}={value}" for name, value in given.items() if value.isalpha() and value != defaults[name]]
-    return f"{found.tile.href}?{'&'.join(pairs)}" if pairs else found.tile.href
+    pairs = {name: value for name, value in given.items() if value.isalpha() and value != defaults[name]}
+    return build_url(found.tile.href, pairs)
