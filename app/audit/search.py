@@ -15,10 +15,12 @@ from app.audit.query_params import AuditCursor, AuditQuery
 from app.audit.reader_pool import ByteBudget, Fetch, Rows
 
 Condition = sa.ColumnElement[bool]
+# Seq and hash of the last entry; 0 and "" for an empty audit.
+HeadKey = tuple[int, str]
 
 COLUMNS = (
-    "id", "seq", "timestamp", "actor", "action_type", "target", "stage", "outcome", "command_id", "before_state_json",
-    "after_state_json", "command_params_json", "logs_json", "origin", "prev_hash", "hash",
+    "id", "seq", "timestamp", "actor", "action_type", "target", "stage", "outcome", "command_id", "origin",
+    "before_state_json", "after_state_json", "command_params_json", "logs_json", "prev_hash", "hash",
 )  # fmt: skip
 _SORT_COLUMNS = {"actor": AuditRow.actor, "actionType": AuditRow.action_type, "target": AuditRow.target,
            "outcome": AuditRow.outcome}  # fmt: skip
@@ -44,7 +46,7 @@ class AuditPage:
     previous: AuditCursor | None = None
     rows_scanned: int | None = None
     first: int = 0
-    head: tuple[int, str] = (0, "")
+    head: HeadKey = (0, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def find_page(fetch: Fetch, query: AuditQuery, totals: CountCache) -> AuditPage:
     )
 
 
-def read_bounds(fetch: Fetch) -> tuple[int, tuple[int, str]]:
+def read_bounds(fetch: Fetch) -> tuple[int, HeadKey]:
     """The seq of the first entry, and seq and hash of the last one; 1, 0 and "" for an empty audit."""
     first = fetch(sa.select(sa.func.min(AuditRow.seq)))[0][0]
     last = fetch(sa.select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1))
@@ -145,7 +147,7 @@ def count_key(query: AuditQuery, span: Span) -> tuple[Any, ...]:
     return (query.command_id, query.actor, query.action_type, query.target, query.outcome, span.low, query.end)
 
 
-def find_span(fetch: Fetch, query: AuditQuery) -> tuple[Span, tuple[int, str]]:
+def find_span(fetch: Fetch, query: AuditQuery) -> tuple[Span, HeadKey]:
     """The requested span, and the head."""
     first, head = read_bounds(fetch)
     return _resolve_span(fetch, query, first, head[0]), head
@@ -164,7 +166,7 @@ def _resolve_span(fetch: Fetch, query: AuditQuery, first: int, last: int) -> Spa
     return Span(low, high)
 
 
-def _search_page(fetch: Fetch, query: AuditQuery, span: Span, head: tuple[int, str]) -> AuditPage:
+def _search_page(fetch: Fetch, query: AuditQuery, span: Span, head: HeadKey) -> AuditPage:
     """Scan the entries window by window until the page is full or the time is up."""
     cursor, ends_at = query.cursor, time.monotonic() + MAX_SEARCH_S
     rows: list[dict[str, Any]] = []

@@ -1,5 +1,6 @@
 """`/audit`: the audit page with filters, sorting and search, before and after side by side."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -195,5 +196,5 @@ def _member_text(members: Mapping[str, Any], name: str) -> str:
 
 
 def _value_text(value: Any) -> str:
-    text = value if isinstance(value, str) else export.to_json_text(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= MAX_CELL_CHARS else f"{text[:MAX_CELL_CHARS]}…"
