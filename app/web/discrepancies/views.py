@@ -20,7 +20,7 @@ from app.web.discrepancies.incident_query import (
     parse_incident_query,
 )
 from app.web.layout import build_layout, render_page
-from app.web.listing import parse_export_format, wants_data
+from app.web.listing import parse_export_format
 
 
 @bp.get("/discrepancies")
@@ -28,7 +28,7 @@ from app.web.listing import parse_export_format, wants_data
 def index() -> Response:
     """A page for people; an export of all matches with `format=csv` or `ndjson`, and as NDJSON for programs."""
     query = parse_incident_query(request.args)
-    form = parse_export_format() or ("ndjson" if wants_data() else None)
+    form = parse_export_format(for_programs="ndjson")
     if form is None:
         return _show_page(query)
     if query.errors:

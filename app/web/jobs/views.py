@@ -12,7 +12,6 @@ from app.config import current_settings
 from app.db import db
 from app.infra.problems import Problem
 from app.reconciliation import open_item_queries
-from app.reconciliation import queries as reconciliation
 from app.web import display_text
 from app.web.auth import actor, require
 from app.web.commands.command_views import RETRYABLE_STATES, CommandView, ServiceActions
@@ -51,11 +50,7 @@ def index(service_id: str) -> ResponseReturnValue:
         return routes.list_known_jobs(service_id)
     who, session = actor(), db.session()
     cursor = queries.cursor(session)
-    watched = reconciliation.find_service(session, service_id)
-    if watched is None:
-        raise Problem(
-            404, "No such service", "Beacon watches no service with this id. The dashboard lists all services."
-        )
+    watched = queries.require_service(session, service_id)
     state, queue = request.args.get("state") or DEFAULT_STATE, request.args.get("queue", "").strip()
     page = min(max(request.args.get("page", 1, type=int), 1), MAX_ITEMS_PER_COMMAND // JOBS_PER_PAGE)
     context = {
