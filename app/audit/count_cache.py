@@ -3,7 +3,8 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,11 +15,12 @@ MAX_COUNTED_ROWS = 100_000
 MAX_CACHED_COUNTS = 1_000
 
 
-class _Span(Protocol):
-    @property
-    def low(self) -> int: ...
-    @property
-    def high(self) -> int: ...
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The first and the last seq within the requested time."""
+
+    low: int
+    high: int
 
 
 class CountCache:
@@ -28,7 +30,7 @@ class CountCache:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[Any, ...], tuple[int, int]] = OrderedDict()
 
-    def count(self, fetch: Fetch, key: tuple[Any, ...], where: Sequence[sa.ColumnElement[bool]], span: _Span) -> int:
+    def count(self, fetch: Fetch, key: tuple[Any, ...], where: Sequence[sa.ColumnElement[bool]], span: Span) -> int:
         """Count the matches within `span`, up to `MAX_COUNTED_ROWS` + 1. `key` identifies filter and span start."""
         with self._lock:
             counted, through = self._kept.get(key, (0, span.low - 1))

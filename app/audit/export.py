@@ -11,6 +11,7 @@ from flask import Flask, Response
 from pydantic.alias_generators import to_camel
 
 from app.audit import reader_pool, search
+from app.audit.count_cache import Span
 from app.audit.query_params import AuditCursor, AuditQuery
 from app.db import db
 from app.infra import streaming_export
@@ -60,7 +61,7 @@ def _export(app: Flask, query: AuditQuery, form: streaming_export.ExportFormat) 
     return write_lines(_read_entries(app, query, span), head), head
 
 
-def _read_entries(app: Flask, query: AuditQuery, span: search.Span) -> Iterator[dict[str, Any]]:
+def _read_entries(app: Flask, query: AuditQuery, span: Span) -> Iterator[dict[str, Any]]:
     cursor: AuditCursor | None = None
     while True:
         with app.app_context():
@@ -73,7 +74,7 @@ def _read_entries(app: Flask, query: AuditQuery, span: search.Span) -> Iterator[
 
 
 def _read_batch(
-    query: AuditQuery, span: search.Span, cursor: AuditCursor | None
+    query: AuditQuery, span: Span, cursor: AuditCursor | None
 ) -> tuple[list[dict[str, Any]], AuditCursor | None]:
     """The next entries and the next cursor, None at the end. A search scans one window and may find nothing in it."""
 

@@ -39,8 +39,6 @@ Text = Annotated[str, Field(max_length=1_000), AfterValidator(check_storable)]
 
 
 class AuditQuery(RecordQuery):
-    """The parsed query."""
-
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     sort_by: SortBy = Field("timestamp", alias="sortBy")

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.audit.count_cache import MAX_COUNTED_ROWS, CountCache
+from app.audit.count_cache import MAX_COUNTED_ROWS, CountCache, Span
 from app.audit.models import AuditRow
 from app.audit.query_params import AuditCursor, AuditQuery
 from app.audit.reader_pool import ByteBudget, Fetch, Rows
@@ -47,14 +47,6 @@ class AuditPage:
     rows_scanned: int | None = None
     first: int = 0
     head: HeadKey = (0, "")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The first and the last seq within the requested time."""
-
-    low: int
-    high: int
 
 
 def find_page(fetch: Fetch, query: AuditQuery, totals: CountCache) -> AuditPage:
@@ -148,7 +140,6 @@ def count_key(query: AuditQuery, span: Span) -> tuple[Any, ...]:
 
 
 def find_span(fetch: Fetch, query: AuditQuery) -> tuple[Span, HeadKey]:
-    """The requested span, and the head."""
     first, head = read_bounds(fetch)
     return _resolve_span(fetch, query, first, head[0]), head
 

@@ -9,12 +9,12 @@ import os
 import secrets
 import socket
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from app.db import Base, insert_into, now_epoch, write
+from app.db import Base, count_changed, insert_into, now_epoch, write
 
 LEASE_TTL_S = 10.0
 LEASE_RENEW_EVERY_S = 3.0
@@ -62,8 +62,7 @@ class LeaseClaim:
             )
             .values(**values)
         )
-        result = session.execute(statement, execution_options={"synchronize_session": False})
-        return cast(sa.CursorResult[Any], result).rowcount == 1
+        return count_changed(session, statement) == 1
 
 
 class Lease:
