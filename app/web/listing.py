@@ -58,9 +58,9 @@ def wants_data() -> bool:
     return actor().scopes is not None or not wants_page()
 
 
-def parse_export_format() -> ExportFormat | None:
-    """The requested format; None for the page or JSON. Raises `Problem` 400."""
-    given = request.args.get("format")
+def parse_export_format(for_programs: ExportFormat | None = None) -> ExportFormat | None:
+    """The requested format, or that `for_programs`; None for the page or JSON. Raises `Problem` 400."""
+    given = request.args.get("format") or (for_programs if for_programs and wants_data() else None)
     if given and given not in get_args(ExportFormat):
         raise Problem(400, "Bad input", "format: expected csv or ndjson", errors={"format": "expected csv or ndjson"})
     return cast(ExportFormat, given) if given else None

@@ -80,7 +80,6 @@ class TrustedProxies:
 
 
 def current_proxy() -> Proxy:
-    """The peer that sent the current request."""
     found: Proxy = request.environ.get(_ENVIRON_KEY) or Proxy(request.remote_addr or "", False, (), sent_port=False)
     return found
 

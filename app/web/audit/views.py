@@ -16,7 +16,7 @@ from app.web.audit import bp, routes
 from app.web.auth import actor, require
 from app.web.dashboard import queries
 from app.web.layout import build_layout, render_page
-from app.web.listing import Column, build_column, build_url, parse_export_format, wants_data
+from app.web.listing import Column, build_column, build_url, parse_export_format
 
 FILTERS = ("actionType", "target", "actor", "outcome", "commandId", "startDate", "endDate", "q")
 _DEFAULTS = {"sortBy": "timestamp", "sortOrder": "desc", "limit": "50"}
@@ -122,7 +122,7 @@ class EntryRow:
 @require("viewer", scope="read")
 def index() -> Response:
     """Return the page, or with `format=csv` or `ndjson` all matching entries. Programs get NDJSON by default."""
-    address, form = AuditAddress.parse(request.args), parse_export_format() or ("ndjson" if wants_data() else None)
+    address, form = AuditAddress.parse(request.args), parse_export_format(for_programs="ndjson")
     if form is None:
         return _render_page(address)
     if address.errors:

@@ -155,6 +155,5 @@ def _last_checks(session: Session, start: str, end: str) -> Iterator[tuple[str, 
 
 
 def load_trends(session: Session) -> dict[str, Trend]:
-    """The trends of all services, by service id."""
     reader: TrendReader = current_app.extensions["beacon_trends"]
     return reader.load(session)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from flask import jsonify, make_response, redirect, render_template, request
+from flask import jsonify, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.db import db, write
@@ -42,15 +42,13 @@ def add_to_templates() -> dict[str, Any]:
 @require("viewer")
 def show_panel() -> ResponseReturnValue:
     """The panel's content for the person who is logged in; pages fetch it again when an event says so."""
+    return render_panel(dismissed=queries.load_dismissed_ids(db.session(), actor()), may_mute=True)
+
+
+def render_panel(**context: Any) -> str:
     who, session = actor(), db.session()
     unread, groups = queries.count_unread(session, who), queries.load_panel(session, who)
-    dismissed = queries.load_dismissed_ids(session, who)
-    page = render_template(
-        "notifications/_panel.html", unread=unread, groups=groups, dismissed=dismissed, may_mute=True
-    )
-    response = make_response(page)
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+    return render_template("notifications/_panel.html", unread=unread, groups=groups, **context)
 
 
 @bp.post("/notifications/read")
