@@ -24,6 +24,8 @@ COLUMNS = (
 )  # fmt: skip
 _SORT_COLUMNS = {"actor": AuditRow.actor, "actionType": AuditRow.action_type, "target": AuditRow.target,
            "outcome": AuditRow.outcome}  # fmt: skip
+# The columns that a field of the query with the same name must equal, beside the outcome.
+_FILTER_COLUMNS = (AuditRow.command_id, AuditRow.actor, AuditRow.action_type, AuditRow.target)
 # The columns that a text search looks at.
 _SEARCH_COLUMNS = (
     AuditRow.target, AuditRow.actor, AuditRow.action_type, AuditRow.origin, AuditRow.before_state_json,
@@ -119,13 +121,8 @@ def _to_dicts(rows: Rows) -> list[dict[str, Any]]:
 
 
 def build_conditions(query: AuditQuery) -> list[Condition]:
-    named = (
-        (AuditRow.command_id, query.command_id),
-        (AuditRow.actor, query.actor),
-        (AuditRow.action_type, query.action_type),
-        (AuditRow.target, query.target),
-    )
-    where: list[Condition] = [column == value for column, value in named if value is not None]
+    wanted = [(column, getattr(query, column.key)) for column in _FILTER_COLUMNS]
+    where: list[Condition] = [column == value for column, value in wanted if value is not None]
     if query.outcome is not None:
         # Nearly all entries have the same outcome, so with another filter its index is the wrong one: hide the column.
         is_usual = query.outcome == "success" and not query.is_sorted_by_time
@@ -136,7 +133,7 @@ def build_conditions(query: AuditQuery) -> list[Condition]:
 
 def count_key(query: AuditQuery, span: Span) -> tuple[Any, ...]:
     """The cache key of a count: everything that changes which entries match."""
-    return (query.command_id, query.actor, query.action_type, query.target, query.outcome, span.low, query.end)
+    return (*(getattr(query, column.key) for column in _FILTER_COLUMNS), query.outcome, span.low, query.end)
 
 
 def find_span(fetch: Fetch, query: AuditQuery) -> tuple[Span, HeadKey]:
