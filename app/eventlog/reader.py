@@ -17,6 +17,7 @@ from app.eventlog.audience import Viewer
 from app.eventlog.models import EventFloor, EventGeneration, EventRow
 from app.infra.clock import parse_utc, utc_text
 from app.infra.concurrency import yield_to_loop
+from app.infra.problems import list_errors
 
 log = logging.getLogger(__name__)
 
@@ -261,8 +262,8 @@ def _validate_payload(model: type[event_types.Payload], data: dict[str, Any]) ->
     try:
         event_types.validate_payload(model, data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise ValueError(f"payload field {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        path, wrong = list_errors(error)[0]
+        raise ValueError(f"payload field {path}: {wrong}") from error
 
 
 def _refuse_constant(name: str) -> None:

@@ -9,7 +9,7 @@ from app.eventlog import batch, event_types
 from app.eventlog.append import InvalidEvent, NewEvent, PreparedEvent, prepare
 from app.eventlog.audience import CONTROL, EVERYONE
 from app.infra.concurrency import iterate_in_slices
-from app.infra.problems import Problem
+from app.infra.problems import Problem, list_errors
 from app.web import auth
 
 MAX_EVENTS_PER_BATCH = 1_000
@@ -83,8 +83,7 @@ def _validate(value: Any, place: int, errors: dict[str, str]) -> PublishedEvent 
         return PublishedEvent.model_validate(value)
     except ValidationError as error:
         if len(errors) < MAX_REPORTED_ERRORS:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
-            errors |= {".".join(map(str, (place, *item["loc"]))): item["msg"] for item in found}
+            errors |= list_errors(error, str(place))
         return None
 
 
