@@ -1,6 +1,7 @@
 """Creates the Flask application of Beacon, a live operations dashboard."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from flask import Flask
@@ -16,13 +17,13 @@ from app.config import Settings, load_settings, prepare_instance_dir
 from app.db import configure_engine, db, engine_options, engine_url
 from app.eventlog import append
 from app.eventlog.event_types import MAX_BODY_BYTES
-from app.eventlog.reader import Event
 from app.flags import evaluation
 from app.flags.provider import EmbeddedProvider
 from app.flags.sync import FlagSync
 from app.flags.unleash.unleash_provider import UnleashProvider
 from app.flags.worker_state import WorkerStateReporter
 from app.infra import rate_limits
+from app.infra.app_context import in_app_context
 from app.infra.lease import Lease
 from app.monitoring import readiness
 from app.monitoring.delivery_lag import DeliveryLag
@@ -44,7 +45,6 @@ from app.web.audit import client_errors
 from app.web.dashboard import push_fragments, self_stats, sparklines
 from app.web.health import metrics
 from app.web.registration import register
-from app.web.services import views as service_page
 from app.web.trusted_proxies import TrustedProxies
 
 FLAG_RETRY_S = 1.0
@@ -84,7 +84,6 @@ def add_components(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_client_errors"] = client_errors.ClientErrors()
     app.extensions["beacon_readiness"] = readiness.Readiness(app)
     app.extensions["beacon_trends"] = sparklines.TrendReader()
-    app.extensions["beacon_accept_form"] = service_page.answer_accept_form
     app.extensions.pop("beacon_service_names", None)
     _build_background(app, settings)
 
@@ -111,7 +110,9 @@ def _stream_engine(app: Flask) -> StreamEngine:
 def _build_background(app: Flask, settings: Settings) -> None:
     """Build the background parts. Flags listen to the log before the hub does, so that it evaluates current ones."""
     app.extensions["beacon_flags"] = asked = evaluation.Flags(settings.flag_overrides)
-    app.extensions["beacon_html_format"] = build_html_format(_build_renderer(app))
+    app.extensions["beacon_html_format"] = build_html_format(
+        in_app_context(app, partial(push_fragments.render_fragments, name_of=registry.service_name))
+    )
     hub = Hub(lambda user: asked.is_enabled(evaluation.Flag.SSE_STREAMING, user))
     app.extensions["beacon_live"] = live = BackgroundServices(app, settings, hub)
     metrics.init_app(app, live, lambda: hub.counters)  # the first part, so that it stops and counts after all others
@@ -138,9 +139,12 @@ def _build_background(app: Flask, settings: Settings) -> None:
     live.add(poller)
     _add_command_runner(app, live, settings.job_list_bound, poller.poll_now)
     append.register_derive(app, notify.derive_notifications)
-    live.add(Periodic(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
-    live.add(Periodic(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
-    live.add(Periodic(idle_logins.CHECK_INTERVAL_S, idle_logins.idle_login_task(app)))
+    for prune, name in (
+        (notification_prune.prune, "notification retention"),
+        (command_prune.prune, "command retention"),
+    ):
+        live.add(Periodic(PRUNE_EVERY_S, in_app_context(app, partial(prune, settings.event_retention_days), name)))
+    live.add(Periodic(idle_logins.CHECK_INTERVAL_S, in_app_context(app, idle_logins.end_idle_logins)))
     live.add(maintenance.ShutdownFlush(app))
     for interval_s, call in maintenance.periodic_tasks(app, settings):
         live.add(Periodic(interval_s, call))
@@ -156,11 +160,7 @@ def _build_rollout_loader(
         live.add(provider.poller)
     app.extensions["beacon_rollout"] = provider
 
-    def load() -> Mapping[str, evaluation.Rollout] | str | None:
-        with app.app_context():
-            return provider.load()
-
-    return load
+    return in_app_context(app, provider.load)
 
 
 def _add_command_runner(app: Flask, live: BackgroundServices, job_list_bound: int, poke: Callable[[str], None]) -> None:
@@ -170,27 +170,3 @@ def _add_command_runner(app: Flask, live: BackgroundServices, job_list_bound: in
     live.tail.add_listener(wake_poller_on_commands(poke))
     live.add(runner)
     live.add_drainable(runner)
-
-
-def _prune_notifications(app: Flask, retention_days: float) -> Callable[[], None]:
-    def run() -> None:
-        with app.app_context():
-            notification_prune.prune(retention_days)
-
-    return run
-
-
-def _prune_commands(app: Flask, retention_days: float) -> Callable[[], None]:
-    def run() -> None:
-        with app.app_context():
-            command_prune.prune(retention_days)
-
-    return run
-
-
-def _build_renderer(app: Flask) -> Callable[[Event], str | None]:
-    def render(event: Event) -> str | None:
-        with app.app_context():
-            return push_fragments.render_fragments(event, registry.service_name)
-
-    return render

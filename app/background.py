@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Protocol
 
 from flask import Flask, current_app
@@ -18,6 +19,7 @@ from app.eventlog.log_size import LogSizeMeter
 from app.eventlog.reader import EventPage
 from app.eventlog.tail import Tail
 from app.infra import schema_version
+from app.infra.app_context import in_app_context
 from app.infra.logs import FailureLog
 from app.infra.sqlite_wal import WalMonitor
 from app.stream.admission import Admission
@@ -77,15 +79,14 @@ class BackgroundServices:
             self.tail,
             Periodic(MARK_EVERY_S, self._continuity.record_head),
             Periodic(
-                PRUNE_EVERY_S,
-                self._in_app_context("log retention", lambda: event_retention.prune(retention_days)),
+                PRUNE_EVERY_S, in_app_context(app, partial(event_retention.prune, retention_days), "log retention")
             ),
         ]
         self.log_measure = LogSizeMeter()
         limit = event_retention.LogLimit(
             settings.event_max_rows, settings.event_max_mib * 1024 * 1024, self.log_measure
         )
-        self._parts.append(Periodic(LOG_LIMIT_EVERY_S, self._in_app_context("log size limit", limit.enforce)))
+        self._parts.append(Periodic(LOG_LIMIT_EVERY_S, in_app_context(app, limit.enforce, "log size limit")))
         self.wal: WalMonitor | None = None
         if settings.is_sqlite:
             self.wal = WalMonitor(settings.database_url.removeprefix("sqlite:///"))
@@ -208,29 +209,17 @@ class BackgroundServices:
             self._continuity.check(session, cursor, page)
             return page
 
-    def _read_head(self) -> int:
-        with self._app.app_context(), read() as session:
-            return log_read.head(session)
-
     def _recover(self) -> None:
         """Drop SQLite's pooled connections, which may hold a file that was moved away. Those to a server are pinged."""
         with self._app.app_context():
             if db.engine.dialect.name == "sqlite":
                 db.engine.dispose()
 
-    def _in_app_context(self, name: str, call: Callable[[], object]) -> Callable[[], None]:
-        def run() -> None:
-            with self._app.app_context():
-                call()
-
-        run.__qualname__ = name  # the name in log lines
-        return run
-
 
 class Periodic:
     """Runs a task periodically. Failures are logged (throttled) and the task keeps running."""
 
-    def __init__(self, interval_s: float, call: Callable[[], None]) -> None:
+    def __init__(self, interval_s: float, call: Callable[[], object]) -> None:
         self._interval_s, self._call = interval_s, call
         self._failure_log = FailureLog(log, getattr(call, "__qualname__", "a periodic task"))
         self._stopping = threading.Event()
@@ -256,6 +245,5 @@ class Periodic:
 
 
 def get_background() -> BackgroundServices:
-    """Return the background services of the current application."""
     found: BackgroundServices = current_app.extensions["beacon_live"]
     return found

@@ -12,6 +12,7 @@ from blinker import Signal
 from flask import g, has_request_context
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -93,6 +94,21 @@ def is_busy(error: DBAPIError) -> bool:
     return "database is locked" in str(error.orig)
 
 
+def count_changed(session: Session, statement: sa.Update | sa.Delete) -> int:
+    """Execute the statement and return the number of changed rows. Objects of the session are not updated."""
+    result = session.execute(statement, execution_options={"synchronize_session": False})
+    return cast(sa.CursorResult[Any], result).rowcount
+
+
+def insert_into(table: type[Base] | sa.FromClause, dialect: str = "") -> sqlite.Insert:
+    """An INSERT with SQLite's and PostgreSQL's `on_conflict_do_nothing` and `on_conflict_do_update`.
+
+    `dialect` is that of the application's database, unless the statement is built before there is one.
+    """
+    made: sqlite.Insert = (sqlite if (dialect or db.engine.dialect.name) == "sqlite" else postgresql).insert(table)
+    return made
+
+
 def now_epoch() -> sa.ColumnElement[float]:
     """The database's clock in seconds since 1970. The clocks of hosts may differ, but there is one database."""
     if db.engine.dialect.name == "sqlite":
@@ -124,7 +140,7 @@ def set_statement_timeout(connection: Connection, seconds: float | None) -> None
 def _sqlite_connect(connection: Any, _record: ConnectionPoolEntry) -> None:
     # The driver's own transaction handling begins too late and never IMMEDIATE: switch it off.
     connection.isolation_level = None
-    connection.text_factory = _text
+    connection.text_factory = decode_text
     for pragma in (
         f"busy_timeout={SQLITE_BUSY_MS}",
         "foreign_keys=ON",
@@ -135,7 +151,7 @@ def _sqlite_connect(connection: Any, _record: ConnectionPoolEntry) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _text(stored: bytes) -> str | bytes:
+def decode_text(stored: bytes) -> str | bytes:
     """Decode text. SQLite stores any bytes as text; invalid UTF-8 stays bytes, because raising would fail all rows."""
     try:
         return stored.decode()

@@ -14,14 +14,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from flask import current_app
-from sqlalchemy.dialects.postgresql import insert as insert_in_postgres
-from sqlalchemy.dialects.sqlite import insert as insert_in_sqlite
 from sqlalchemy.orm import Session
 
 from app.accounts.models import LoginThrottle, User
 from app.accounts.users import NAME_PATTERN
 from app.audit import attempt_log
-from app.db import db, read, write
+from app.db import db, insert_into, read, write
 from app.infra.clock import utc_now
 
 UNKNOWN_USER = "(no such user)"
@@ -136,10 +134,8 @@ def _age_s(row: LoginThrottle, now: float) -> float:
 
 def _lock_or_create_rows(session: Session, keys: Sequence[tuple[str, str]], now: float) -> Sequence[LoginThrottle]:
     """Create the missing rows; return a row for each key, locked until the end of the transaction."""
-    insert = insert_in_sqlite if db.engine.dialect.name == "sqlite" else insert_in_postgres
-    for kind, key in keys:
-        fresh = insert(LoginThrottle).values(kind=kind, key=key, failures=0.0, last_at=now)
-        session.execute(fresh.on_conflict_do_nothing())
+    rows = [{"kind": kind, "key": key, "failures": 0.0, "last_at": now} for kind, key in keys]
+    session.execute(insert_into(LoginThrottle).on_conflict_do_nothing(), rows)
     return _lock_rows(session, keys)
 
 

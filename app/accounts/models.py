@@ -5,7 +5,6 @@ from flask_login import UserMixin
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db import Base
-from app.eventlog.audience import Viewer
 
 
 class User(UserMixin, Base):  # type: ignore[misc]  # Flask-Login has no types
@@ -22,10 +21,6 @@ class User(UserMixin, Base):  # type: ignore[misc]  # Flask-Login has no types
     # Part of every signed token. A new password or disabling the user raises it and so invalidates signed tokens,
     # which no table lists.
     credential_generation: Mapped[int] = mapped_column(default=0)
-
-    @property
-    def viewer(self) -> Viewer:
-        return Viewer(self.name, self.role)
 
 
 class LoginSession(Base):

@@ -96,12 +96,12 @@ def find(session: Session, text: str) -> TokenHolder | None:
 
 def create_widget_token(user: User) -> str:
     """A token that can read this user's notifications and mark them as read, for ten minutes."""
-    return WIDGET_PREFIX + _serializer("beacon-widget-token").dumps([user.id, user.credential_generation])
+    return WIDGET_PREFIX + serializer("beacon-widget-token").dumps([user.id, user.credential_generation])
 
 
 def _find_widget_token(session: Session, text: str) -> TokenHolder | None:
     try:
-        user_id, generation = _serializer("beacon-widget-token").loads(text, max_age=WIDGET_TOKEN_S)
+        user_id, generation = serializer("beacon-widget-token").loads(text, max_age=WIDGET_TOKEN_S)
     except (BadSignature, TypeError):  # TypeError: an old token holds a bare number, without a generation
         return None
     user = session.get(User, user_id)
@@ -112,12 +112,12 @@ def _find_widget_token(session: Session, text: str) -> TokenHolder | None:
 
 def create_page_token(login: LoginSession) -> str:
     """A token that can open streams for five minutes, as long as the login session is active."""
-    return _serializer().dumps(login.id)
+    return serializer().dumps(login.id)
 
 
 def find_page_token(session: Session, text: str) -> LoginSession | None:
     try:
-        login_id = _serializer().loads(text, max_age=STREAM_TOKEN_S)
+        login_id = serializer().loads(text, max_age=STREAM_TOKEN_S)
     except BadSignature:
         return None
     return find_active_session(session, login_id)
@@ -146,5 +146,5 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _serializer(salt: str = "beacon-stream-token") -> URLSafeTimedSerializer:
+def serializer(salt: str = "beacon-stream-token") -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(current_app.secret_key or "", salt=salt)

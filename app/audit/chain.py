@@ -24,23 +24,9 @@ GENESIS_HASH = "0" * 64
 MAX_CLOCK_LEAD = timedelta(minutes=10)
 # The columns that the hash covers, in this order. A length precedes each value, so the encoding is unambiguous.
 SEALED_COLUMNS = (
-    "id",
-    "seq",
-    "timestamp",
-    "actor",
-    "action_type",
-    "target",
-    "stage",
-    "outcome",
-    "command_id",
-    "before_state_json",
-    "after_state_json",
-    "command_params_json",
-    "logs_json",
-    "prev_hash",
-)
-
-
+    "id", "seq", "timestamp", "actor", "action_type", "target", "stage", "outcome", "command_id", "before_state_json",
+    "after_state_json", "command_params_json", "logs_json", "prev_hash",
+)  # fmt: skip
 # Hashed after the others, only if not NULL, so that entries from before these columns existed stay valid.
 OPTIONAL_SEALED_COLUMNS = ("origin",)
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import chain, head_file
 from app.audit.models import AuditRow, Checkpoint
-from app.db import read, write
+from app.db import count_changed, read, write
 from app.infra.clock import utc_now, utc_text
 
 log = logging.getLogger(__name__)
@@ -101,5 +101,4 @@ def _delete_batch(at_once: int) -> int:
         return 0
     with write() as session:
         last = min(through, oldest + at_once - 1)
-        deleted = session.execute(sa.delete(AuditRow).where(AuditRow.seq <= last))
-        return int(deleted.rowcount)  # type: ignore[attr-defined]  # a DELETE's result is a CursorResult
+        return count_changed(session, sa.delete(AuditRow).where(AuditRow.seq <= last))

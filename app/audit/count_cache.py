@@ -3,7 +3,8 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,13 +15,14 @@ MAX_COUNTED_ROWS = 100_000
 MAX_CACHED_COUNTS = 1_000
 
 
-class _Span(Protocol):
-    @property
-    def low(self) -> int: ...
-    @property
-    def high(self) -> int: ...
-    @property
-    def end(self) -> str | None: ...
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The first and the last seq within the requested time. `high` grows with the log until the time's `end`; None if
+    it has no end."""
+
+    low: int
+    high: int
+    end: str | None = None
 
 
 class CountCache:
@@ -30,7 +32,7 @@ class CountCache:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[Any, ...], tuple[int, int]] = OrderedDict()
 
-    def count(self, fetch: Fetch, where: Sequence[sa.ColumnElement[bool]], span: _Span) -> int:
+    def count(self, fetch: Fetch, where: Sequence[sa.ColumnElement[bool]], span: Span) -> int:
         """Count the matches within `span`, up to `MAX_COUNTED_ROWS` + 1. The same conditions and the same time continue
         their last count with the entries that came since."""
         key = (_render_conditions(where), span.low, span.end)

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from flask import Flask, Response
+from pydantic.alias_generators import to_camel
 
 from app.audit import reader_pool, search
+from app.audit.count_cache import Span
 from app.audit.query_params import AuditCursor, AuditQuery
 from app.db import db
 from app.infra import streaming_export
@@ -23,41 +25,24 @@ CSV_COLUMNS = (
     "afterState", "commandParams", "logs", "id", "prevHash", "hash",
 )  # fmt: skip
 _JSON_COLUMNS = ("beforeState", "afterState", "commandParams", "logs")
-
-
-def row_to_json(row: dict[str, Any]) -> dict[str, Any]:
-    """An AuditEntry as in the API contract, plus its origin."""
-    entry = {
-        "id": row["id"],
-        "seq": row["seq"],
-        "timestamp": row["timestamp"],
-        "actor": row["actor"],
-        "actionType": row["action_type"],
-        "target": row["target"],
-        "stage": row["stage"],
-        "outcome": row["outcome"],
-        "commandId": row["command_id"],
-        "origin": row["origin"],
-        "beforeState": _parse_json(row["before_state_json"]),
-        "afterState": _parse_json(row["after_state_json"]),
-        "commandParams": _parse_json(row["command_params_json"]),
-        "logs": _parse_json(row["logs_json"]),
-        "prevHash": row["prev_hash"],
-        "hash": row["hash"],
-    }
-    if row["command_id"] is None:
-        del entry["commandId"]
-    return {name: _decode_bytes(value) for name, value in entry.items()}
+# The columns by their names in the API.
+_JSON_NAMES = {name: to_camel(name.removesuffix("_json")) for name in search.COLUMNS}
 
 
 def rows_to_json(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Convert rows to API entries. Slow for commands on thousands of jobs: call it in `reader_pool.run_in_thread`."""
-    return [row_to_json(row) for row in rows]
+    return [
+        {
+            _JSON_NAMES[name]: _parse_json(value) if name.endswith("_json") else _decode_bytes(value)
+            for name, value in row.items()
+            if name != "command_id" or value is not None
+        }
+        for row in rows
+    ]
 
 
 def export_response(app: Flask, query: AuditQuery, form: streaming_export.ExportFormat) -> Response:
-    span, head = reader_pool.run_read(lambda fetch: search.find_span(fetch, query))
-    lines = {"csv": _csv_lines, "ndjson": _ndjson_lines}[form](_read_entries(app, query, span), head)
+    lines, head = _export(app, query, form)
     response = streaming_export.export_response(lines, form, "audit", ROWS_PER_READ)
     response.headers["Audit-Head"] = f"seq={head[0]} hash={head[1]}"
     return response
@@ -66,13 +51,17 @@ def export_response(app: Flask, query: AuditQuery, form: streaming_export.Export
 def export_lines(app: Flask, query: AuditQuery, form: streaming_export.ExportFormat) -> Iterator[bytes]:
     """The export as byte chunks, for the command line."""
     with app.app_context():
-        span, head = reader_pool.run_read(lambda fetch: search.find_span(fetch, query))
-    return streaming_export.encode_in_chunks(
-        {"csv": _csv_lines, "ndjson": _ndjson_lines}[form](_read_entries(app, query, span), head), ROWS_PER_READ
-    )
+        lines, _ = _export(app, query, form)
+    return streaming_export.encode_in_chunks(lines, ROWS_PER_READ)
 
 
-def _read_entries(app: Flask, query: AuditQuery, span: search.Span) -> Iterator[dict[str, Any]]:
+def _export(app: Flask, query: AuditQuery, form: streaming_export.ExportFormat) -> tuple[Iterator[str], search.HeadKey]:
+    span, head = reader_pool.run_read(lambda fetch: search.find_span(fetch, query))
+    write_lines = _csv_lines if form == "csv" else _ndjson_lines
+    return write_lines(_read_entries(app, query, span), head), head
+
+
+def _read_entries(app: Flask, query: AuditQuery, span: Span) -> Iterator[dict[str, Any]]:
     cursor: AuditCursor | None = None
     while True:
         with app.app_context():
@@ -85,7 +74,7 @@ def _read_entries(app: Flask, query: AuditQuery, span: search.Span) -> Iterator[
 
 
 def _read_batch(
-    query: AuditQuery, span: search.Span, cursor: AuditCursor | None
+    query: AuditQuery, span: Span, cursor: AuditCursor | None
 ) -> tuple[list[dict[str, Any]], AuditCursor | None]:
     """The next entries and the next cursor, None at the end. A search scans one window and may find nothing in it."""
 
@@ -104,7 +93,7 @@ def _row_bytes(row: reader_pool.Row) -> int:
     return sum(len(value) for value in row if isinstance(value, (str, bytes)))
 
 
-def _csv_lines(entries: Iterator[dict[str, Any]], head: tuple[int, str]) -> Iterator[str]:
+def _csv_lines(entries: Iterator[dict[str, Any]], head: search.HeadKey) -> Iterator[str]:
     yield streaming_export.csv_line(CSV_COLUMNS)
     for entry in entries:
         yield streaming_export.csv_line(_csv_value(name, entry.get(name)) for name in CSV_COLUMNS)
@@ -116,7 +105,7 @@ def _csv_value(name: str, value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if name in _JSON_COLUMNS and value is not None else value
 
 
-def _ndjson_lines(entries: Iterator[dict[str, Any]], head: tuple[int, str]) -> Iterator[str]:
+def _ndjson_lines(entries: Iterator[dict[str, Any]], head: search.HeadKey) -> Iterator[str]:
     for entry in entries:
         yield json.dumps(entry, ensure_ascii=False) + "\n"
     yield json.dumps({"head": {"seq": head[0], "hash": head[1]}}) + "\n"
@@ -132,8 +121,3 @@ def _parse_json(text: Any) -> Any:
 
 def _decode_bytes(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def to_json_text(value: Any) -> str:
-    """A value as JSON text."""
-    return json.dumps(value, ensure_ascii=False)

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +191,6 @@ class HeadKeeper:
 
 
 def current_keeper() -> HeadKeeper:
-    """The head keeper of the current application."""
     return get_keeper(current_app)
 
 
@@ -216,7 +215,7 @@ def find_contradiction(session: Session, kept: KeptHead) -> str | None:
 
 
 def _head_to_json(head: KeptHead) -> dict[str, Any]:
-    return {name: value for name, value in asdict(replace(head, file="")).items() if name != "file"}
+    return {"seq": head.seq, "hash": head.hash, "at": head.at}
 
 
 def _open_private(name: str, flags: int) -> int:

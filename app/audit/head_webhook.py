@@ -1,10 +1,9 @@
 """Posts the head of the audit chain to an external witness (`BEACON_AUDIT_HEAD_URL`)."""
 
 import requests
-from flask import current_app
 
 from app.audit import chain
-from app.config import Settings
+from app.config import current_settings
 from app.db import read
 
 CONNECT_TIMEOUT_S = 2.0
@@ -17,7 +16,7 @@ class HeadNotAccepted(Exception):
 
 def post_head(url: str) -> None:
     """Post the head once, without a retry. Needs an app context. Raises `HeadNotAccepted`."""
-    settings: Settings = current_app.extensions["beacon_settings"]
+    settings = current_settings()
     with read() as session:
         head = chain.read_head(session)
     body = {"database": settings.database_name, "seq": head.seq, "hash": head.hash, "timestamp": head.timestamp}

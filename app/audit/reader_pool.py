@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from app.db import db, set_statement_timeout
+from app.db import db, decode_text, set_statement_timeout
 from app.infra import concurrency
 from app.infra.problems import Problem, build_retry_after
 
@@ -115,16 +115,9 @@ def open_file(address: str) -> sqlite3.Connection:
     """Open the database read-only. `address` is the engine's `file:…`. Text that is not UTF-8 is returned as bytes."""
     connection = sqlite3.connect(f"{address}?mode=rw", uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
     connection.execute("PRAGMA query_only = ON")
-    connection.text_factory = _decode_text
+    connection.text_factory = decode_text
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
-
-
-def _decode_text(stored: bytes) -> str | bytes:
-    try:
-        return stored.decode()
-    except UnicodeDecodeError:
-        return stored
 
 
 def _postgres_fetch(connection: Connection) -> Fetch:

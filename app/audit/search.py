@@ -9,19 +9,23 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.audit.count_cache import MAX_COUNTED_ROWS, CountCache
+from app.audit.count_cache import MAX_COUNTED_ROWS, CountCache, Span
 from app.audit.models import AuditRow
 from app.audit.query_params import AuditCursor, AuditQuery
 from app.audit.reader_pool import ByteBudget, Fetch, Rows
 
 Condition = sa.ColumnElement[bool]
+# Seq and hash of the last entry; 0 and "" for an empty audit.
+HeadKey = tuple[int, str]
 
 COLUMNS = (
-    "id", "seq", "timestamp", "actor", "action_type", "target", "stage", "outcome", "command_id", "before_state_json",
-    "after_state_json", "command_params_json", "logs_json", "origin", "prev_hash", "hash",
+    "id", "seq", "timestamp", "actor", "action_type", "target", "stage", "outcome", "command_id", "origin",
+    "before_state_json", "after_state_json", "command_params_json", "logs_json", "prev_hash", "hash",
 )  # fmt: skip
 _SORT_COLUMNS = {"actor": AuditRow.actor, "actionType": AuditRow.action_type, "target": AuditRow.target,
            "outcome": AuditRow.outcome}  # fmt: skip
+# The columns that a field of the query with the same name must equal, beside the outcome.
+_FILTER_COLUMNS = (AuditRow.command_id, AuditRow.actor, AuditRow.action_type, AuditRow.target)
 # The columns that a text search looks at.
 _SEARCH_COLUMNS = (
     AuditRow.target, AuditRow.actor, AuditRow.action_type, AuditRow.origin, AuditRow.before_state_json,
@@ -44,17 +48,7 @@ class AuditPage:
     previous: AuditCursor | None = None
     rows_scanned: int | None = None
     first: int = 0
-    head: tuple[int, str] = (0, "")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The first and the last seq within the requested time. `high` grows with the log until the time's `end`; None if
-    it has no end."""
-
-    low: int
-    high: int
-    end: str | None = None
+    head: HeadKey = (0, "")
 
 
 def find_page(fetch: Fetch, query: AuditQuery, totals: CountCache) -> AuditPage:
@@ -84,7 +78,7 @@ def find_page(fetch: Fetch, query: AuditQuery, totals: CountCache) -> AuditPage:
     )
 
 
-def read_bounds(fetch: Fetch) -> tuple[int, tuple[int, str]]:
+def read_bounds(fetch: Fetch) -> tuple[int, HeadKey]:
     """The seq of the first entry, and seq and hash of the last one; 1, 0 and "" for an empty audit."""
     first = fetch(sa.select(sa.func.min(AuditRow.seq)))[0][0]
     last = fetch(sa.select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1))
@@ -127,13 +121,8 @@ def _to_dicts(rows: Rows) -> list[dict[str, Any]]:
 
 
 def build_conditions(query: AuditQuery) -> list[Condition]:
-    named = (
-        (AuditRow.command_id, query.command_id),
-        (AuditRow.actor, query.actor),
-        (AuditRow.action_type, query.action_type),
-        (AuditRow.target, query.target),
-    )
-    where: list[Condition] = [column == value for column, value in named if value is not None]
+    wanted = [(column, getattr(query, column.key)) for column in _FILTER_COLUMNS]
+    where: list[Condition] = [column == value for column, value in wanted if value is not None]
     if query.outcome is not None:
         # Nearly all entries have the same outcome, so with another filter its index is the wrong one: hide the column.
         is_usual = query.outcome == "success" and not query.is_sorted_by_time
@@ -142,7 +131,7 @@ def build_conditions(query: AuditQuery) -> list[Condition]:
     return where
 
 
-def find_span(fetch: Fetch, query: AuditQuery) -> tuple[Span, tuple[int, str]]:
+def find_span(fetch: Fetch, query: AuditQuery) -> tuple[Span, HeadKey]:
     """The requested span, and the head."""
     first, head = read_bounds(fetch)
     return _resolve_span(fetch, query, first, head[0]), head
@@ -161,7 +150,7 @@ def _resolve_span(fetch: Fetch, query: AuditQuery, first: int, last: int) -> Spa
     return Span(low, high, query.end)
 
 
-def _search_page(fetch: Fetch, query: AuditQuery, span: Span, head: tuple[int, str]) -> AuditPage:
+def _search_page(fetch: Fetch, query: AuditQuery, span: Span, head: HeadKey) -> AuditPage:
     """Scan the entries window by window until the page is full or the time is up."""
     cursor, ends_at = query.cursor, time.monotonic() + MAX_SEARCH_S
     rows: list[dict[str, Any]] = []

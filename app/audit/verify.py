@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from operator import methodcaller
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -92,8 +92,7 @@ def verify(
         try:
             progress(*next(reading))
         except StopIteration as end:
-            found: VerificationResult = end.value
-            return found
+            return cast(VerificationResult, end.value)
 
 
 def verify_in_steps(*expected: ExpectedHead) -> Generator[tuple[int, int], None, VerificationResult]:
@@ -117,9 +116,10 @@ class _ChainReader:
 
     def __init__(self, *expected: ExpectedHead) -> None:
         self._unmet = set(expected)
-        self._size, self._bytes = PAGE_ROWS, PAGE_BYTES
-        if db.engine.dialect.name != "sqlite":
-            self._size, self._bytes = PAGE_ROWS_ON_LOOP, PAGE_BYTES_ON_LOOP
+        self._dialect = db.engine.dialect.name
+        on_thread = self._dialect == "sqlite"
+        self._size = PAGE_ROWS if on_thread else PAGE_ROWS_ON_LOOP
+        self._bytes = PAGE_BYTES if on_thread else PAGE_BYTES_ON_LOOP
         self._anchor: verification_start.Anchor | None = None
         self.count, self._seq, self._hash = 0, 0, GENESIS_HASH
         self.last = self.deleted_through = 0
@@ -128,8 +128,8 @@ class _ChainReader:
     def read_page(self, fetch: reader_pool.Fetch) -> tuple[int, str | None]:
         """Verify the next page; return its number of entries and what is wrong with the first invalid one."""
         rows = fetch(
-            canonical_sql.select_page(self._seq, self._size),
-            reader_pool.ByteBudget(self._bytes, canonical_sql.sealed_bytes),
+            canonical_sql.select_page(self._seq, self._size, self._dialect),
+            reader_pool.ByteBudget(self._bytes, lambda row: len(row[-1])),
         )
         if self._anchor is None or (rows and rows[0][0] != self._seq + 1):
             wrong = self._set_anchor(fetch, rows)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.audit import chain
@@ -13,7 +12,7 @@ from app.commands.actions import SERVICE_LOCK, lock_key
 from app.commands.models import CommandRow, ItemRow
 from app.commands.request import CommandRequest
 from app.commands.targets import ResolvedScope, resolve_targets
-from app.db import read, write
+from app.db import insert_into, read, write
 from app.eventlog.append import append
 from app.infra.clock import utc_text
 from app.infra.concurrency import yield_to_loop
@@ -145,7 +144,7 @@ def _insert_items(session: Session, request: CommandRequest, scope: ResolvedScop
         for place, target in enumerate(scope.targets)
     ]
     # executemany: a single statement with this many values takes half a second to compile.
-    statement = _insert_or_ignore(session, ItemRow)
+    statement = insert_into(ItemRow.__table__).on_conflict_do_nothing()
     for start in range(0, len(rows), ROWS_PER_INSERT):
         session.connection().execute(statement, rows[start : start + ROWS_PER_INSERT])
         yield_to_loop()
@@ -170,10 +169,5 @@ def _reject_overlap(session: Session, command_id: str | None) -> None:
 
 def _insert_row(session: Session, row: dict[str, Any]) -> bool:
     """True if the id was free. Uses RETURNING because drivers disagree on `rowcount` here."""
-    statement = _insert_or_ignore(session, CommandRow).values(row).returning(CommandRow.id)
+    statement = insert_into(CommandRow.__table__).on_conflict_do_nothing().values(row).returning(CommandRow.id)
     return session.connection().execute(statement).one_or_none() is not None
-
-
-def _insert_or_ignore(session: Session, model: type[Any]) -> Any:
-    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-    return dialect.insert(model.__table__).on_conflict_do_nothing()

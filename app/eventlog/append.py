@@ -14,6 +14,7 @@ from app.eventlog import audience as audiences
 from app.eventlog import event_types
 from app.eventlog.models import EventRow
 from app.infra.clock import utc_text
+from app.infra.problems import list_errors
 
 # Executed on the connection: the session's own bulk insert costs twice as much.
 _INSERT = sa.insert(EventRow).returning(EventRow.id, sort_by_parameter_order=True)
@@ -94,8 +95,7 @@ def _encode_data(event: NewEvent, field: str) -> str:
         text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         size = len(text.encode())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise InvalidEvent(".".join([field, *map(str, first["loc"])]), first["msg"]) from error
+        raise InvalidEvent(*list_errors(error, field)[0]) from error
     except RecursionError:
         raise InvalidEvent(field, _DEPTH) from None
     except UnicodeEncodeError:

@@ -1,7 +1,11 @@
 """Validates a client's cursor: where it resumes in the log, or why it cannot."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from sqlalchemy.orm import Session
+
+from app.eventlog import reader
 
 MAX_DIGITS = 18
 
@@ -40,3 +44,12 @@ def resolve_start(text: str | None, head: int, floor: int, *, is_lost: bool = Fa
     if cursor < floor:
         return StartPosition(head, head, "pruned")
     return StartPosition(cursor, head)
+
+
+def resolve_start_position(session: Session, text: str | None, generation: str | None = None) -> StartPosition:
+    """Resolve `text` against the log as it is now; `generation` is the one it was handed out with, if it was sent."""
+    bounds = reader.bounds(session)
+    sent = parse_cursor(text)
+    is_other = bool(generation) and generation != bounds.generation
+    is_lost = is_other or (sent is not None and bounds.is_lost(sent))
+    return replace(resolve_start(text, bounds.head, bounds.floor, is_lost=is_lost), generation=bounds.generation)

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from app.db import read, write
-from app.eventlog.log_size import LogSize, LogSizeMeter
+from app.db import count_changed, read, write
+from app.eventlog.log_size import LogSizeMeter
 from app.eventlog.models import EventRow
 from app.infra.clock import utc_now, utc_text
 
@@ -35,11 +35,7 @@ def _prune_step(cutoff: str) -> int:
     with read() as session:
         oldest = sa.select(EventRow.id, EventRow.created_at).order_by(EventRow.id).limit(ROWS_PER_STEP).subquery()
         last = session.scalar(sa.select(sa.func.max(oldest.c.id)).where(oldest.c.created_at < cutoff))
-    if last is None:
-        return 0
-    with write() as session:
-        deleted = session.execute(sa.delete(EventRow).where(EventRow.id <= last, EventRow.created_at < cutoff))
-        return int(deleted.rowcount)  # type: ignore[attr-defined]  # a DELETE's result is a CursorResult
+    return 0 if last is None else _delete_through(last, EventRow.created_at < cutoff)
 
 
 class LogLimit:
@@ -73,19 +69,17 @@ class LogLimit:
             size = self.measure.measure(session)
         if size.bytes > self._max_bytes:
             # Estimated from the mean size of an event; the next measurement shows whether it was enough.
-            return max(1, size.rows - self._max_rows, _excess_rows(size, self._max_bytes))
+            excess = size.rows * (size.bytes - self._max_bytes) // size.bytes
+            return max(1, size.rows - self._max_rows, excess)
         return size.rows - self._max_rows
-
-
-def _excess_rows(size: LogSize, max_bytes: int) -> int:
-    return size.rows * (size.bytes - max_bytes) // max(1, size.bytes)
 
 
 def _drop_oldest(count: int) -> int:
     with read() as session:
         last = session.scalar(sa.select(EventRow.id).order_by(EventRow.id).offset(count - 1).limit(1))
-    if last is None:
-        return 0
+    return 0 if last is None else _delete_through(last)
+
+
+def _delete_through(last: int, *conditions: sa.ColumnElement[bool]) -> int:
     with write() as session:
-        deleted = session.execute(sa.delete(EventRow).where(EventRow.id <= last))
-        return int(deleted.rowcount)  # type: ignore[attr-defined]  # a DELETE's result is a CursorResult
+        return count_changed(session, sa.delete(EventRow).where(EventRow.id <= last, *conditions))

@@ -28,26 +28,14 @@ Status = Literal["verified", "stale", "discrepancy"]
 Severity = Literal["info", "warning", "critical"]
 LogKind = Literal["progress", "request", "outcome"]
 FindingKind = Literal[
-    "missing",
-    "extra",
-    "unaccounted",
-    "lost",
-    "dangling",
-    "duplicate",
-    "orphaned",
-    "overdue",
-    "no-worker",
-    "count-mismatch",
-    "unreadable",
-    "flapping",
-    "rewound",
-]
+    "missing", "extra", "unaccounted", "lost", "dangling", "duplicate", "orphaned", "overdue", "no-worker",
+    "count-mismatch", "unreadable", "flapping", "rewound",
+]  # fmt: skip
 # What made a change of a flag: a person in Beacon, a plan, the guardrail, or somebody in Unleash itself.
 ChangeCause = Literal["manual", "plan", "guardrail", "unleash"]
 # What was done: switch or percentage set, only other rules in Unleash changed, the guardrail holds or no longer holds,
 # or a plan started, paused, resumed, stopped by a person or ended by itself.
 ChangeKind = Literal["set", "conditions", "held", "released", "started", "paused", "resumed", "stopped", "ended"]
-
 
 # Validation stops at the first invalid entry, so that a bad row cannot fill a worker's memory with errors.
 StrictNames = Annotated[list[str], Field(fail_fast=True)]
@@ -194,8 +182,8 @@ class FlashMessage(Payload):
     expires_at: Moment
 
 
-def _drop_trailing_zero(number: float) -> float:
-    """Return 50 instead of 50.0: most percentages are whole numbers."""
+def drop_trailing_zero(number: float) -> float:
+    """Return 50 instead of 50.0, for JSON."""
     return int(number) if number == int(number) else number
 
 
@@ -203,7 +191,7 @@ class FlagChanged(Payload):
     flag: str
     enabled: bool
     # Left out if no single number describes it, as with several strategies in Unleash.
-    percentage: Annotated[float, Field(ge=0, le=100), PlainSerializer(_drop_trailing_zero, return_type=Any)] | None = (
+    percentage: Annotated[float, Field(ge=0, le=100), PlainSerializer(drop_trailing_zero, return_type=Any)] | None = (
         None
     )
     actor: str
@@ -251,10 +239,7 @@ PAYLOAD_MODELS: dict[str, type[Payload]] = {
     "notification.changed": NotificationChanged,
     "flash.message": FlashMessage,
     "flag.changed": FlagChanged,
-    "job.queued": JobEvent,
-    "job.started": JobEvent,
-    "job.finished": JobEvent,
-    "job.failed": JobEvent,
+    **dict.fromkeys(("job.queued", "job.started", "job.finished", "job.failed"), JobEvent),
     "control.session_ended": SessionEnded,
     "control.user_changed": UserChanged,
     "control.token_revoked": TokenRevoked,

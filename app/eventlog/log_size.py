@@ -34,7 +34,8 @@ class LogSizeMeter:
         spans = _id_spans(session)
         if spans == self._spans:
             return self.last
-        chunks = [range(first, last + 1, CHUNK_IDS) for first, last in _align_to_chunks(spans)]
+        # Sums are cached by the first id of their chunk, so spans begin with a whole chunk.
+        chunks = [range(first - first % CHUNK_IDS, last + 1, CHUNK_IDS) for first, last in spans]
         wanted = {start for starts in chunks for start in starts}
         self._sums = {start: held for start, held in self._sums.items() if start in wanted}
         head, floor = log.head(session), log.floor(session)
@@ -56,17 +57,9 @@ def _id_spans(session: Session) -> list[tuple[int, int]]:
     return [(first, last) for first, last in spans if first <= last]
 
 
-def _align_to_chunks(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Extend the spans to the beginning of a chunk: sums are cached by the first id of their chunk."""
-    return [(first - first % CHUNK_IDS, last) for first, last in spans]
-
-
 def _sum_chunk(session: Session, start: int) -> int:
     is_sqlite = session.get_bind().dialect.name == "sqlite"
-    size = sa.func.length(sa.cast(EventRow.data_json, sa.LargeBinary))
-    if not is_sqlite:
-        size = sa.func.octet_length(EventRow.data_json)
-    found = sa.select(sa.func.coalesce(sa.func.sum(size), 0)).where(
-        EventRow.id >= start, EventRow.id < start + CHUNK_IDS
-    )
+    text = EventRow.data_json
+    size = sa.func.length(sa.cast(text, sa.LargeBinary)) if is_sqlite else sa.func.octet_length(text)
+    found = sa.select(sa.func.sum(size)).where(EventRow.id >= start, EventRow.id < start + CHUNK_IDS)
     return int(session.scalar(found) or 0)

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,12 +16,15 @@ from app.eventlog import event_types
 from app.eventlog.audience import Viewer
 from app.eventlog.models import EventFloor, EventGeneration, EventRow
 from app.infra.clock import parse_utc, utc_text
+from app.infra.concurrency import yield_to_loop
+from app.infra.problems import list_errors
 
 log = logging.getLogger(__name__)
 
 _Row = sa.Row[*tuple[Any, ...]]
 
 PAGE_ROWS = 500
+IDS_PER_WINDOW = 1_000
 MAX_REMEMBERED_ROWS = 10_000
 # Core tables instead of mapped classes, built once: the ORM would cost more than SQLite itself.
 _event = EventRow.__table__.c
@@ -152,20 +155,43 @@ def fetch_rows(
     return EventRows(rows, last if full else max(last, now), full)
 
 
-def read_newest(session: Session, viewer: Viewer, limit: int, exclude_types: Collection[str] = ()) -> list[Event]:
-    """Read the newest events that `viewer` may see, newest first, without `exclude_types`."""
-    return read_newest_before(session, viewer, None, limit, exclude_types).events
-
-
 def read_newest_before(
     session: Session, viewer: Viewer, before: int | None, limit: int, exclude_types: Collection[str] = ()
 ) -> EventPage:
-    """Read the newest events below the id `before`. The page's cursor is the `before` of the next page."""
+    """Read the newest events below the id `before` that `viewer` may see, newest first, without `exclude_types`.
+
+    The page's cursor is the `before` of the next page.
+    """
     query = sa.select(*_COLUMNS).where(_event.audience.in_(sorted(viewer.audiences)), _event.type.not_in(exclude_types))
     if before is not None:
         query = query.where(_event.id < before)
     rows = session.execute(query.order_by(_event.id.desc()).limit(limit)).all()
     return EventPage(list(decode_rows(rows)), rows[-1].id if rows else 0, len(rows) == limit)
+
+
+def read_windows_back(
+    session: Session, most: int, *conditions: sa.ColumnElement[bool]
+) -> Iterator[tuple[Sequence[_Row], int]]:
+    """Read the log backwards in at most `most` windows of ids, because it has no index by type, time or job.
+
+    Yields the rows of each window that fit the conditions, newest first, and the id before the window.
+    """
+    end = head(session)
+    for _ in range(most):
+        start = max(end - IDS_PER_WINDOW, 0)
+        window = sa.select(*_COLUMNS).where(_event.id > start, _event.id <= end, *conditions)
+        yield session.execute(window.order_by(_event.id.desc())).all(), start
+        if start == 0:
+            return
+        end = start
+        yield_to_loop()
+
+
+def first_time_after(session: Session, event_id: int) -> str | None:
+    """The time of the first event above this id, as it was stored."""
+    oldest = sa.select(_event.created_at).where(_event.id > event_id).order_by(_event.id).limit(1)
+    found: str | None = session.scalar(oldest)
+    return found
 
 
 def _page(rows: Sequence[_Row], cursor: int, limit: int) -> EventPage:
@@ -236,8 +262,8 @@ def _validate_payload(model: type[event_types.Payload], data: dict[str, Any]) ->
     try:
         event_types.validate_payload(model, data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise ValueError(f"payload field {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        path, wrong = list_errors(error)[0]
+        raise ValueError(f"payload field {path}: {wrong}") from error
 
 
 def _refuse_constant(name: str) -> None:

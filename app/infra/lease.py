@@ -9,13 +9,12 @@ import os
 import secrets
 import socket
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from app.db import Base, now_epoch, write
+from app.db import Base, count_changed, insert_into, now_epoch, write
 
 LEASE_TTL_S = 10.0
 LEASE_RENEW_EVERY_S = 3.0
@@ -63,8 +62,7 @@ class LeaseClaim:
             )
             .values(**values)
         )
-        result = session.execute(statement, execution_options={"synchronize_session": False})
-        return cast(sa.CursorResult[Any], result).rowcount == 1
+        return count_changed(session, statement) == 1
 
 
 class Lease:
@@ -78,7 +76,7 @@ class Lease:
     def try_acquire(self) -> bool:
         """Acquire the lease if it is free or expired. One statement, so two processes cannot both succeed."""
         with write() as session:
-            fence = session.execute(self._take(session)).scalar_one_or_none()
+            fence = session.execute(self._take()).scalar_one_or_none()
         self._claim = None if fence is None else LeaseClaim(self.name, self.holder, fence)
         return fence is not None
 
@@ -110,9 +108,8 @@ class Lease:
     def _set(self, session: Session, expires_at: Any) -> bool:
         return self._claim is not None and self._claim.compare_and_set(session, expires_at=expires_at)
 
-    def _take(self, session: Session) -> sa.Executable:
-        dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-        insert = dialect.insert(LeaseRow).values(
+    def _take(self) -> sa.Executable:
+        insert = insert_into(LeaseRow).values(
             name=self.name, holder=self.holder, fence=1, expires_at=now_epoch() + self.ttl_s
         )
         taken = {
@@ -121,6 +118,4 @@ class Lease:
             "expires_at": insert.excluded.expires_at,
         }
         free = LeaseRow.expires_at <= now_epoch()
-        upsert = insert.on_conflict_do_update(index_elements=["name"], set_=taken, where=free)
-        taken_over: sa.Executable = upsert.returning(LeaseRow.fence)
-        return taken_over
+        return insert.on_conflict_do_update(index_elements=["name"], set_=taken, where=free).returning(LeaseRow.fence)

@@ -47,7 +47,16 @@ def build_retry_after(least_s: int, most_s: int) -> dict[str, str]:
 
 def invalid_input(error: ValidationError) -> Problem:
     """Build the 400 for a body that a pydantic model rejected; each field is named by its path."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_REPORTED_ERRORS]
-    errors = {".".join(str(part) for part in item["loc"]) or "body": item["msg"] for item in found}
-    first = next(iter(errors.items()))
-    return Problem(400, "Bad input", f"{first[0]}: {first[1]}", errors=errors)
+    errors = {path or "body": wrong for path, wrong in list_errors(error)[:MAX_REPORTED_ERRORS]}
+    path, wrong = next(iter(errors.items()))
+    return Problem(400, "Bad input", f"{path}: {wrong}", errors=errors)
+
+
+def list_errors(error: ValidationError, within: str = "") -> list[tuple[str, str]]:
+    """The path of each invalid field, which begins with `within`, and what is wrong with it.
+
+    The input is left out, because it may be long or secret.
+    """
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    above = (within,) if within else ()
+    return [(".".join(map(str, (*above, *item["loc"]))), item["msg"]) for item in found]

@@ -26,7 +26,7 @@ def export_response(lines: Iterator[str], form: ExportFormat, name: str, at_once
     """Return `lines` as a file download that is sent in pieces of `at_once` lines."""
     # `2026-11-21T12-03-05Z`: without colons, which some file systems reject.
     file = f"{name}-{utc_text()[:19].replace(':', '-')}Z.{form}"
-    headers = {"Content-Disposition": f'attachment; filename="{file}"', "Cache-Control": "private, no-store"}
+    headers = {"Content-Disposition": f'attachment; filename="{file}"'}
     return Response(encode_in_chunks(lines, at_once), content_type=CONTENT_TYPES[form], headers=headers)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.accounts.actors import Actor
+from app.db import insert_into
 from app.eventlog.append import NewEvent, append
 from app.eventlog.event_types import NotificationChanged
 from app.infra.clock import utc_now, utc_text
@@ -30,7 +30,7 @@ def mark_read(session: Session, who: Actor, ids: Sequence[int] | None) -> int:
     rows = [{"user_id": who.user_id, "notification_id": each, "at": now} for each in unread]
     if not rows:
         return 0
-    session.execute(_insert_into(session, ReadMark).on_conflict_do_nothing(), rows)
+    session.execute(insert_into(ReadMark).on_conflict_do_nothing(), rows)
     _append_changed(session, who)
     return len(rows)
 
@@ -42,7 +42,7 @@ def mute_service(session: Session, who: Actor, service: str, until: datetime | N
     if until is None or until <= utc_now():
         session.execute(sa.delete(Mute).where(Mute.user_id == who.user_id, Mute.service == service))
     else:
-        insert = _insert_into(session, Mute).values(user_id=who.user_id, service=service, until=utc_text(until))
+        insert = insert_into(Mute).values(user_id=who.user_id, service=service, until=utc_text(until))
         put = insert.on_conflict_do_update(index_elements=["user_id", "service"], set_={"until": insert.excluded.until})
         session.execute(put)
     _append_changed(session, who)
@@ -52,13 +52,9 @@ def dismiss_message(session: Session, who: Actor, flash_id: str) -> None:
     """Hide a message in every tab of this person. Raises `UnknownTarget`."""
     if session.get(FlashRow, flash_id) is None:
         raise UnknownTarget(flash_id)
-    insert = _insert_into(session, Dismissal).values(flash_id=flash_id, user_id=who.user_id)
+    insert = insert_into(Dismissal).values(flash_id=flash_id, user_id=who.user_id)
     session.execute(insert.on_conflict_do_nothing())
     _append_changed(session, who)
-
-
-def _insert_into(session: Session, table: type[ReadMark | Mute | Dismissal]) -> sqlite.Insert | postgresql.Insert:
-    return sqlite.insert(table) if session.get_bind().dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def _append_changed(session: Session, who: Actor) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 from urllib.parse import quote
 
 from flask import current_app
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
 
 from app.config import current_settings
+from app.db import insert_into
 from app.eventlog.append import NewEvent, PreparedEvent
 from app.eventlog.event_types import NotificationCreated
 from app.infra.clock import utc_text
@@ -52,7 +52,6 @@ def _create_for_event(session: Session, event: PreparedEvent) -> list[NewEvent]:
 
 def create_notification(session: Session, notice: NewNotification) -> NewEvent | None:
     """Write the notification and return its event, or None if its cause has one already."""
-    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
     row = {
         "cause": notice.cause,
         "created_at": utc_text(),
@@ -64,7 +63,7 @@ def create_notification(session: Session, notice: NewNotification) -> NewEvent |
         "body": notice.body,
         "link": notice.link,
     }
-    insert = dialect.insert(Notification).values(row).on_conflict_do_nothing(index_elements=["cause"])
+    insert = insert_into(Notification).values(row).on_conflict_do_nothing(index_elements=["cause"])
     notification_id = session.execute(insert.returning(Notification.id)).scalar_one_or_none()
     if notification_id is None:
         return None

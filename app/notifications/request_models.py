@@ -8,11 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from app.eventlog.event_types import Severity
 from app.infra.clock import Moment, utc_now, utc_text
+from app.infra.list_query import ListQuery, check_storable
 from app.notifications.broadcasts import MAX_MESSAGE_CHARS
 
 MAX_IDS = 1_000
-MAX_PAGE = 100_000
-DEFAULT_LIMIT = 50
 MAX_MUTE = timedelta(days=30)
 MAX_NOTIFICATION_ID = 2**53
 # The choices of the forms, in minutes; programs may give any moment.
@@ -20,18 +19,11 @@ MUTE_CHOICES = ((60, "1 hour"), (480, "8 hours"), (1_440, "1 day"), (10_080, "1 
 MESSAGE_CHOICES = ((15, "15 minutes"), (60, "1 hour"), (480, "8 hours"), (1_440, "1 day"))
 
 
-def _check_storable(text: str) -> str:
-    """Reject NUL and unpaired surrogates: no database stores them."""
-    if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
-        raise ValueError("expected text without NUL and unpaired surrogates")
-    return text
-
-
 # The length is checked first: after a validator function, pydantic would count "items" instead of characters.
 _Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_MESSAGE_CHARS),
-    AfterValidator(_check_storable),
+    AfterValidator(check_storable),
 ]
 NotificationId = Annotated[int, Field(ge=1, le=MAX_NOTIFICATION_ID)]
 
@@ -56,7 +48,7 @@ class MarkReadRequest(_RequestModel):
 class MuteRequest(_RequestModel):
     """A service, and until when it is muted; null unmutes it."""
 
-    service: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_check_storable)]
+    service: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(check_storable)]
     until: Moment | None
 
     @model_validator(mode="after")
@@ -74,17 +66,13 @@ class MessageRequest(_RequestModel):
     expires_at: Moment = Field(alias="expiresAt")
 
 
-class NotificationQuery(BaseModel):
-    """The query of `/notifications`. Unknown query parameters are ignored."""
+class NotificationQuery(ListQuery):
+    """The query of `/notifications`."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    q: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_check_storable)] = ""
+    q: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(check_storable)] = ""
     severity: Severity | Literal[""] = ""
-    service: Annotated[str, StringConstraints(max_length=200), AfterValidator(_check_storable)] = ""
+    service: Annotated[str, StringConstraints(max_length=200), AfterValidator(check_storable)] = ""
     show: Literal["", "unread"] = ""
-    page: int = Field(1, ge=1, le=MAX_PAGE)
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=500)
 
 
 def parse_body(**minutes: str) -> dict[str, Any]:

@@ -5,12 +5,10 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.eventlog import reader as log
 from app.eventlog.models import EventRow
-from app.infra import concurrency
 from app.infra.clock import utc_text
 
 END_EVENT_TYPES = ("job.finished", "job.failed")
@@ -18,7 +16,6 @@ END_EVENT_TYPES = ("job.finished", "job.failed")
 REQUEUE_EVENT_TYPE = "job.queued"
 # A job may be published as finished just before a snapshot that still shows it as running.
 EVENT_SLACK = timedelta(seconds=10)
-EVENTS_PER_WINDOW = 1_000
 # How far back the log is read, whatever was published since: 100,000 events.
 MAX_WINDOWS = 100
 
@@ -68,19 +65,13 @@ def find_explained(
 
 
 def _read_published(session: Session, since: str) -> Iterator[tuple[str, str]]:
-    """Type and payload, newest first, read backwards in windows of ids: neither type nor time has an index."""
-    end = log.head(session)
-    for _ in range(MAX_WINDOWS):
-        start = end - EVENTS_PER_WINDOW
-        window = sa.select(EventRow.type, EventRow.data_json).where(EventRow.id > start, EventRow.id <= end)
-        said = window.where(EventRow.type.in_((*END_EVENT_TYPES, REQUEUE_EVENT_TYPE)), EventRow.created_at >= since)
-        yield from ((kind, text) for kind, text in session.execute(said.order_by(EventRow.id.desc())))
-        oldest = sa.select(EventRow.created_at).where(EventRow.id > start, EventRow.id <= end)
-        first = session.scalar(oldest.order_by(EventRow.id).limit(1))
-        if start <= 0 or (first is not None and first < since):
+    """Type and payload, newest first."""
+    wanted = EventRow.type.in_((*END_EVENT_TYPES, REQUEUE_EVENT_TYPE))
+    for rows, start in log.read_windows_back(session, MAX_WINDOWS, wanted, EventRow.created_at >= since):
+        yield from ((row.type, row.data_json) for row in rows)
+        first = log.first_time_after(session, start)
+        if first is not None and first < since:
             return
-        end = start
-        concurrency.yield_to_loop()
 
 
 def _parse_job_id(text: str, service_id: str) -> str | None:

@@ -16,12 +16,9 @@ from app.reconciliation.models import KnownJob, OpenItem
 JOB_EVENT_TYPES = ("job.queued", "job.started", "job.finished", "job.failed")
 # Rows of one service read at once when filtering by state, which has no index.
 JOBS_PER_WINDOW = 5_000
-# Window sizes for reading the log back for the events of one job.
-EVENTS_PER_WINDOW = 1_000
+# How far the log is read back for the events of one job.
 MAX_EVENT_WINDOWS = 20
 MAX_EVENTS = 100
-
-_COLUMNS = (EventRow.id, EventRow.type, EventRow.audience, EventRow.data_json, EventRow.created_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +73,15 @@ def list_open_items(session: Session, service_id: str, job_id: str) -> Sequence[
 def read_job_events(session: Session, viewer: Viewer, service_id: str, job_id: str) -> PublishedJobEvents:
     """The events of this job, as far as `viewer` may see them; read backwards in windows of ids."""
     events: list[log.Event] = []
-    end = log.head(session)
+    since: str | None = None
     mine = EventRow.type.in_(JOB_EVENT_TYPES) & EventRow.audience.in_(sorted(viewer.audiences))
-    for _ in range(MAX_EVENT_WINDOWS):
-        window = sa.select(*_COLUMNS).where(EventRow.id > end - EVENTS_PER_WINDOW, EventRow.id <= end, mine)
-        rows = [
-            row for row in session.execute(window.order_by(EventRow.id.desc())) if _may_mention(row.data_json, job_id)
-        ]
-        events += [event for event in log.decode_rows(rows) if _is_of(event, service_id, job_id)]
-        end -= EVENTS_PER_WINDOW
-        if end <= 0 or len(events) >= MAX_EVENTS:
+    for rows, start in log.read_windows_back(session, MAX_EVENT_WINDOWS, mine):
+        found = log.decode_rows(row for row in rows if _may_mention(row.data_json, job_id))
+        events += [event for event in found if _is_of(event, service_id, job_id)]
+        since = log.first_time_after(session, start) if start else None
+        if len(events) >= MAX_EVENTS:
             break
-        yield_to_loop()
-    oldest = sa.select(EventRow.created_at).where(EventRow.id > max(end, 0)).order_by(EventRow.id).limit(1)
-    return PublishedJobEvents(events[:MAX_EVENTS], None if end <= 0 else session.scalar(oldest))
+    return PublishedJobEvents(events[:MAX_EVENTS], since)
 
 
 def _may_mention(text: object, job_id: str) -> bool:

@@ -89,17 +89,6 @@ def read_discrepancies(
     return session.scalars(query.limit(limit).offset((page - 1) * limit)).all(), total
 
 
-def read_discrepancies_before(
-    session: Session, chosen: DiscrepancyFilter, before: tuple[str, str] | None, limit: int
-) -> Sequence[DiscrepancyEvent]:
-    """The newest rows below the key (timestamp, id) of the last one seen. New rows do not shift the page."""
-    query = sa.select(DiscrepancyEvent).where(*_filter_conditions(chosen))
-    if before is not None:
-        query = query.where(sa.tuple_(DiscrepancyEvent.timestamp, DiscrepancyEvent.id) < before)
-    newest = query.order_by(DiscrepancyEvent.timestamp.desc(), DiscrepancyEvent.id.desc())
-    return session.scalars(newest.limit(limit)).all()
-
-
 def _services_with_state() -> sa.Select[Service, ServiceState]:
     joined = sa.select(Service, ServiceState).outerjoin(ServiceState, ServiceState.service_id == Service.id)
     return joined.where(Service.removed_at.is_(None)).order_by(Service.name, Service.id)

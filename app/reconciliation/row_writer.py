@@ -5,12 +5,13 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app.db import insert_into
 from app.eventlog.append import NewEvent
 from app.eventlog.event_types import ReconciliationUpdate
 from app.infra.clock import utc_text
@@ -43,14 +44,12 @@ _DELETE_JOBS = sa.delete(_job).where(
 )
 
 
-def _upsert_statement(dialect: Any) -> sa.Executable:
+@cache
+def _upsert_jobs(dialect: str) -> sa.Executable:
     """An upsert: half the cost of delete and insert."""
-    insert = dialect.insert(_job)
+    insert = insert_into(_job, dialect)
     values = {column.name: insert.excluded[column.name] for column in _job.c if not column.primary_key}
-    return cast(sa.Executable, insert.on_conflict_do_update(index_elements=_job.primary_key.columns, set_=values))
-
-
-_UPSERT_BY_DIALECT = {dialect.dialect.name: _upsert_statement(dialect) for dialect in (sqlite, postgresql)}
+    return insert.on_conflict_do_update(index_elements=_job.primary_key.columns, set_=values)
 
 
 class StaleVersion(Exception):
@@ -110,7 +109,7 @@ def upsert_jobs(session: Session, service_id: str, job_diff: JobDiff, jobs: Iter
             }
             for job in part
         ]
-        connection.execute(_UPSERT_BY_DIALECT[connection.dialect.name], rows)
+        connection.execute(_upsert_jobs(connection.dialect.name), rows)
 
 
 def record_moment(row: ServiceState, observation: Observation) -> None:

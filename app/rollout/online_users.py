@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 from flask import Flask, current_app
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.db import db, now_epoch, read, write
+from app.db import insert_into, now_epoch, read, write
 from app.flags.models import PollingRow
 
 ONLINE_FOR_S = 60.0
@@ -83,9 +82,8 @@ def online_users() -> OnlineUsers:
 
 
 def _save_polls(session: Session, polls: Sequence[Poll]) -> None:
-    dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
     now = session.scalar(sa.select(now_epoch())) or 0.0
-    insert = dialect.insert(PollingRow)
+    insert = insert_into(PollingRow)
     for as_program, column in ((False, "seen"), (True, "program_seen")):
         # Sorted, so that two workers cannot deadlock on each other's rows.
         users = sorted(user for user, is_program in polls if is_program == as_program)

@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy import event
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from app.config import Settings
-from app.db import DatabaseUnavailable, configure_engine, engine_url, now_epoch, read, write
+from app.db import DatabaseUnavailable, configure_engine, engine_url, insert_into, now_epoch, read, write
 from app.infra import concurrency
 from app.stream.models import PresenceRow
 
@@ -176,11 +176,10 @@ def _build_upsert(now: sa.ColumnElement[float], *, is_sqlite: bool) -> sa.Execut
     worker = sa.bindparam("of_worker", type_=sa.Text)
     # Without a WHERE, SQLite would parse ON CONFLICT as the ON of a join.
     rows = sa.select(worker, pairs.c.key, sa.cast(pairs.c.value, sa.Integer), now).where(sa.true())
-    dialect = sqlite if is_sqlite else postgresql
-    insert = dialect.insert(PresenceRow).from_select(["worker", "user", "count", "seen"], rows)
+    insert = insert_into(PresenceRow, "sqlite" if is_sqlite else "postgresql")
     said = {"count": insert.excluded["count"], "seen": insert.excluded["seen"]}
-    upsert: sa.Executable = insert.on_conflict_do_update(index_elements=["worker", "user"], set_=said)
-    return upsert
+    upsert = insert.on_conflict_do_update(index_elements=["worker", "user"], set_=said)
+    return upsert.from_select(["worker", "user", "count", "seen"], rows)
 
 
 def _select_claimed(now: sa.ColumnElement[float], *, is_sqlite: bool) -> sa.Select[str, int]:

@@ -80,7 +80,6 @@ def forbidden_problem(who: Actor, detail: str, reason: str) -> Problem:
 
 
 def attempt_recorder() -> attempt_log.AttemptRecorder:
-    """The recorder of refused attempts of the current application."""
     found: attempt_log.AttemptRecorder = current_app.extensions["beacon_attempts"]
     return found
 

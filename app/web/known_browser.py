@@ -7,13 +7,16 @@ but not this browser (OWASP: device cookies).
 import secrets
 from typing import Any
 
-from flask import Response, current_app, g, request
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from flask import Response, g, request
+from itsdangerous import BadSignature
+
+from app.accounts.tokens import serializer
 
 COOKIE_DAYS = 180
 # A screen in a control room has several users.
 MAX_USERS = 5
 COOKIE_NAME = "beacon-browser"
+_SALT = "beacon-known-browser"
 
 
 def find_throttle_key(name: str) -> str | None:
@@ -36,7 +39,7 @@ def save_cookie(response: Response) -> None:
     latest = dict(list(others.items())[-(MAX_USERS - 1) :])
     response.set_cookie(
         _cookie_name(),
-        _serializer().dumps({**latest, name: secrets.token_urlsafe(9)}),
+        serializer(_SALT).dumps({**latest, name: secrets.token_urlsafe(9)}),
         max_age=COOKIE_DAYS * 24 * 3_600,
         secure=request.is_secure,
         httponly=True,
@@ -46,7 +49,7 @@ def save_cookie(response: Response) -> None:
 
 def _read_marks() -> dict[str, str]:
     try:
-        found: Any = _serializer().loads(request.cookies.get(_cookie_name(), ""), max_age=COOKIE_DAYS * 24 * 3_600)
+        found: Any = serializer(_SALT).loads(request.cookies.get(_cookie_name(), ""), max_age=COOKIE_DAYS * 24 * 3_600)
     except BadSignature:
         return {}
     return dict(found)
@@ -54,7 +57,3 @@ def _read_marks() -> dict[str, str]:
 
 def _cookie_name() -> str:
     return f"__Host-{COOKIE_NAME}" if request.is_secure else COOKIE_NAME
-
-
-def _serializer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(current_app.secret_key or "", salt="beacon-known-browser")

@@ -95,9 +95,8 @@ def render_page(template: str, cursor: int, status: int = 200, /, **context: obj
 
 
 def add_page_headers(response: Response, cursor: int) -> Response:
-    """Add the cursor, and forbid caching: programs and people get different answers from the same address."""
+    """Add the cursor; programs and people get different answers from the same address."""
     response.headers["Beacon-Cursor"] = str(cursor)
     response.headers["Beacon-Generation"] = generation()
-    response.headers["Cache-Control"] = "private, no-store"
     response.headers["Vary"] = "Accept, HX-Request, Cookie"
     return response

@@ -107,7 +107,6 @@ def init_app(app: Flask) -> None:
 
 
 def body_slots() -> BodySlots:
-    """The body slots of the current application."""
     found: BodySlots = current_app.extensions["beacon_bodies"]
     return found
 

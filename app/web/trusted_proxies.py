@@ -80,7 +80,6 @@ class TrustedProxies:
 
 
 def current_proxy() -> Proxy:
-    """The peer that sent the current request."""
     found: Proxy = request.environ.get(_ENVIRON_KEY) or Proxy(request.remote_addr or "", False, (), sent_port=False)
     return found
 
@@ -160,12 +159,8 @@ def _header_values(environ: "WSGIEnvironment", part: str) -> list[str]:
 
 def _names_port(environ: "WSGIEnvironment") -> bool:
     """True if the port is in the host, or if the proxy names the scheme's default port."""
-    return bool(re.search(r":\d+$", environ.get("HTTP_HOST", ""))) or _names_default_port(environ)
-
-
-def _names_default_port(environ: "WSGIEnvironment") -> bool:
-    port = str(DEFAULT_PORTS[environ["wsgi.url_scheme"]])
-    return port in _header_values(environ, "Port")
+    default = str(DEFAULT_PORTS[environ["wsgi.url_scheme"]])
+    return bool(re.search(r":\d+$", environ.get("HTTP_HOST", ""))) or default in _header_values(environ, "Port")
 
 
 def _is_nondefault_port(text: str) -> bool:

@@ -340,7 +340,7 @@ def test_the_graph_has_a_gap_where_nothing_was_known_and_none_of_its_lines_cross
     graph = draw_history("hour", buckets("verified", "verified", None, "stale", "verified", "discrepancy"))
     assert len(graph.lines) == 2
     assert [part.state for part in graph.band] == ["verified", "stale", "verified", "discrepancy"]
-    assert graph.band[1].x == graph.band[0].width + check_history.WIDTH / 6
+    assert graph.band[1].x == graph.band[0].width + check_history.AREA.width / 6
     assert graph.sentence == (
         "48 of 60 checks answered in the last hour; 10 ms on average, at most 40 ms; in discrepancy for up to"
         " 1 min; stale for up to 1 min; nothing known for 1 min."
@@ -374,7 +374,7 @@ def test_the_checks_of_a_span_are_all_in_its_graph(
             session.add(row)
         graph = check_history.load_history(session, "mail", span, NOW)
     assert graph.sentence.startswith(f"{checks} of {checks} checks answered in the last {span}; 7 ms on average")
-    assert sum(part.width for part in graph.band) == pytest.approx(share * check_history.WIDTH, abs=1)
+    assert sum(part.width for part in graph.band) == pytest.approx(share * check_history.AREA.width, abs=1)
 
 
 def test_the_address_says_over_which_span(cast: Flask) -> None:

@@ -14,7 +14,7 @@ from app.eventlog.reader import Event
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import CheckSample
 from app.web.dashboard.annotations import Annotation, AnnotationReader
-from app.web.dashboard.sparklines import HEIGHT, MARGIN, NO_TREND, POINTS, WIDTH, TrendReader, build_trend
+from app.web.dashboard.sparklines import AREA, NO_TREND, POINTS, TrendReader, build_trend
 from app.web.dashboard.view_models import MIN_DENSE_SERVICES, Board, Tile
 from tests.dashboard.payloads import discrepancy, update
 from tests.dashboard.test_pages import watch
@@ -57,8 +57,8 @@ def test_the_line_stays_in_its_box_and_begins_at_zero() -> None:
     found = build_trend(failed(*range(POINTS)))
     places = [(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", found.lines[0])]
     assert len(places) == POINTS
-    assert places[0] == (MARGIN, HEIGHT - MARGIN)
-    assert places[-1] == found.last == (WIDTH - MARGIN, MARGIN)
+    assert places[0] == (AREA.margin, AREA.height - AREA.margin)
+    assert places[-1] == found.last == (AREA.width - AREA.margin, AREA.margin)
 
 
 def test_without_samples_there_is_no_line() -> None:
@@ -124,7 +124,10 @@ def test_of_many_services_the_verified_ones_are_lines_without_a_graph() -> None:
 
 def test_what_was_changed_on_purpose_is_marked_at_its_minute_and_said() -> None:
     found = build_trend(failed(*range(POINTS)), [(59, "deploy done"), (0, "rollout 25 %")])
-    assert [(mark.x, mark.label) for mark in found.marks] == [(MARGIN, "deploy done"), (WIDTH - MARGIN, "rollout 25 %")]
+    assert [(mark.x, mark.label) for mark in found.marks] == [
+        (AREA.margin, "deploy done"),
+        (AREA.width - AREA.margin, "rollout 25 %"),
+    ]
     assert found.sentence.endswith("Changes: deploy done 59 min ago, rollout 25 % 0 min ago.")
 
 

@@ -109,7 +109,7 @@ def test_every_unreadable_row_counts_in_whatever_order_they_are_met(outsider: sq
     for _ in range(3):
         insert(outsider, "t", "everyone", "{")
     with read() as session:
-        assert log.read_newest(session, Viewer("alice", "viewer"), 10) == []
+        assert log.read_newest_before(session, Viewer("alice", "viewer"), None, 10).events == []
     page_after(0)
     assert log.unreadable_rows.count == 3
 
@@ -188,14 +188,14 @@ def test_everyone_of_the_cast_sees_their_own_and_nothing_else(outsider: sqlite3.
     viewer = Viewer(person.name, person.role)
     with read() as session:
         replayed = {event.audience for event in log.read_visible(session, 0, viewer.audiences).events}
-        shown = {event.audience for event in log.read_newest(session, viewer, 50)}
+        shown = {event.audience for event in log.read_newest_before(session, viewer, None, 50).events}
     assert replayed == shown == SEES[person]
 
 
 def test_newest_comes_first_and_leaves_types_out(outsider: sqlite3.Connection) -> None:
     put(*(NewEvent(name, {}) for name in ("a", "b", "c", "d")))
     with read() as session:
-        found = log.read_newest(session, Viewer("alice", "viewer"), 2, exclude_types=["c"])
+        found = log.read_newest_before(session, Viewer("alice", "viewer"), None, 2, ["c"]).events
     assert [event.type for event in found] == ["d", "b"]
 
 

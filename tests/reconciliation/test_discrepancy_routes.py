@@ -7,8 +7,7 @@ import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.db import read, write
-from app.reconciliation import queries
+from app.db import write
 from app.reconciliation.models import DiscrepancyEvent
 from app.sources.protocol import SourceError
 from tests.reconciliation.desk import Desk
@@ -124,14 +123,6 @@ def test_reading_needs_a_login_and_the_scope(believing: Flask, path: str) -> Non
     assert client.get(path).status_code == 401
     assert client.get(path, headers=headers_of(believing, ALICE, "stream")).status_code == 403
     assert client.get(path, headers=headers_of(believing, ALICE, "read")).status_code == 200
-
-
-def test_rows_below_a_key_stay_the_same_while_others_come_in(recorded: Flask) -> None:
-    with recorded.app_context(), read() as session:
-        first = queries.read_discrepancies_before(session, queries.DiscrepancyFilter(), None, 10)
-        last = first[-1]
-        rest = queries.read_discrepancies_before(session, queries.DiscrepancyFilter(), (last.timestamp, last.id), 100)
-    assert [row.id for row in (*first, *rest)] == [f"e{n:02}" for n in reversed(range(30))]
 
 
 def registered(app: Flask) -> dict[str, Any]:

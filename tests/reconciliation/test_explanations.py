@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from app.db import read, write
 from app.eventlog.models import EventRow
+from app.eventlog.reader import IDS_PER_WINDOW
 from app.infra.clock import utc_now, utc_text
-from app.reconciliation.explanations import EVENT_SLACK, EVENTS_PER_WINDOW, MAX_WINDOWS, EventExplainer
+from app.reconciliation.explanations import EVENT_SLACK, MAX_WINDOWS, EventExplainer
 from tests.reconciliation.desk import SERVICE, Desk
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -42,13 +43,13 @@ def test_only_the_jobs_that_were_asked_for_are_named(desk: Desk) -> None:
 
 def test_an_end_is_found_below_thousands_of_other_events(desk: Desk) -> None:
     insert(finished("a"))
-    insert(*["{}"] * (2 * EVENTS_PER_WINDOW + 7), kind="test.noise")
+    insert(*["{}"] * (2 * IDS_PER_WINDOW + 7), kind="test.noise")
     assert ended("a") == {"a"}
 
 
 def test_an_end_from_before_the_job_was_last_seen_explains_nothing(desk: Desk) -> None:
     insert(finished("a"), at=LONG_AGO)
-    insert(*["{}"] * EVENTS_PER_WINDOW, kind="test.noise")
+    insert(*["{}"] * IDS_PER_WINDOW, kind="test.noise")
     assert ended("a", since=utc_now()) == set()
 
 
@@ -67,4 +68,4 @@ def test_a_row_that_cannot_be_read_explains_nothing(desk: Desk, text: str) -> No
 
 
 def test_how_far_back_it_reads_is_bounded() -> None:
-    assert EVENTS_PER_WINDOW * MAX_WINDOWS == 100_000
+    assert IDS_PER_WINDOW * MAX_WINDOWS == 100_000

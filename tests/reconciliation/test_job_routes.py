@@ -12,6 +12,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.db import write
+from app.eventlog import reader
 from app.eventlog.append import NewEvent
 from app.reconciliation import job_queries, registry
 from app.reconciliation.models import KnownJob
@@ -145,7 +146,7 @@ def test_an_id_that_no_job_can_have_is_bad_input(believing: Flask, job_id: str) 
 
 
 def test_the_log_is_read_back_to_a_bound_that_is_told(believing: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_queries, "EVENTS_PER_WINDOW", 2)
+    monkeypatch.setattr(reader, "IDS_PER_WINDOW", 2)
     monkeypatch.setattr(job_queries, "MAX_EVENT_WINDOWS", 2)
     publish(believing, NewEvent("job.queued", {"service": SERVICE, "jobId": "a"}))
     publish(believing, *(NewEvent("job.started", {"service": SERVICE, "jobId": "é"}) for _ in range(4)))

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import requests
-
 from app.flags import document
 from app.flags.document import Flag
 from app.flags.provider import ChangeRefused, TooLate
-from app.flags.unleash import unleash_http
-from app.flags.unleash.unleash_http import UnleashResponse
+from app.infra import bounded_http
+from app.infra.bounded_http import HttpResponse, RequestLimits
 
 ADMIN_TIMEOUT_S = 3.0
 # For the whole request, including the response body: a person waits for it.
@@ -92,12 +90,12 @@ class AdminClient:
     def find_last_change(self, flag: Flag) -> tuple[str, str] | None:
         """Who last changed the flag in this environment, and when; None if it cannot be read."""
         try:
-            timeouts = unleash_http.Timeouts(AUTHOR_TIMEOUT_S, AUTHOR_TIMEOUT_S, MAX_ADMIN_RESPONSE_BYTES)
-            found = self._request("GET", f"/api/admin/events/{quote(flag, safe='')}", timeouts)
+            limits = RequestLimits(AUTHOR_TIMEOUT_S, AUTHOR_TIMEOUT_S, MAX_ADMIN_RESPONSE_BYTES)
+            found = self._request("GET", f"/api/admin/events/{quote(flag, safe='')}", limits)
             events = found.json()["events"] if found.ok else []
             mine = [event for event in events if event.get("environment") in (None, self._environment)]
             return str(mine[0]["createdBy"]), str(mine[0]["createdAt"])
-        except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError):
+        except (bounded_http.RequestFailed, ValueError, LookupError, TypeError, AttributeError):
             return None
 
     def _call(
@@ -112,13 +110,13 @@ class AdminClient:
             )
         place = f"{quote(project, safe='')}/features/{quote(flag, safe='')}/environments/{self._quoted_environment}"
         try:
-            timeouts = unleash_http.Timeouts(ADMIN_TIMEOUT_S, ADMIN_DEADLINE_S, MAX_ADMIN_RESPONSE_BYTES)
-            found = self._request(method, f"/api/admin/projects/{place}{end}", timeouts, body, not_after)
+            limits = RequestLimits(ADMIN_TIMEOUT_S, ADMIN_DEADLINE_S, MAX_ADMIN_RESPONSE_BYTES)
+            found = self._request(method, f"/api/admin/projects/{place}{end}", limits, body, not_after)
             if found.ok:
                 return dict(found.json()) if found.text else {}
-        except unleash_http.SendDeadlinePassed:
+        except bounded_http.SendDeadlinePassed:
             raise TooLate(link) from None
-        except requests.RequestException as error:
+        except bounded_http.RequestFailed as error:
             raise UnleashUnavailable("Unleash does not respond. Check the flag before you retry.", link) from error
         except (ValueError, TypeError) as error:
             raise UnleashUnavailable(
@@ -126,7 +124,7 @@ class AdminClient:
             ) from error
         raise self._to_error(found, flag, link)
 
-    def _to_error(self, found: UnleashResponse, flag: Flag, link: str) -> Exception:
+    def _to_error(self, found: HttpResponse, flag: Flag, link: str) -> Exception:
         """Unleash responds with 500 if a `test` failed, and names the permission if an approval is needed."""
         text, environment = found.text[:10_000], self._environment
         if "TEST_OPERATION_FAILED" in text or "Test operation failed" in text:
@@ -149,8 +147,8 @@ class AdminClient:
         return quote(self._environment, safe="")
 
     def _request(
-        self, method: str, path: str, timeouts: unleash_http.Timeouts, body: Any = None, not_after: float = math.inf
-    ) -> UnleashResponse:
+        self, method: str, path: str, limits: RequestLimits, body: Any = None, not_after: float = math.inf
+    ) -> HttpResponse:
         headers = {"Authorization": self._token, "Accept": "application/json"}
-        with unleash_http.create_session() as session:
-            return unleash_http.send_request(session, method, self._url + path, headers, timeouts, body, not_after)
+        with bounded_http.open_connections() as pools:
+            return bounded_http.send_request(pools, method, self._url + path, headers, limits, body, not_after)

@@ -9,11 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 
-import requests
-
 from app.flags import document
 from app.flags.evaluation import SPEC_VERSION
-from app.flags.unleash import unleash_http
+from app.infra import bounded_http
 from app.infra.clock import utc_text
 
 log = logging.getLogger(__name__)
@@ -55,7 +53,7 @@ class UnleashPoller:
             "Accept": "application/json",
         }
         self._etag = ""
-        self._session = unleash_http.create_session()
+        self._pools = bounded_http.open_connections()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing_since: str | None = None
@@ -74,7 +72,7 @@ class UnleashPoller:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout=POLL_TIMEOUT_S + 0.5)
-        self._session.close()
+        self._pools.clear()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -87,11 +85,11 @@ class UnleashPoller:
         try:
             text, etag = self._fetch()
             news = None if text is None else document.restrict_to_declared(text)
-        except requests.Timeout:
+        except bounded_http.TimedOut:
             self._record_failure("it does not respond in time")
-        except requests.ConnectionError:
+        except bounded_http.ConnectionFailed:
             self._record_failure("it cannot be reached")
-        except (unleash_http.ResponseTooLarge, document.InvalidConfiguration, _UnexpectedResponse) as error:
+        except (bounded_http.ResponseTooLarge, document.InvalidConfiguration, _UnexpectedResponse) as error:
             self._record_failure(str(error))
         except Exception:  # noqa: BLE001 -- its text may contain the token, and `failure` is shown to everybody
             self._record_failure(BAD_SETTINGS)
@@ -112,15 +110,15 @@ class UnleashPoller:
     def _fetch(self) -> tuple[str | None, str]:
         """The text and its ETag; no text if nothing has changed since the last one that was stored."""
         headers = {**self._headers, "If-None-Match": self._etag} if self._etag else self._headers
-        timeouts = unleash_http.Timeouts(POLL_TIMEOUT_S, POLL_DEADLINE_S, MAX_FEED_BYTES)
-        found = unleash_http.send_request(self._session, "GET", self._url, headers, timeouts)
+        limits = bounded_http.RequestLimits(POLL_TIMEOUT_S, POLL_DEADLINE_S, MAX_FEED_BYTES)
+        found = bounded_http.send_request(self._pools, "GET", self._url, headers, limits)
         if found.status == 304:
             return None, self._etag
         if found.status in (401, 403):
             raise _UnexpectedResponse(f"it rejects BEACON_UNLEASH_API_TOKEN ({found.status})")
         if found.status != 200:
             raise _UnexpectedResponse(f"it responds with {found.status}")
-        return found.text, found.etag
+        return found.text, found.headers.get("ETag", "")
 
     def _record_success(self, but: str = "", error: Exception | None = None) -> None:
         self._failing_since = self.failure = None

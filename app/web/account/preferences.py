@@ -4,6 +4,7 @@ from flask import Response, redirect, request
 
 from app.web.account import bp
 from app.web.auth import require
+from app.web.listing import local_path
 
 THEME_COOKIE = "beacon_theme"
 THEMES = ("system", "light", "dark")
@@ -20,7 +21,7 @@ def theme_context() -> dict[str, object]:
 @bp.post("/theme")
 @require("viewer")
 def choose_theme() -> Response:
-    response = redirect(_local_path(request.form.get("next", "")), 303)
+    response = redirect(local_path(request.form.get("next", "")), 303)
     theme = request.form.get("theme", "")
     if theme in THEMES[1:]:
         response.set_cookie(
@@ -29,9 +30,3 @@ def choose_theme() -> Response:
     else:
         response.delete_cookie(THEME_COOKIE)
     return response  # type: ignore[return-value]  # werkzeug's redirect is Flask's response
-
-
-def _local_path(target: str) -> str:
-    """The target if it is a path of this site, otherwise `/` (`//host` and `/\\host` lead to another site)."""
-    local = target.startswith("/") and not target.startswith(("//", "/\\"))
-    return target if local and target.isprintable() else "/"

@@ -13,6 +13,7 @@ from app.infra.problems import Problem
 from app.web import known_browser, login_sessions
 from app.web.account import bp
 from app.web.auth import actor, actor_or_none, attempt_recorder, require
+from app.web.listing import local_path
 from app.web.request_body import limit_body
 
 # The login form, which anyone may send: a name, a password and a path to return to.
@@ -22,7 +23,7 @@ MAX_FORM_BYTES = 64 * 1024
 @bp.get("/login")
 def login() -> ResponseReturnValue:
     if actor_or_none() is not None:
-        return redirect(_next_path())
+        return redirect(local_path(request.values.get("next", "")))
     return render_template("accounts/login.html", next=request.args.get("next", ""), username="", error=None)
 
 
@@ -52,7 +53,7 @@ def _check_login(name: str, password: str, address: str) -> ResponseReturnValue:
     login_throttle.record_success(attempt)
     login_sessions.begin(user)
     known_browser.remember_user(user.name)
-    return redirect(_next_path(), 303)
+    return redirect(local_path(request.values.get("next", "")), 303)
 
 
 @bp.post("/logout")
@@ -90,10 +91,3 @@ def _throttled_page(name: str, wait_s: int) -> ResponseReturnValue:
         name, f"Too many failed logins. The password was not checked. Try again in {wait}.", 429
     )
     return page, status, {"Retry-After": str(wait_s)}
-
-
-def _next_path() -> str:
-    """The path to go to after login, on this site only (`//host` and `/\\host` lead to another site)."""
-    target = request.values.get("next", "")
-    local = target.startswith("/") and not target.startswith(("//", "/\\"))
-    return target if local and target.isprintable() else "/"

@@ -61,9 +61,7 @@ def create_token() -> ResponseReturnValue:
         raise Problem(400, "Bad input", f"user: there is no user {owner}", errors={"user": "is unknown"}) from error
     except users.TooManyTokens as error:
         raise Problem(409, "Too many tokens", f"{str(error).capitalize()}.", reason="too-many-tokens") from error
-    response = jsonify(**_token_to_json(row, owner), token=text)
-    response.headers["Cache-Control"] = "no-store"
-    return response, 201
+    return jsonify(**_token_to_json(row, owner), token=text), 201, {"Cache-Control": "no-store"}
 
 
 @bp.delete("/api/tokens/<token_id>")

@@ -3,9 +3,8 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping
 
-from flask import Flask, current_app, request
+from flask import current_app, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -66,12 +65,6 @@ class ClientErrors:
 def strip_queries(text: str) -> str:
     """Remove query strings and fragments from URLs, because they contain what a user searched for."""
     return _QUERY.sub("", text)
-
-
-def count_by_part(app: Flask) -> Mapping[str, float]:
-    """The number of reported errors by part of the page, for the metrics."""
-    errors: ClientErrors = app.extensions["beacon_client_errors"]
-    return errors.counts
 
 
 @bp.post("/audit/client-error")

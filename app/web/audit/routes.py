@@ -7,22 +7,22 @@ checking the hash of an entry needs all of its columns.
 import json
 import threading
 from collections.abc import Iterator
-from typing import Any, cast, get_args
+from typing import Any, cast
 
-from flask import Flask, Response, current_app, jsonify, request, stream_with_context
+from flask import Flask, Response, current_app, jsonify, stream_with_context
 from flask.typing import ResponseReturnValue
-from pydantic import ValidationError
 
 from app.audit import chain, export, reader_pool, search
 from app.audit.count_cache import CountCache
 from app.audit.query_params import AuditQuery
 from app.audit.verify import read_outside_head, verify_in_steps
 from app.db import db, read
-from app.infra import streaming_export
 from app.infra.clock import utc_text
-from app.infra.problems import Problem, build_retry_after, invalid_input
+from app.infra.problems import Problem, build_retry_after
+from app.infra.streaming_export import ExportFormat
 from app.web.audit import bp
 from app.web.auth import require
+from app.web.listing import parse_args, parse_export_format
 
 # One verification at a time in a worker.
 _verifying = threading.Lock()
@@ -37,18 +37,14 @@ def count_cache() -> CountCache:
 @require("viewer", scope="read")
 def entries() -> ResponseReturnValue:
     """Return a page of entries, or with `format=csv` or `ndjson` all matching entries."""
-    query = _parse_query()
-    form = request.args.get("format")
+    query, form = parse_args(AuditQuery), parse_export_format()
     if form:
         return export_response(query, form)
     db.session.remove()
     counts = count_cache()
     found = reader_pool.run_read(lambda fetch: search.find_page(fetch, query, counts))
     meta = {
-        "page": query.page,
-        "limit": query.limit,
-        "total": found.total,
-        "totalPages": -(-found.total // query.limit),
+        **query.page_meta(found.total),
         **({"totalIsMinimum": True} if found.total_is_minimum else {}),
         "next": found.next.encode() if found.next else None,
         "previous": found.previous.encode() if found.previous else None,
@@ -85,12 +81,10 @@ def verify() -> Response:
     return response
 
 
-def export_response(query: AuditQuery, form: str) -> Response:
-    if form not in get_args(streaming_export.ExportFormat):
-        raise Problem(400, "Bad input", "format: expected csv or ndjson", errors={"format": "expected csv or ndjson"})
+def export_response(query: AuditQuery, form: ExportFormat) -> Response:
     db.session.remove()  # do not hold a pooled connection while a slow client reads
     app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
-    return export.export_response(app, query, cast(streaming_export.ExportFormat, form))
+    return export.export_response(app, query, form)
 
 
 def _verification_lines() -> Iterator[str]:
@@ -115,11 +109,3 @@ def _verification_lines() -> Iterator[str]:
 
 def _page_json(rows: list[dict[str, Any]], meta: dict[str, Any]) -> str:
     return json.dumps({"data": export.rows_to_json(rows), "meta": meta}, separators=(",", ":")) + "\n"
-
-
-def _parse_query() -> AuditQuery:
-    given = {name: value for name, value in request.args.items() if value}
-    try:
-        return AuditQuery.model_validate(given)
-    except ValidationError as error:
-        raise invalid_input(error) from error

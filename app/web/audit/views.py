@@ -1,22 +1,25 @@
 """`/audit`: the audit page with filters, sorting and search, before and after side by side."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from flask import Response, make_response, render_template, request
+from flask import Response, request
 
 from app.audit import export, reader_pool, search
-from app.audit.query_params import AuditAddress
+from app.audit.query_params import AuditQuery
 from app.db import db
+from app.infra.list_query import parse_leniently
 from app.infra.problems import Problem
 from app.web.audit import bp, routes
 from app.web.auth import actor, require
 from app.web.dashboard import queries
-from app.web.dashboard.change_query import Column
-from app.web.errors import wants_page
-from app.web.layout import build_layout, generation
+from app.web.layout import build_layout, render_page
+from app.web.listing import Column, build_column, build_url, parse_export_format
 
+FILTERS = ("actionType", "target", "actor", "outcome", "commandId", "startDate", "endDate", "q")
+_DEFAULTS = {"sortBy": "timestamp", "sortOrder": "desc", "limit": "50"}
 OUTCOMES = {"success": "Success", "failure": "Failure", "timeout": "Time-out"}
 _STATES = {"success": "verified", "failure": "error", "timeout": "timeout"}
 _ICONS = {"success": "verified", "failure": "offline", "timeout": "stale"}
@@ -25,6 +28,43 @@ _ASCENDING_FIRST = ("actor", "actionType", "target", "outcome")
 MAX_CELL_CHARS = 2_000
 MAX_FIELDS = 100
 NO_VALUE = "—"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditAddress:
+    """The query of the page as it was typed: the valid part of it, and a sentence for each error."""
+
+    given: Mapping[str, str]
+    query: AuditQuery
+    errors: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, typed: Mapping[str, str]) -> Self:
+        given = {name: value.strip() for name, value in typed.items() if value.strip()}
+        query, wrong = parse_leniently(AuditQuery, given)
+        return cls(given, query, tuple(f"“{name}”: {why}." for name, why in wrong.items()))
+
+    @property
+    def is_filtered(self) -> bool:
+        return any(name in self.given for name in FILTERS)
+
+    def url(self, **changed: str | None) -> str:
+        """The URL of this view with the `changed` parameters; its first page unless a cursor is given."""
+        kept = {name: value for name, value in self.given.items() if name in (*FILTERS, *_DEFAULTS, "refresh")}
+        pairs = {**kept, **changed}
+        return build_url("/audit", {name: value for name, value in pairs.items() if value != _DEFAULTS.get(name)})
+
+    def column(self, name: str, label: str) -> Column:
+        """The header of a column. A text search is always sorted by time."""
+        now = self.query
+        order = now.sort_order if name == ("timestamp" if now.is_sorted_by_time else now.sort_by) else None
+        can_sort = now.q is None or name == "timestamp"
+        return build_column(
+            label,
+            order,
+            "asc" if name in _ASCENDING_FIRST else "desc",
+            lambda order: self.url(sortBy=name, sortOrder=order) if can_sort else "",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +122,12 @@ class EntryRow:
 @require("viewer", scope="read")
 def index() -> Response:
     """Return the page, or with `format=csv` or `ndjson` all matching entries. Programs get NDJSON by default."""
-    address, form = AuditAddress.parse(request.args), request.args.get("format")
-    if form is None and (actor().scopes is not None or not wants_page()):
-        form = "ndjson"
-    if form:
-        if address.errors:
-            raise Problem(400, "Bad input", " ".join(address.errors))
-        return routes.export_response(address.query, form)
-    return _render_page(address)
+    address, form = AuditAddress.parse(request.args), parse_export_format(for_programs="ndjson")
+    if form is None:
+        return _render_page(address)
+    if address.errors:
+        raise Problem(400, "Bad input", " ".join(address.errors))
+    return routes.export_response(address.query, form)
 
 
 def _render_page(address: AuditAddress) -> Response:
@@ -99,8 +137,9 @@ def _render_page(address: AuditAddress) -> Response:
     counts = routes.count_cache()
     found = reader_pool.run_read(lambda fetch: search.find_page(fetch, address.query, counts))
     is_first = address.query.cursor is None and address.query.page == 1
-    page = render_template(
+    return render_page(
         "audit/index.html",
+        cursor,
         layout=around,
         address=address,
         found=found,
@@ -110,15 +149,8 @@ def _render_page(address: AuditAddress) -> Response:
         matching=_matching_count(address, found),
         older=address.url(cursor=found.next.encode()) if found.next else None,
         newer=address.url(cursor=found.previous.encode()) if found.previous else None,
-        column=lambda name, label: _sort_column(address, name, label),
         outcomes=OUTCOMES,
     )
-    response = make_response(page)
-    response.headers["Beacon-Cursor"] = str(cursor)
-    response.headers["Beacon-Generation"] = generation()
-    response.headers["Cache-Control"] = "private, no-store"
-    response.headers["Vary"] = "Accept, HX-Request, Cookie"
-    return response
 
 
 def _make_rows(rows: list[dict[str, Any]]) -> list[EntryRow]:
@@ -143,17 +175,6 @@ def _matching_count(address: AuditAddress, found: search.AuditPage) -> int | Non
     return None if found.total_is_minimum else found.total
 
 
-def _sort_column(address: AuditAddress, name: str, label: str) -> Column:
-    """The header of a column. Clicking the sorted column reverses it. A text search is always sorted by time."""
-    now = address.query
-    mine = name == ("timestamp" if now.is_sorted_by_time else now.sort_by)
-    order = ("asc" if now.is_descending else "desc") if mine else ("asc" if name in _ASCENDING_FIRST else "desc")
-    aria = f"{now.sort_order}ending" if mine else None
-    arrow = "" if not mine else "↓" if now.is_descending else "↑"
-    sorts = now.q is None or name == "timestamp"
-    return Column(label, address.url(sortBy=name, sortOrder=order) if sorts else "", aria, arrow)
-
-
 def _as_members(value: Any) -> Mapping[str, Any]:
     if value is None:
         return {}
@@ -175,5 +196,5 @@ def _member_text(members: Mapping[str, Any], name: str) -> str:
 
 
 def _value_text(value: Any) -> str:
-    text = value if isinstance(value, str) else export.to_json_text(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= MAX_CELL_CHARS else f"{text[:MAX_CELL_CHARS]}…"

@@ -12,6 +12,7 @@ from app.eventlog import reader as log
 from app.eventlog.audience import Viewer
 from app.infra.clock import utc_now
 from app.infra.concurrency import yield_to_loop
+from app.infra.problems import Problem
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.current_status import current_status
 from app.reconciliation.queries import ServiceWithState
@@ -25,6 +26,15 @@ MAX_CHANGES_SEARCHED = 2_000
 
 def cursor(session: Session) -> int:
     return log.head(session)
+
+
+def require_service(session: Session, service_id: str) -> ServiceWithState:
+    """The watched service; raises a 404 `Problem` if there is none with this id."""
+    found = reconciliation.find_service(session, service_id)
+    if found is None:
+        detail = "Beacon watches no service with this id. The dashboard lists all services."
+        raise Problem(404, "No such service", detail)
+    return found
 
 
 def load_tiles(session: Session, interval: timedelta) -> list[Tile]:

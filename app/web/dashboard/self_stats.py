@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import sqlalchemy as sa
-from flask import Flask, Response, current_app, make_response, render_template
+from flask import Flask, current_app, render_template
 from sqlalchemy.orm import Session
 
 from app.db import db
@@ -73,8 +73,6 @@ def read_self_stats() -> SelfStats:
 
 @bp.get("/cost")
 @require("viewer")
-def show_self_stats() -> Response:
+def show_self_stats() -> str:
     """Only the figures, for pages that are open."""
-    response = make_response(render_template("dashboard/_cost.html"))
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+    return render_template("dashboard/_cost.html")

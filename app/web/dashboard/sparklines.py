@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,10 +15,11 @@ from app.reconciliation.models import CheckSample
 from app.reconciliation.row_writer import to_canonical_json
 from app.web import display_text
 from app.web.dashboard.annotations import Annotation, AnnotationReader
+from app.web.line_charts import ChartArea, ChartMark, draw_lines
 
 POINTS = 60
 MAX_MARKS = 4  # the newest ones; more would hide the line
-WIDTH, HEIGHT, MARGIN = 120, 24, 2
+AREA = ChartArea(width=120, height=24)
 # The states that a trend may show, the most important first.
 _TREND_STATES = ("failed", "queued", "running")
 _MINUTE = timedelta(minutes=1)
@@ -26,14 +27,6 @@ _MINUTE = timedelta(minutes=1)
 _WRITE_DELAY = timedelta(seconds=10)
 
 Counts = Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class ChartMark:
-    """A deliberate change: a dashed line at `x` with a label."""
-
-    x: float
-    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,31 +90,13 @@ def _trend_text(label: str, values: Sequence[int | None]) -> str:
     return f"{label} {direction}, {change} in {last - first} min{until}"
 
 
-def draw_lines(values: Sequence[float | None], place: Callable[[int, float], tuple[float, float]]) -> Iterator[str]:
-    """One SVG path for each stretch without a gap; a single point becomes a short dash.
-
-    `place` maps a minute and its value to coordinates.
-    """
-    points: list[str] = []
-    for minute, value in [*enumerate(values), (len(values), None)]:
-        if value is not None:
-            x, y = place(minute, value)
-            points.append(f"{x:g} {y:g}")
-        elif points:
-            yield f"M{'L'.join(points)}" if len(points) > 1 else f"M{points[0]}h1"
-            points = []
-
-
 def _last_point(values: Sequence[int | None], top: int) -> tuple[float, float] | None:
     minute, value = max((minute, value) for minute, value in enumerate(values) if value is not None)
     return _place(minute, value, len(values), top)
 
 
 def _place(minute: int, value: float, length: int, top: int) -> tuple[float, float]:
-    """Coordinates of a value; the y axis starts at 0."""
-    x = MARGIN + (WIDTH - 2 * MARGIN) * minute / max(1, length - 1)
-    y = HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * value / max(1, top)
-    return round(x), round(y, 1)
+    return round(AREA.x(minute, length - 1)), AREA.y(value, top)
 
 
 class TrendReader:
@@ -180,6 +155,5 @@ def _last_checks(session: Session, start: str, end: str) -> Iterator[tuple[str, 
 
 
 def load_trends(session: Session) -> dict[str, Trend]:
-    """The trends of all services, by service id."""
     reader: TrendReader = current_app.extensions["beacon_trends"]
     return reader.load(session)

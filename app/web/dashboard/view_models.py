@@ -184,7 +184,7 @@ class Tile:
         """A tile from a `reconciliation.update`. `check` is a later check that changed nothing."""
         key = dom_key(service_id)
         newest = check or LatestCheck(key, payload["checkedAt"], payload["latencyMs"], payload.get("asOf"))
-        findings = payload.get("findings") or []
+        findings, last = payload.get("findings") or [], payload.get("lastDiscrepancy")
         return cls(
             service_id,
             key,
@@ -193,16 +193,16 @@ class Tile:
             _build_stats(payload),
             newest,
             payload.get("lastVerifiedAt"),
-            _last_discrepancy(payload.get("lastDiscrepancy")),
+            last and PastDiscrepancy(last["at"], IdList.truncate(last["missingJobIds"]), last.get("closedAt")),
             payload.get("reason"),
             finding_text.describe_problem(name, payload),
-            _missing_ids(payload.get("discrepancyDetails"), findings),
+            _missing_ids(payload),
             _findings_digest(payload),
             is_aged,
             _counts_only_limit(payload),
             _unreadable_limit(payload),
             _unserved_limit(payload),
-            finding_text.list_findings([one for one in payload.get("findings") or () if one["kind"] == "lost"]),
+            finding_text.list_findings([one for one in findings if one["kind"] == "lost"]),
             payload.get("silentSince"),
             finding_text.describe_earlier_findings(findings),
         )
@@ -236,6 +236,11 @@ class Board:
         return cls(tiles, {service: trend for service, trend in trends.items() if service in shown})
 
 
+def _find(payload: Mapping[str, Any], kind: str) -> Any:
+    """The finding of this kind, or None."""
+    return next((one for one in payload.get("findings") or () if one["kind"] == kind), None)
+
+
 def _counts_only_limit(payload: Mapping[str, Any]) -> CheckLimit | None:
     states = ", ".join(display_text.state_label(state) for state in payload.get("countsOnly") or ())
     if not states:
@@ -246,15 +251,13 @@ def _counts_only_limit(payload: Mapping[str, Any]) -> CheckLimit | None:
 
 
 def _unreadable_limit(payload: Mapping[str, Any]) -> CheckLimit | None:
-    found = next((one for one in payload.get("findings") or () if one["kind"] == "unreadable"), None)
+    found = _find(payload, "unreadable")
     return found and CheckLimit(f"{finding_text.count_jobs(found):,} unreadable", found.get("note") or "")
 
 
 def _unserved_limit(payload: Mapping[str, Any]) -> CheckLimit | None:
-    found = next((one for one in payload.get("findings") or () if one["kind"] == "no-worker"), None)
-    if found is None:
-        return None
-    return CheckLimit(
+    found = _find(payload, "no-worker")
+    return found and CheckLimit(
         f"{finding_text.format_job_count(finding_text.count_jobs(found))} without a worker",
         finding_text.describe_unserved_in_full([found]),
     )
@@ -292,20 +295,14 @@ def _unknown_stats() -> tuple[Stat, ...]:
     return tuple(Stat(state, UNKNOWN, display_text.state_label(state)) for state in UNKNOWN_COUNT_STATES)
 
 
-def _last_discrepancy(last: Mapping[str, Any] | None) -> PastDiscrepancy | None:
-    if last is None:
-        return None
-    return PastDiscrepancy(last["at"], IdList.truncate(last["missingJobIds"]), last.get("closedAt"))
-
-
-def _missing_ids(details: Mapping[str, Any] | None, findings: Sequence[Mapping[str, Any]]) -> IdList:
-    """The ids in `details`; a service that does not answer has them only in its findings."""
+def _missing_ids(payload: Mapping[str, Any]) -> IdList:
+    """The missing jobs; a service that does not answer has them only in its findings."""
+    details, found = payload.get("discrepancyDetails"), _find(payload, "missing")
     if details is not None:
         return IdList.truncate(details["missingJobIds"])
-    found = next((one for one in findings if one["kind"] == "missing"), None)
     return IdList.truncate(found["jobIds"], finding_text.count_jobs(found)) if found else NO_IDS
 
 
 def _findings_digest(payload: Mapping[str, Any]) -> str:
-    parts = [payload["status"], payload.get("reason"), payload.get("discrepancyDetails"), payload.get("findings")]
+    parts = [payload.get(name) for name in ("status", "reason", "discrepancyDetails", "findings")]
     return f"{crc32(json.dumps(parts).encode()):08x}"

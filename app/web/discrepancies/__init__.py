@@ -1,4 +1,4 @@
-"""`/discrepancies` and `/services/{id}/discrepancies`: history, export, and accepting open items."""
+"""`/discrepancies` and `/reconciliation/discrepancies`: the history of discrepancies, and its export."""
 
 from flask import Blueprint
 

@@ -18,14 +18,13 @@ from app.web.discrepancies.incident_query import IncidentQuery
 from app.web.discrepancies.incident_reader import BATCH_ROWS
 from app.web.discrepancies.incident_rows import IncidentRow, describe_closing
 
-Format = streaming_export.ExportFormat
 CSV_COLUMNS = (
     "timestamp", "service", "status", "kind", "expected", "actual", "jobs", "jobIds", "open", "endedAt", "endedHow",
     "closed", "reason", "findings",
 )  # fmt: skip
 
 
-def build_response(app: Flask, query: IncidentQuery, form: Format, name_of: NameOf) -> Response:
+def build_response(app: Flask, query: IncidentQuery, form: streaming_export.ExportFormat, name_of: NameOf) -> Response:
     rows = incident_reader.read_all(query, _batch_reader(app, name_of))
     lines = {"csv": _csv, "ndjson": _ndjson}[form](rows)
     return streaming_export.export_response(lines, form, "discrepancies", BATCH_ROWS)

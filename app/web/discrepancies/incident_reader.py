@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,9 +40,7 @@ class IncidentPage:
 
 
 def load_page(session: Session, query: IncidentQuery, name_of: NameOf) -> IncidentPage:
-    def read_batch(wanted: IncidentFilter, after: incidents.IncidentPosition, limit: int) -> list[IncidentRow]:
-        return load_rows(session, wanted, after, limit, name_of, MAX_IDS_SHOWN)
-
+    read_batch = partial(load_rows, session, name_of=name_of, most_ids=MAX_IDS_SHOWN)
     found: list[IncidentRow] = []
     next_start, size = query.page_start, BATCH_ROWS if query.needs_row_filter else PAGE_ROWS + 1
     walk = _walk(query.database_queries(open_first=True), query.page_start, read_batch, size)

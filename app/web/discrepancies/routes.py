@@ -1,175 +1,42 @@
-"""The JSON history of discrepancies, and accepting open ones from JSON or a form."""
+"""The JSON history of discrepancies."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
-from flask import current_app, jsonify, request
+from flask import jsonify
 from flask.typing import ResponseReturnValue
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field
 
-from app.db import db, read, write
+from app.db import db
 from app.eventlog.event_types import Status
-from app.infra.clock import Moment, parse_utc, utc_text
-from app.infra.problems import Problem, invalid_input
-from app.reconciliation import queries, row_writer
-from app.reconciliation.accept import MAX_REASON_CHARS, accept_items
-from app.reconciliation.item_digests import UnacceptedJob, find_unaccepted
+from app.infra.list_query import RecordQuery
+from app.reconciliation import queries
 from app.reconciliation.models import DiscrepancyEvent
-from app.web.auth import actor, require
+from app.web.auth import require
 from app.web.discrepancies import bp
-
-MAX_LIMIT = 500
-MAX_PAGE = 1_000_000
-MAX_IDS = 10_000
+from app.web.listing import parse_args
 
 
-def _parse_start(text: object) -> str | None:
-    return _parse_moment(text, timedelta(0))
-
-
-def _parse_end(text: object) -> str | None:
-    """A date without a time includes the whole day."""
-    return _parse_moment(text, timedelta(days=1))
-
-
-def _parse_moment(text: object, date_offset: timedelta) -> str | None:
-    if text in (None, ""):
-        return None
-    expected = "expected a date or a time in ISO 8601, like 2026-11-21 or 2026-11-21T12:00:00Z"
-    try:
-        if len(str(text)) == len("2026-11-21"):
-            return utc_text(datetime.combine(date.fromisoformat(str(text)), time(tzinfo=UTC)) + date_offset)
-        # A plus sign that was not escaped arrives as a space.
-        return utc_text(parse_utc(str(text).replace(" ", "+")))
-    except (ValueError, OverflowError) as error:
-        raise ValueError(expected) from error
-
-
-class DiscrepancyQuery(BaseModel):
-    """The query of the history. Unknown query parameters are ignored."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    page: int = Field(1, ge=1, le=MAX_PAGE)
-    limit: int = Field(50, ge=1, le=MAX_LIMIT)
+class DiscrepancyQuery(RecordQuery):
     sort_by: queries.SortBy = Field("timestamp", alias="sortBy")
-    sort_order: Literal["asc", "desc"] = Field("desc", alias="sortOrder")
     status: Status | None = None
     service: str | None = Field(None, max_length=200)
-    start: Annotated[str | None, BeforeValidator(_parse_start)] = Field(None, alias="startDate")
-    end: Annotated[str | None, BeforeValidator(_parse_end)] = Field(None, alias="endDate")
-
-
-class AcceptRequest(BaseModel):
-    """`jobIds` or `all`, and a reason.
-
-    Items that opened after `asOf` stay open, and so do `jobIds` that changed since they were shown: `seen` holds the
-    digests from the page's form.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    job_ids: list[Annotated[str, StringConstraints(max_length=1_000)]] | None = Field(
-        None, alias="jobIds", min_length=1, max_length=MAX_IDS
-    )
-    all: bool = False
-    as_of: Moment | None = Field(None, alias="asOf")
-    seen: Annotated[str, StringConstraints(max_length=MAX_IDS * 13)] | None = None
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON_CHARS)]
-
-    @model_validator(mode="after")
-    def _check_ids_or_all(self) -> Self:
-        if (self.job_ids is None) == (not self.all):
-            raise ValueError("expected either jobIds, or all")
-        return self
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptResult:
-    """The ids that were `closed`, and the chosen ones that were `left` open or were not open."""
-
-    closed: Sequence[str]
-    left: Sequence[UnacceptedJob] = ()
 
 
 @bp.get("/reconciliation/discrepancies")
 @require("viewer", scope="read")
 def discrepancies() -> ResponseReturnValue:
-    given = {name: value for name, value in request.args.items() if value}
-    query = _validate(DiscrepancyQuery, given)
+    query = parse_args(DiscrepancyQuery)
     chosen = queries.DiscrepancyFilter(query.status, query.service, query.start, query.end)
     rows, total = queries.read_discrepancies(
         db.session(),
         chosen,
         query.sort_by,
-        descending=query.sort_order == "desc",
+        descending=query.is_descending,
         page=query.page,
         limit=query.limit,
     )
-    pages = -(-total // query.limit)
-    meta = {"page": query.page, "limit": query.limit, "total": total, "totalPages": pages}
-    return jsonify(data=[_row_as_json(row) for row in rows], meta=meta)
-
-
-@bp.post("/services/<service_id>/discrepancies/accept")
-@require("operator", scope="command")
-def accept_discrepancies(service_id: str) -> ResponseReturnValue:
-    """JSON is answered with the ids that were `closed` and, of `jobIds`, those `notAccepted` with the reason. A form is
-    answered by the service's page."""
-    if not request.is_json:
-        answer_form: Callable[[str], ResponseReturnValue] = current_app.extensions["beacon_accept_form"]
-        return answer_form(service_id)
-    accepted = accept_request(service_id, request.get_json())
-    left = [{"jobId": one.job_id, "why": one.why} for one in accepted.left]
-    return jsonify(closed=accepted.closed, **({"notAccepted": left} if left else {}))
-
-
-def accept_request(service_id: str, given: Any) -> AcceptResult:
-    """Validate `given` as an `AcceptRequest` and accept its items for the actor. Raises a 400 or 404 `Problem`."""
-    wanted = _validate(AcceptRequest, given)
-    job_ids = None if wanted.job_ids is None else set(wanted.job_ids)
-    seen = None if wanted.seen is None or job_ids is None else set(wanted.seen.split())
-    try:
-        with write() as session:
-            closed = accept_items(session, service_id, job_ids, actor().name, wanted.reason, wanted.as_of, seen)
-    except row_writer.ServiceRemoved as error:
-        raise Problem(404, "No such service", "Beacon watches no service with this id.") from error
-    if job_ids is None:
-        return AcceptResult(closed)
-    with read() as session:
-        return AcceptResult(closed, find_unaccepted(session, service_id, job_ids, closed))
-
-
-def read_accept_form() -> dict[str, Any]:
-    """The posted form as the fields of an `AcceptRequest`. Raises a 400 `Problem` if nothing was chosen."""
-    job_ids = request.form.getlist("jobIds")
-    form: dict[str, Any] = {"reason": request.form.get("reason", "")}
-    if job_ids:
-        form["jobIds"] = job_ids
-    form |= {name: request.form[name] for name in ("all", "asOf", "seen") if name in request.form}
-    if "jobIds" not in form and "all" not in form:
-        raise Problem(
-            400, "No items selected", "Select at least one job and try again.", errors={"jobIds": "none is selected"}
-        )
-    return form
-
-
-def _validate(model: type[Any], given: Any) -> Any:
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        raise invalid_input(error) from error
+    return jsonify(data=[_row_as_json(row) for row in rows], meta=query.page_meta(total))
 
 
 def _row_as_json(row: DiscrepancyEvent) -> dict[str, Any]:

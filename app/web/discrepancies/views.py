@@ -1,6 +1,6 @@
 """`/discrepancies`: the history of discrepancies, open ones first; all of them as CSV or NDJSON."""
 
-from typing import Literal, cast, get_args
+from typing import cast
 
 from flask import Flask, Response, current_app, request
 
@@ -19,15 +19,16 @@ from app.web.discrepancies.incident_query import (
     IncidentQuery,
     parse_incident_query,
 )
-from app.web.errors import wants_page
 from app.web.layout import build_layout, render_page
+from app.web.listing import parse_export_format
 
 
 @bp.get("/discrepancies")
 @require("viewer", scope="read")
 def index() -> Response:
     """A page for people; an export of all matches with `format=csv` or `ndjson`, and as NDJSON for programs."""
-    query, form = parse_incident_query(request.args), _parse_format()
+    query = parse_incident_query(request.args)
+    form = parse_export_format(for_programs="ndjson")
     if form is None:
         return _show_page(query)
     if query.errors:
@@ -36,16 +37,6 @@ def index() -> Response:
     db.session.remove()  # a slow reader must not hold one of the few connections
     app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
     return incident_export.build_response(app, query, form, lambda service: names.get(service, service))
-
-
-def _parse_format() -> Literal["csv", "ndjson"] | None:
-    given = request.args.get("format")
-    if given in get_args(incident_export.Format):
-        return cast(incident_export.Format, given)
-    if given:
-        raise Problem(400, "Bad input", "format: expected csv or ndjson", errors={"format": "expected csv or ndjson"})
-    # A token gets no page: a page shows more than the discrepancies.
-    return "ndjson" if actor().scopes is not None or not wants_page() else None
 
 
 def _show_page(query: IncidentQuery) -> Response:

@@ -1,9 +1,8 @@
 """`POST /api/events` for publishers, `GET /api/events` for readers that poll, and the test broadcast."""
 
 import json
-from typing import Protocol
 
-from flask import Response, current_app, jsonify, request
+from flask import Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
@@ -11,25 +10,19 @@ from app.db import db, write
 from app.eventlog import cursor
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent, PreparedEvent, append
-from app.eventlog.cursor import StartPosition
+from app.eventlog.cursor import StartPosition, resolve_start_position
 from app.eventlog.reader import Event
-from app.eventlog.start_position import resolve_start_position
 from app.infra import rate_limits
 from app.infra.clock import utc_text
 from app.infra.concurrency import iterate_in_slices
 from app.infra.problems import Problem
+from app.rollout.online_users import online_users
 from app.web import auth
 from app.web.auth import actor, require
 from app.web.events_api import bp, ingest
 
 MAX_PAGE_EVENTS = 1_000
 MAX_PAGE_CHARS = 8 * 1024 * 1024
-
-
-class PollRecorder(Protocol):
-    """Records who polls the log. It belongs to the rollout, which this package must not import."""
-
-    def note_poll(self, user: str, *, as_program: bool = False) -> None: ...
 
 
 @bp.post("/api/events")
@@ -61,8 +54,7 @@ def broadcast() -> ResponseReturnValue:
 def events() -> Response:
     """Return one page after a cursor: `{data, meta: {head, next, reset}}`. It ends early at `MAX_PAGE_CHARS`."""
     limit = _parse_limit()
-    readers: PollRecorder = current_app.extensions["beacon_online"]
-    readers.note_poll(actor().name, as_program=True)
+    online_users().note_poll(actor().name, as_program=True)
     session = db.session()
     start = _parse_start(session)
     found = log.fetch_rows(session, start.after, actor().viewer.audiences, limit, MAX_PAGE_CHARS)

@@ -14,7 +14,7 @@ from app.infra.sqlite_wal import WalState
 from app.monitoring import multiprocess_files
 from app.monitoring.metric_definitions import MetricExporter, WorkerSnapshot
 from app.stream.counters import Counters
-from app.web.audit import client_errors
+from app.web.audit.client_errors import ClientErrors
 from app.web.auth import require
 from app.web.health import bp
 
@@ -75,7 +75,7 @@ def init_app(app: Flask, live: BackgroundServices, counters: Callable[[], Counte
 
     def snapshot() -> WorkerSnapshot:
         unreadable = log_read.unreadable_rows.count
-        reported = client_errors.count_by_part(app)
+        reported: ClientErrors = app.extensions["beacon_client_errors"]
         wal = live.wal.state if live.wal is not None else WalState(0, 0.0)
         size, settings = live.log_measure.last, live.settings
         return WorkerSnapshot(
@@ -84,7 +84,7 @@ def init_app(app: Flask, live: BackgroundServices, counters: Callable[[], Counte
             live.is_degraded(),
             unreadable,
             build,
-            reported,
+            reported.counts,
             wal.size,
             wal.age_s,
             size.rows,

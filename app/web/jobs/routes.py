@@ -18,7 +18,9 @@ from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.sources.on_demand import REQUEST_TIMEOUT_S, TooManyRequests, TooSlow, query_source
 from app.sources.protocol import MAX_JOB_ID_CHARS, JobDetail, Source, SourceError, StuckJob, View
 from app.web.auth import actor, require
+from app.web.dashboard.queries import require_service
 from app.web.jobs import bp
+from app.web.listing import parse_args
 
 T = TypeVar("T")
 MAX_JOBS_PER_PAGE = 1_000
@@ -61,8 +63,8 @@ def list_known_jobs(service_id: str) -> ResponseReturnValue:
     `meta.counts` are the service's own counts, including finished jobs; null if unknown, with the reason in
     `countsReason`. `meta.notTold` gives the reason for each single state whose count is unknown.
     """
-    query = JobsQuery.model_validate({name: value for name, value in request.args.items() if value})
-    watched = _require_watched(service_id)
+    query = parse_args(JobsQuery)
+    watched = require_service(db.session(), service_id)
     found = job_queries.read_job_page(db.session(), service_id, query.state, query.after, query.limit)
     state = watched.state
     counts, why_not = watched.counts(current_settings().poll_interval_s)
@@ -85,7 +87,7 @@ def list_known_jobs(service_id: str) -> ResponseReturnValue:
 @require("viewer", scope="read")
 def get_job(service_id: str, job_id: str) -> ResponseReturnValue:
     """One job as Beacon knows it and as the service reports it: null with a `reason` if it does not answer."""
-    watched = _require_watched(service_id)
+    watched = require_service(db.session(), service_id)
     if len(job_id) > MAX_JOB_ID_CHARS or not job_id.isprintable():
         expected = f"expected at most {MAX_JOB_ID_CHARS} printable characters"
         raise Problem(400, "Bad input", f"jobId: {expected}", errors={"jobId": expected})
@@ -138,7 +140,7 @@ def _query_source(row: Service, view: View, question: Callable[[Source], T]) -> 
 
 def _choose_service(service_id: str | None) -> Service:
     if service_id:
-        return _require_watched(service_id).service
+        return require_service(db.session(), service_id).service
     found = queries.list_services(db.session())
     if not found:
         raise Problem(404, "No such service", "Beacon watches no service yet.")
@@ -146,13 +148,6 @@ def _choose_service(service_id: str | None) -> Service:
         names = ", ".join(one.service.id for one in found)
         raise Problem(400, "Bad input", f"service: expected one of {names}", errors={"service": f"one of {names}"})
     return found[0].service
-
-
-def _require_watched(service_id: str) -> queries.ServiceWithState:
-    found = queries.find_service(db.session(), service_id)
-    if found is None:
-        raise Problem(404, "No such service", "Beacon watches no service with this id.")
-    return found
 
 
 def _known_to_json(row: KnownJob, state: ServiceState | None) -> dict[str, Any]:

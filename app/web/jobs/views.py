@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 from flask import request
 from flask.typing import ResponseReturnValue
@@ -14,15 +13,14 @@ from app.config import current_settings
 from app.db import db
 from app.infra.problems import Problem
 from app.reconciliation import open_item_queries
-from app.reconciliation import queries as reconciliation
 from app.web import display_text
 from app.web.auth import actor, require
 from app.web.commands.command_views import CommandView, ServiceActions
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import UNKNOWN_COUNT_STATES, service_href
-from app.web.errors import wants_page
 from app.web.jobs import bp, routes
 from app.web.layout import build_layout, render_page
+from app.web.listing import build_url, wants_data
 
 JOBS_PER_PAGE = 25
 DEFAULT_STATE = "failed"
@@ -49,15 +47,11 @@ class JobRow:
 @require("viewer", scope="read")
 def index(service_id: str) -> ResponseReturnValue:
     """A page for people; for API clients the jobs that Beacon knows, by id."""
-    if actor().scopes is not None or not wants_page():
+    if wants_data():
         return routes.list_known_jobs(service_id)
     who, session = actor(), db.session()
     cursor = queries.cursor(session)
-    watched = reconciliation.find_service(session, service_id)
-    if watched is None:
-        raise Problem(
-            404, "No such service", "Beacon watches no service with this id. The dashboard lists all services."
-        )
+    watched = queries.require_service(session, service_id)
     state, queue = request.args.get("state") or DEFAULT_STATE, request.args.get("queue", "").strip()
     page = min(max(request.args.get("page", 1, type=int), 1), MAX_ITEMS_PER_COMMAND // JOBS_PER_PAGE)
     context = {
@@ -125,5 +119,5 @@ def _build_rows(service_id: str, job_ids: tuple[str, ...]) -> list[JobRow]:
 
 
 def _page_url(service_id: str, state: str, queue: str, page: int) -> str:
-    pairs = {"state": state, **({"queue": queue} if queue else {}), **({"page": page} if page > 1 else {})}
-    return f"{service_href(service_id)}/jobs?{urlencode(pairs)}"
+    params = {"state": state, "queue": queue, "page": page if page > 1 else None}
+    return build_url(f"{service_href(service_id)}/jobs", params)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from flask import jsonify, make_response, redirect, render_template, request
+from flask import jsonify, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.db import db, write
@@ -11,6 +11,7 @@ from app.infra.problems import Problem
 from app.notifications import broadcasts, marks, queries, request_models
 from app.notifications.queries import Flash
 from app.web.auth import actor, require
+from app.web.listing import local_path
 from app.web.notifications import bp
 
 
@@ -41,15 +42,13 @@ def add_to_templates() -> dict[str, Any]:
 @require("viewer")
 def show_panel() -> ResponseReturnValue:
     """The panel's content for the person who is logged in; pages fetch it again when an event says so."""
+    return render_panel(dismissed=queries.load_dismissed_ids(db.session(), actor()), may_mute=True)
+
+
+def render_panel(**context: Any) -> str:
     who, session = actor(), db.session()
     unread, groups = queries.count_unread(session, who), queries.load_panel(session, who)
-    dismissed = queries.load_dismissed_ids(session, who)
-    page = render_template(
-        "notifications/_panel.html", unread=unread, groups=groups, dismissed=dismissed, may_mute=True
-    )
-    response = make_response(page)
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+    return render_template("notifications/_panel.html", unread=unread, groups=groups, **context)
 
 
 @bp.post("/notifications/read")
@@ -108,12 +107,5 @@ def send_flash() -> ResponseReturnValue:
 def _respond(status: int = 200, **answer: Any) -> ResponseReturnValue:
     """JSON for scripts and programs; a form without scripts is redirected to the page it was sent from."""
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html" and not request.is_json:
-        return redirect(_redirect_target(), 303)
+        return redirect(local_path(request.form.get("next", ""), "/notifications"), 303)
     return jsonify(answer), status
-
-
-def _redirect_target() -> str:
-    """A path on this site only: `//host` and `/\\host` would leave it."""
-    target = request.form.get("next", "")
-    local = target.startswith("/") and not target.startswith(("//", "/\\"))
-    return target if local and target.isprintable() else "/notifications"

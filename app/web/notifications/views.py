@@ -1,9 +1,6 @@
 """`/notifications`: a person's notifications, filtered by the query; a page for people, JSON for programs."""
 
-from typing import Any
-from urllib.parse import urlencode
-
-from flask import Response, jsonify, make_response, redirect, render_template, request
+from flask import Response, jsonify, redirect
 from flask.typing import ResponseReturnValue
 
 from app.db import db
@@ -13,12 +10,13 @@ from app.notifications import queries as notifications
 from app.notifications.broadcasts import MAX_MESSAGE_CHARS
 from app.notifications.message_form import MessageDraft
 from app.notifications.queries import SEVERITY_WORDS, NotificationFilter
-from app.notifications.request_models import DEFAULT_LIMIT, NotificationQuery
+from app.notifications.request_models import NotificationQuery
 from app.reconciliation import registry
 from app.web.auth import actor, require
 from app.web.dashboard import queries
 from app.web.errors import wants_page
-from app.web.layout import add_page_headers, build_layout
+from app.web.layout import add_page_headers, build_layout, render_page
+from app.web.listing import build_url, parse_args, wants_data
 from app.web.notifications import bp
 
 
@@ -38,53 +36,42 @@ def post_message() -> ResponseReturnValue:
         raise Problem(rejected.status, "Not sent", rejected.error)
     if rejected is not None:
         return _respond(rejected)
-    query = _parse_query()
+    query = parse_args(NotificationQuery)
     return redirect(_page_url(query, query.page), 303)
 
 
 def _respond(draft: MessageDraft) -> Response:
-    who, session, query = actor(), db.session(), _parse_query()
+    who, session, query = actor(), db.session(), parse_args(NotificationQuery)
     cursor = queries.cursor(session)
     wanted = NotificationFilter(query.q, query.severity, query.service, query.show == "unread")
     items, total = notifications.search_notifications(session, who, wanted, query.page, query.limit)
     unread = notifications.count_unread(session, who)
-    pages = -(-total // query.limit)
-    meta = {"page": query.page, "limit": query.limit, "total": total, "totalPages": pages, "unread": unread}
-    response: Response
-    if who.scopes is not None or not wants_page():
-        response = jsonify(data=[item.as_json() for item in items], meta=meta)
-    else:
-        page = render_template(
-            "notifications/index.html",
-            layout=build_layout("notifications", who, cursor, has_form=who.has_role("operator")),
-            items=items,
-            query=query,
-            meta=meta,
-            services=registry.list_services(session),
-            mutes=notifications.load_mutes(session, who),
-            may_send=who.has_role("operator"),
-            max_chars=MAX_MESSAGE_CHARS,
-            severity_words=SEVERITY_WORDS,
-            draft=draft,
-            here=_page_url(query, query.page),
-            first=_page_url(query, 1),
-            newer=_page_url(query, query.page - 1) if query.page > 1 else None,
-            older=_page_url(query, query.page + 1) if query.page < pages else None,
-        )
-        response = make_response(page, draft.status)
-    return add_page_headers(response, cursor)
-
-
-def _parse_query() -> NotificationQuery:
-    return NotificationQuery.model_validate(request.args.to_dict())
+    meta = {**query.page_meta(total), "unread": unread}
+    if wants_data():
+        return add_page_headers(jsonify(data=[item.as_json() for item in items], meta=meta), cursor)
+    return render_page(
+        "notifications/index.html",
+        cursor,
+        draft.status,
+        layout=build_layout("notifications", who, cursor, has_form=who.has_role("operator")),
+        items=items,
+        query=query,
+        meta=meta,
+        services=registry.list_services(session),
+        mutes=notifications.load_mutes(session, who),
+        may_send=who.has_role("operator"),
+        max_chars=MAX_MESSAGE_CHARS,
+        severity_words=SEVERITY_WORDS,
+        draft=draft,
+        here=_page_url(query, query.page),
+        first=_page_url(query, 1),
+        newer=_page_url(query, query.page - 1) if query.page > 1 else None,
+        older=_page_url(query, query.page + 1) if query.page < meta["totalPages"] else None,
+    )
 
 
 def _page_url(query: NotificationQuery, page: int) -> str:
     """The address of another page of the same view, without parameters that have their default value."""
-    given: dict[str, Any] = {"q": query.q, "severity": query.severity, "service": query.service, "show": query.show}
-    if page > 1:
-        given["page"] = page
-    if query.limit != DEFAULT_LIMIT:
-        given["limit"] = query.limit
-    encoded = urlencode({name: value for name, value in given.items() if value})
-    return f"/notifications?{encoded}" if encoded else "/notifications"
+    given = query.model_dump(exclude_defaults=True)
+    filters = {name: given.get(name) for name in ("q", "severity", "service", "show")}
+    return build_url("/notifications", {**filters, "page": page if page > 1 else None, "limit": given.get("limit")})

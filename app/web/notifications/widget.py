@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.accounts import tokens, users
 from app.audit import chain
 from app.config import current_settings
-from app.db import db, write
+from app.db import write
 from app.infra.problems import Problem
-from app.notifications import queries
 from app.web.auth import actor, require
 from app.web.headers import content_security_policy
 from app.web.notifications import bp
+from app.web.notifications.routes import render_panel
 
 
 class WidgetTokenRequest(BaseModel):
@@ -45,13 +45,7 @@ def show_shell() -> Response:
 @require("viewer", scope="widget")
 def show_content() -> Response:
     """The content of the shell: with the CSRF token of its forms for a login session, without for a widget token."""
-    who, session = actor(), db.session()
-    unread, groups = queries.count_unread(session, who), queries.load_panel(session, who)
-    page = render_template(
-        "notifications/_panel.html", unread=unread, groups=groups, dismissed=[], may_mute=False, by_token=who.scopes
-    )
-    response = make_response(page)
-    response.headers["Cache-Control"] = "private, no-store"
+    response = make_response(render_panel(dismissed=[], may_mute=False, by_token=actor().scopes))
     response.headers["Vary"] = "Authorization, Cookie"
     return response
 
@@ -70,6 +64,4 @@ def create_token() -> ResponseReturnValue:
             raise Problem(404, "No such user", "This user is disabled.")
         chain.record(session, chain.Entry(actor().name, "widget-token", user.name))
         text = tokens.create_widget_token(user)
-    response = jsonify(token=text, expiresInS=tokens.WIDGET_TOKEN_S)
-    response.headers["Cache-Control"] = "no-store"
-    return make_response(response, 201)
+    return jsonify(token=text, expiresInS=tokens.WIDGET_TOKEN_S), 201, {"Cache-Control": "no-store"}

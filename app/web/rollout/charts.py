@@ -11,7 +11,7 @@ from app.infra.clock import parse_utc
 from app.rollout.change_text import describe_percentage
 from app.rollout.client_metrics import ChangeMark, ClientMetrics, MinuteMetrics
 from app.rollout.client_reports import COHORTS
-from app.web.dashboard.sparklines import ChartMark, draw_lines
+from app.web.line_charts import ChartMark, draw_lines
 
 CHART_WIDTH, CHART_HEIGHT, CHART_MARGIN = 360, 72, 2
 # The width that the label of a mark needs.

@@ -1,17 +1,54 @@
-"""The form that accepts differences of a service, redisplayed if not all were accepted. Pure."""
+"""Accepts differences of a service, from JSON or from a form, which is redisplayed if not all were accepted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Annotated, Any, Self
 
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from werkzeug.datastructures import MultiDict
 
-from app.infra.problems import Problem
-from app.reconciliation.accept import MAX_REASON_CHARS
-from app.reconciliation.item_digests import UnacceptedJob
-from app.web.discrepancies.routes import AcceptResult
+from app.db import read, write
+from app.infra.clock import Moment
+from app.infra.problems import Problem, invalid_input
+from app.reconciliation import row_writer
+from app.reconciliation.accept import MAX_REASON_CHARS, accept_items
+from app.reconciliation.item_digests import UnacceptedJob, find_unaccepted
+from app.web.auth import actor
 
+MAX_IDS = 10_000
 MAX_LISTED_ITEMS = 20
+
+
+class AcceptRequest(BaseModel):
+    """`jobIds` or `all`, and a reason.
+
+    Items that opened after `asOf` stay open, and so do `jobIds` that changed since they were shown: `seen` holds the
+    digests from the page's form.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job_ids: list[Annotated[str, StringConstraints(max_length=1_000)]] | None = Field(
+        None, alias="jobIds", min_length=1, max_length=MAX_IDS
+    )
+    all: bool = False
+    as_of: Moment | None = Field(None, alias="asOf")
+    seen: Annotated[str, StringConstraints(max_length=MAX_IDS * 13)] | None = None
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON_CHARS)]
+
+    @model_validator(mode="after")
+    def _check_ids_or_all(self) -> Self:
+        if (self.job_ids is None) == (not self.all):
+            raise ValueError("expected either jobIds, or all")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptResult:
+    """The ids that were `closed`, and the chosen ones that were `left` open or were not open."""
+
+    closed: Sequence[str]
+    left: Sequence[UnacceptedJob] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +91,33 @@ class AcceptForm:
             more_not_accepted=more,
             chosen=self.chosen & still,
         )
+
+
+def accept_request(service_id: str, given: Any) -> AcceptResult:
+    """Validate `given` as an `AcceptRequest` and accept its items for the actor. Raises a 400 or 404 `Problem`."""
+    try:
+        wanted = AcceptRequest.model_validate(given)
+    except ValidationError as error:
+        raise invalid_input(error) from error
+    job_ids = None if wanted.job_ids is None else set(wanted.job_ids)
+    seen = None if wanted.seen is None or job_ids is None else set(wanted.seen.split())
+    try:
+        with write() as session:
+            closed = accept_items(session, service_id, job_ids, actor().name, wanted.reason, wanted.as_of, seen)
+    except row_writer.ServiceRemoved as error:
+        raise Problem(404, "No such service", "Beacon watches no service with this id.") from error
+    if job_ids is None:
+        return AcceptResult(closed)
+    with read() as session:
+        return AcceptResult(closed, find_unaccepted(session, service_id, job_ids, closed))
+
+
+def read_accept_form(form: MultiDict[str, str]) -> dict[str, Any]:
+    """The posted form as the fields of an `AcceptRequest`. Raises a 400 `Problem` if nothing was chosen."""
+    job_ids = form.getlist("jobIds")
+    if not job_ids and "all" not in form:
+        raise Problem(
+            400, "No items selected", "Select at least one job and try again.", errors={"jobIds": "none is selected"}
+        )
+    chosen = {name: form[name] for name in ("all", "asOf", "seen") if name in form}
+    return {"reason": form.get("reason", ""), **({"jobIds": job_ids} if job_ids else {}), **chosen}

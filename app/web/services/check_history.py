@@ -16,9 +16,10 @@ from app.infra.clock import utc_now, utc_text
 from app.infra.concurrency import yield_to_loop
 from app.reconciliation.models import CheckSample
 from app.web import display_text
+from app.web.line_charts import ChartArea, draw_lines
 
 Span = Literal["hour", "day"]
-WIDTH, HEIGHT = 720, 96
+AREA = ChartArea(width=720, height=96)
 BUCKETS_PER_QUERY = 12
 _STATES_WORST_FIRST = ("discrepancy", "stale", "verified")
 _STATE_PHRASES = {"discrepancy": "in discrepancy", "stale": "stale"}
@@ -117,8 +118,9 @@ def load_history(session: Session, service_id: str, span: Span, now: datetime | 
 def draw_history(span: Span, buckets: Sequence[Bucket]) -> CheckHistory:
     """Pure: no database access."""
     top = max((round(bucket.mean_ms) for bucket in buckets if bucket.answered), default=0)
-    step = WIDTH / len(buckets)
-    lines = tuple(_draw_lines(buckets, step, max(1, top)))
+    step = AREA.width / len(buckets)
+    means = [min(bucket.mean_ms, top) if bucket.answered else None for bucket in buckets]
+    lines = tuple(draw_lines(means, lambda at, mean: ((at + 0.5) * step, AREA.y(mean, top)), step / 2))
     band = tuple(_draw_band(span, buckets, step))
     return CheckHistory(span, _describe(span, buckets), top, lines, band, buckets[0].at, buckets[-1].at)
 
@@ -142,20 +144,6 @@ def _query_buckets(session: Session, service_id: str, scale: _Scale, start: str,
     )
     mine = query.where(sample.service_id == service_id, sample.at >= start, sample.at < end)
     return session.execute(mine.group_by(key, sample.ok, sample.status)).all()
-
-
-def _draw_lines(buckets: Sequence[Bucket], step: float, top: int) -> Iterator[str]:
-    """One path for each stretch without a gap; a single point becomes a short dash."""
-    for answered, some in groupby(enumerate(buckets), lambda pair: pair[1].answered > 0):
-        if not answered:
-            continue
-        points = [f"{(place + 0.5) * step:g} {_y(bucket.mean_ms, top):g}" for place, bucket in some]
-        yield f"M{'L'.join(points)}" if len(points) > 1 else f"M{points[0]}h{step / 2:g}"
-
-
-def _y(value: float, top: int) -> float:
-    """The y coordinate; 0 ms is at the bottom."""
-    return round(HEIGHT - 2 - (HEIGHT - 4) * min(value, top) / top, 1)
 
 
 def _draw_band(span: Span, buckets: Sequence[Bucket], step: float) -> Iterator[BandSegment]:

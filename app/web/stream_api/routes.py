@@ -9,6 +9,7 @@ from app.background import get_background
 from app.config import current_settings
 from app.db import db
 from app.eventlog import reader as log
+from app.eventlog.event_types import drop_trailing_zero
 from app.flags.evaluation import Flag, is_enabled
 from app.infra.concurrency import iterate_in_slices
 from app.infra.logs import log_stream_event
@@ -34,26 +35,6 @@ STREAM_HEADERS = {
 }
 
 
-@bp.get("/api/stream/events")
-def events() -> Response:
-    return _open()
-
-
-@bp.get("/reconciliation/stream")
-def reconciliation_stream() -> Response:
-    return _open(formats.RECONCILIATION_FORMAT)
-
-
-@bp.get("/api/events/stream")
-def events_stream() -> Response:
-    return _open(formats.EVENTS_FORMAT)
-
-
-@bp.get("/api/sse")
-def sse_stream() -> Response:
-    return _open(formats.SSE_FORMAT)
-
-
 @bp.get("/api/events/frames")
 def frames() -> Response:
     """What a stream would have sent since `after`, as a finite response. The flag does not apply to it."""
@@ -73,7 +54,11 @@ def frames() -> Response:
     return Response(b"".join(parts), headers={**STREAM_HEADERS, **cursor_headers})
 
 
-def _open(event_format: EventFormat | None = None) -> Response:
+@bp.get("/api/stream/events")
+@bp.get("/reconciliation/stream", defaults={"event_format": formats.RECONCILIATION_FORMAT})
+@bp.get("/api/events/stream", defaults={"event_format": formats.EVENTS_FORMAT})
+@bp.get("/api/sse", defaults={"event_format": formats.SSE_FORMAT})
+def open_stream(event_format: EventFormat | None = None) -> Response:
     """Open a stream in this format, or in the requested one."""
     admitted = stream_auth.identify(request.args.get("lastEventId"))
     chosen, event_format = _parse_topics(), event_format or _parse_format()
@@ -114,7 +99,7 @@ def _admit(admitted: IdentifiedReader) -> StreamSlot:
 def _build_hello(admitted: IdentifiedReader, *, streams: bool) -> dict[str, Any]:
     who, start = admitted.who, admitted.start
     return {
-        "heartbeatS": _drop_trailing_zero(current_settings().heartbeat_s),
+        "heartbeatS": drop_trailing_zero(current_settings().heartbeat_s),
         "head": start.head,
         "after": start.after,
         "session": tokens.public_session_id(who.login_id) if who.login_id else None,
@@ -122,11 +107,6 @@ def _build_hello(admitted: IdentifiedReader, *, streams: bool) -> dict[str, Any]
         "stream": "on" if streams else "off",
         "generation": start.generation,
     }
-
-
-def _drop_trailing_zero(seconds: float) -> float:
-    """Return 15 instead of 15.0, for JSON."""
-    return int(seconds) if seconds == int(seconds) else seconds
 
 
 def _parse_topics() -> topics.Topics:

@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 from app.accounts import tokens
 from app.accounts.actors import Actor, actor_from_user
 from app.db import db
-from app.eventlog.cursor import StartPosition
-from app.eventlog.start_position import resolve_start_position
+from app.eventlog.cursor import StartPosition, resolve_start_position
 from app.flags.evaluation import Flag, is_enabled
 from app.infra.problems import Problem
 from app.web import auth
