@@ -15,12 +15,14 @@ from app.sources.protocol import Kind
 log = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "beacon.sources"
-# Imported on first use: some need libraries that are slow to import, and most deployments use one kind.
-_OWN_MODULES = {
-    "palantir": "app.sources.palantir.palantir_source",
-    "rq": "app.sources.rq.rq_source",
-    "celery": "app.sources.celery.celery_source",
-}
+# Each is a package here, whose `KIND` is imported on first use: some need libraries that are slow to import, and most
+# deployments use one kind. The first is the kind of a service that names none.
+OWN_KINDS = (
+    "palantir",
+    "rq",
+    "celery",
+)
+DEFAULT_KIND = OWN_KINDS[0]
 
 
 class UnknownKind(ValueError):
@@ -33,19 +35,19 @@ class UnloadableKind(UnknownKind):
 
 def list_kinds() -> list[str]:
     """Return the names of all kinds, Beacon's own first."""
-    return [*_OWN_MODULES, *sorted(set(_load_plugins().kinds) - set(_OWN_MODULES))]
+    return [*OWN_KINDS, *sorted(set(_load_plugins().kinds) - set(OWN_KINDS))]
 
 
 def list_broken_kinds() -> Mapping[str, str]:
     """Return the kinds that are installed but cannot be loaded, with the reason."""
-    own = {name: found for name in _OWN_MODULES if isinstance(found := _load_own(name), str)}
+    own = {name: found for name in OWN_KINDS if isinstance(found := _load_own(name), str)}
     return own | _load_plugins().broken
 
 
 @cache
 def get_kind(name: str) -> Kind:
     """Return the kind of this name. Raises `UnknownKind`."""
-    found = _load_own(name) if name in _OWN_MODULES else _load_plugins().kinds.get(name)
+    found = _load_own(name) if name in OWN_KINDS else _load_plugins().kinds.get(name)
     if isinstance(found, Kind):
         return found
     why = list_broken_kinds().get(name)
@@ -54,12 +56,12 @@ def get_kind(name: str) -> Kind:
     raise UnknownKind(f"expected one of {', '.join(list_kinds())}")
 
 
-def get_health_path(name: str) -> str:
-    """Return the path of the health endpoint of services of this kind; empty if there is none."""
+def find_kind(name: str) -> Kind | None:
+    """Return the kind of this name; None if it cannot be used here."""
     try:
-        return get_kind(name).health_path
+        return get_kind(name)
     except UnknownKind:
-        return ""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class _PluginKinds:
 def _load_own(name: str) -> Kind | str:
     """Return the kind, or why its library cannot be loaded here."""
     try:
-        own: Kind = importlib.import_module(_OWN_MODULES[name]).KIND
+        own: Kind = importlib.import_module(f"app.sources.{name}").KIND
     except Exception as error:
         log.exception("source kind cannot be loaded, kind=%s", name)
         return _describe_error(error)

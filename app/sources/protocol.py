@@ -367,7 +367,8 @@ class Kind:
 
     `about` is one sentence; forms and errors show `url_example`. `check_url(url)` splits the password from the address,
     or raises `ValueError` with what was expected. `build(address, options, job_list_bound)` does not connect yet.
-    `health_path` is the path of the service's health endpoint, if it has one.
+    `health_path` is the path of the service's health endpoint, if it has one. `advice`: what a person can do about a
+    finding, by the finding's kind, where this is not the same for every kind of source.
     """
 
     name: str
@@ -377,3 +378,4 @@ class Kind:
     options: type[Options]
     build: Callable[[ServiceAddress, Any, int], Source]
     health_path: str = ""
+    advice: Mapping[str, str] = field(default_factory=dict)

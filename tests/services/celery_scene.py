@@ -132,7 +132,7 @@ class Worker:
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are asked more often, and nobody waits long for those that are silent or for the first to come.
 
-    That nobody is called absent before a beat could have come is held by `tests/sources/test_celery_workers.py`.
+    That nobody is called absent before a beat could have come is held by `tests/sources/celery/test_celery_workers.py`.
     """
     monkeypatch.setattr(monitor, "INSPECT_EVERY_S", INSPECT_EVERY_S)
     monkeypatch.setattr(celery_workers, "FIRST_HEARTBEAT_S", INSPECT_EVERY_S)

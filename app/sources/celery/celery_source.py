@@ -39,7 +39,6 @@ from app.sources.protocol import (
     JobDetail,
     JobFilter,
     JobLookup,
-    Kind,
     LeftOut,
     Listing,
     Operation,
@@ -269,17 +268,3 @@ def _make_backend(server: RedisServer, address: ServiceAddress, options: CeleryO
 
 def _database_number(address: ServiceAddress) -> int:
     return int(parse_url(address.url).get("db", 0))  # type: ignore[no-untyped-call]
-
-
-def _build(address: ServiceAddress, options: CeleryOptions, bound: int) -> CelerySource:
-    return CelerySource(address, options, bound)
-
-
-KIND = Kind(
-    name="celery",
-    about="Celery with a Redis or Valkey broker",
-    url_example="redis://127.0.0.1:6379/0",
-    check_url=check_url,
-    options=CeleryOptions,
-    build=_build,
-)

@@ -1,4 +1,4 @@
-"""The answers of a Palantir HTTP job service (docs/palantir-api.md) and the order of its job states."""
+"""The answers of a Palantir HTTP job service (docs/sources/palantir.md) and the order of its job states."""
 
 from collections.abc import Iterable
 from contextlib import suppress

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Literal, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import Field
 
@@ -36,14 +36,12 @@ from app.sources.protocol import (
     JobDetail,
     JobFilter,
     JobLookup,
-    Kind,
     LeftOut,
     Listing,
     Operation,
     OperationResult,
     Options,
     Selection,
-    ServiceAddress,
     ServiceSnapshot,
     SourceError,
     StuckJob,
@@ -240,30 +238,3 @@ class PalantirOptions(Options):
     @property
     def finished_visible(self) -> FinishedVisible:
         return None if self.finished_visible_for_s == "none" else self.finished_visible_for_s
-
-
-def _check_url(url: str) -> ServiceAddress:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("expected an address like http://host:port")
-    if "@" in parts.netloc:  # the address is shown on pages
-        raise ValueError("expected an address without a user name or password; password_env names a token")
-    if parts.query or parts.fragment:
-        raise ValueError("expected an address without ? or #")
-    return ServiceAddress(url.rstrip("/"))
-
-
-def _build(address: ServiceAddress, options: PalantirOptions, bound: int) -> PalantirSource:
-    http = HttpClient(address.url, token=address.password, reach=address.reach)
-    return PalantirSource(address.url, bound, options.finished_visible, http=http)
-
-
-KIND = Kind(
-    name="palantir",
-    about="A job service that speaks the Palantir HTTP API",
-    url_example="http://127.0.0.1:9001",
-    check_url=_check_url,
-    options=PalantirOptions,
-    build=_build,
-    health_path="/api/v1/health",
-)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import redis
 from pydantic import Field, StringConstraints
@@ -17,18 +17,16 @@ from app.sources.protocol import (
     JobDetail,
     JobFilter,
     JobLookup,
-    Kind,
     Operation,
     OperationResult,
     Options,
     Selection,
-    ServiceAddress,
     ServiceSnapshot,
     SourceError,
     StuckJob,
     View,
 )
-from app.sources.redis.client import FEW_ENTRIES, MAX_BYTES, MAX_ENTRIES, RedisServer, check_url
+from app.sources.redis.client import FEW_ENTRIES, RedisServer
 from app.sources.rq import overdue_jobs
 from app.sources.rq.anomalies import AnomalyFinder, find_orphans
 from app.sources.rq.job_details import find_stuck_jobs, look_up_job, read_detail
@@ -169,20 +167,3 @@ def _read_run_id(client: redis.Redis) -> str | None:
     except ResponseError:
         return None
     return run_id if isinstance(run_id, str) else None
-
-
-def _build(address: ServiceAddress, options: Any, job_list_bound: int) -> RqSource:
-    # A full snapshot with ids of usual length, read twice, takes 150 bytes for each job.
-    most = {"max_bytes": MAX_BYTES + 500 * job_list_bound, "max_entries": MAX_ENTRIES + 8 * job_list_bound}
-    server = RedisServer(address, **most)
-    return RqSource(server, options, job_list_bound)
-
-
-KIND = Kind(
-    name="rq",
-    about="Queues of RQ (Python) on Redis or Valkey.",
-    url_example="redis://host:6379/0",
-    check_url=check_url,
-    options=RqOptions,
-    build=_build,
-)

@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.sources.celery import celery_source
+from app.sources.celery import KIND, celery_source
 from app.sources.celery.broker import BrokerSnapshot, TakenMessage
-from app.sources.celery.celery_source import KIND
 from app.sources.celery.celery_workers import Roster, RunningTask, WorkerAnswer
 from app.sources.celery.messages import list_queue_keys, parse_queued, parse_unacked
 from app.sources.celery.options import CeleryOptions
@@ -162,6 +161,13 @@ class TestOptions:
         for action in ("delete-job", "purge-queue"):
             assert source.capabilities.why_not(action) is None
         assert source.capabilities.finished_visible_for_s is None
+
+    def test_the_hosts_rules_hold_for_the_result_backend_too(self) -> None:
+        options = CeleryOptions(inspect=False, result_backend="redis://169.254.169.254:1/0")
+        source = KIND.build(ServiceAddress("redis://127.0.0.1:1/0"), options, 10)
+        with pytest.raises(SourceError, match="has a result backend that has the address"):
+            source._storage.read_result("a")
+        source.close()
 
 
 def answer(what: bytes, *, again: bool = False) -> Callable[[BaseRequestHandler, threading.Event], None]:
