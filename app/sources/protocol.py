@@ -68,6 +68,9 @@ class LeftOut(NamedTuple):
     number: int = 0
     first: str = ""
 
+    def merge(self, more: "LeftOut") -> "LeftOut":
+        return LeftOut(self.number + more.number, self.first or more.first)
+
 
 NOTHING_LEFT_OUT = LeftOut()
 
@@ -263,27 +266,8 @@ class Capabilities:
         return self.refusals.get(what)
 
 
-class Source(Protocol):
-    """One watched service. The poller's thread uses one instance; a request for details creates its own."""
-
-    @property
-    def capabilities(self) -> Capabilities: ...
-
-    def read_snapshot(self) -> ServiceSnapshot:
-        """Read everything in flow order within a time limit. Raises `SourceError`."""
-        ...
-
-    def look_up(self, job_id: str) -> JobLookup:
-        """Find out what became of one job. Never raises: without an answer, the result is `cannot-tell`."""
-        ...
-
-    def detail(self, job_id: str) -> JobDetail | None:
-        """Return the details of one job, or None if the service does not know it. Raises `SourceError`."""
-        ...
-
-    def stuck(self) -> Sequence[StuckJob]:
-        """Return jobs that should make progress and do not. Raises `SourceError`."""
-        ...
+class Commands(Protocol):
+    """What can be done at a service, and whether it was done."""
 
     def execute(self, operation: Operation) -> OperationResult:
         """Execute the operation once within a time limit. Never retries. Raises `NotSent` or `OutcomeUnknown`."""
@@ -308,6 +292,29 @@ class Source(Protocol):
 
         Raises `SourceError`, and `Unsupported` if the source does not know how long jobs have been in that state.
         """
+        ...
+
+
+class Source(Commands, Protocol):
+    """One watched service. The poller's thread uses one instance; a request for details creates its own."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def read_snapshot(self) -> ServiceSnapshot:
+        """Read everything in flow order within a time limit. Raises `SourceError`."""
+        ...
+
+    def look_up(self, job_id: str) -> JobLookup:
+        """Find out what became of one job. Never raises: without an answer, the result is `cannot-tell`."""
+        ...
+
+    def detail(self, job_id: str) -> JobDetail | None:
+        """Return the details of one job, or None if the service does not know it. Raises `SourceError`."""
+        ...
+
+    def stuck(self) -> Sequence[StuckJob]:
+        """Return jobs that should make progress and do not. Raises `SourceError`."""
         ...
 
     def close(self) -> None:
@@ -342,6 +349,26 @@ class ReadOnlySource:
 
     def select(self, wanted: JobFilter, limit: int) -> NoReturn:  # noqa: ARG002 -- no command needs a selection
         raise SourceError("accepts no commands, so its jobs cannot be selected for one")
+
+
+class CommandedSource:
+    """Base class of sources whose commands are an object of their own; refuses what the source does not support."""
+
+    def __init__(self, capabilities: Capabilities, commands: Commands) -> None:
+        self.capabilities, self._commands = capabilities, commands
+
+    def execute(self, operation: Operation) -> OperationResult:
+        why_not = self.capabilities.why_not(operation.action)
+        return OperationResult("refused", why_not) if why_not else self._commands.execute(operation)
+
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+        return self._commands.resolve_outcome(operation, asked_at)
+
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
+        return self._commands.verify_effect(operation, asked_at)
+
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
+        return self._commands.select(wanted, limit)
 
 
 class Options(BaseModel):

@@ -13,7 +13,6 @@ would be reported missing. If tasks do that, leave `result_backend` off: then ev
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from redis.connection import parse_url
 
@@ -31,19 +30,14 @@ from app.sources.celery.task_details import build_detail, find_overdue, find_stu
 from app.sources.celery.task_history import TaskHistory
 from app.sources.celery.task_lookup import ANSWERS_WITHIN_S, TaskLookup
 from app.sources.protocol import (
-    NOTHING_LEFT_OUT,
     Action,
     Anomaly,
     Capabilities,
+    CommandedSource,
     Job,
     JobDetail,
-    JobFilter,
     JobLookup,
-    LeftOut,
     Listing,
-    Operation,
-    OperationResult,
-    Selection,
     ServiceAddress,
     ServiceSnapshot,
     SourceError,
@@ -63,7 +57,7 @@ MAX_ANSWERS_BYTES = 16 * 1024 * 1024
 NOT_ASKED = "inspect is off for this service, so its workers are unknown"
 
 
-class CelerySource:
+class CelerySource(CommandedSource):
     """Reads tasks in the states `queued` (in a list), `scheduled` (taken by a worker and held until their ETA),
     `reserved` (taken and not acknowledged) and `running` (as workers report)."""
 
@@ -80,7 +74,6 @@ class CelerySource:
         self._storage = CeleryStorage(
             server, _make_backend(server, address, options), self._broker, Results(options.result_keyprefix)
         )
-        self._commands = CeleryCommands(server, self._broker, prefix)
         self._monitor: WorkerMonitor | None = None
         if options.inspect:
             self._monitor = WorkerMonitor(ask, RemoteControl(_database_number(address), prefix))
@@ -88,11 +81,10 @@ class CelerySource:
         kept_s = options.finished_visible_for_s
         self._lookup = TaskLookup(self._storage, self._broker, self._history, self._monitor, kept_s)
         refusals = REFUSALS if options.inspect else {**REFUSALS, "workers": NOT_ASKED}
-        self._capabilities = Capabilities("lookup" if self._storage.keeps_results else None, refusals)
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
+        super().__init__(
+            Capabilities("lookup" if self._storage.keeps_results else None, refusals),
+            CeleryCommands(server, self._broker, prefix),
+        )
 
     def read_snapshot(self) -> ServiceSnapshot:
         began = time.monotonic()
@@ -146,19 +138,6 @@ class CelerySource:
             *(one for one in late if one.job.id not in runs),
         ]
 
-    def execute(self, operation: Operation) -> OperationResult:
-        why_not = self._capabilities.why_not(operation.action)
-        return OperationResult("refused", why_not) if why_not else self._commands.execute(operation)
-
-    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
-        return self._commands.resolve_outcome(operation, asked_at)
-
-    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
-        return self._commands.verify_effect(operation, asked_at)
-
-    def select(self, wanted: JobFilter, limit: int) -> Selection:
-        return self._commands.select(wanted, limit)
-
     def close(self) -> None:
         if self._monitor is not None:
             self._monitor.close()
@@ -184,11 +163,11 @@ class CelerySource:
                 False,
                 self._history.list_jobs(snapshot.queued),
                 not snapshot.cut,
-                _left_out(snapshot, "queued"),
+                snapshot.left_out["queued"],
                 snapshot.cut,
             ),
             Listing("scheduled", False, scheduled, not snapshot.taken_cut),
-            Listing("reserved", False, reserved, not snapshot.taken_cut, _left_out(snapshot, "reserved")),
+            Listing("reserved", False, reserved, not snapshot.taken_cut, snapshot.left_out["reserved"]),
             Listing("running", False, running),
         )
         return (*unfinished, Listing("ended", True, ended)) if self._storage.keeps_results else unfinished
@@ -218,10 +197,6 @@ class CelerySource:
                 self._history.forget(task_id)
             elif record is not None and not record.keeps_result:
                 self._history.record_ends({task_id: "gone"}, at)
-
-
-def _left_out(snapshot: BrokerSnapshot, state: str) -> LeftOut:
-    return snapshot.left_out.get(state, NOTHING_LEFT_OUT)
 
 
 def _count_tasks(snapshot: BrokerSnapshot, listings: Sequence[Listing], failed: FailureCount) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Literal
 
 import redis
@@ -13,14 +12,11 @@ from app.infra.concurrency import TimeSlice
 from app.sources.protocol import (
     Action,
     Capabilities,
+    CommandedSource,
     FinishedVisible,
     JobDetail,
-    JobFilter,
     JobLookup,
-    Operation,
-    OperationResult,
     Options,
-    Selection,
     ServiceSnapshot,
     SourceError,
     StuckJob,
@@ -65,22 +61,19 @@ class RqOptions(Options):
         return None if self.finished_visible_for_s == "none" else self.finished_visible_for_s
 
 
-class RqSource:
+class RqSource(CommandedSource):
     """Each poll is one MULTI, and a second one if there are new anomalies to recheck."""
 
     def __init__(self, server: RedisServer, options: RqOptions, job_list_bound: int) -> None:
-        self._server, self._queues, self._bound = server, options.queues, job_list_bound
         refusals: dict[Action | View, str] = {} if options.supervised else {"restart-service": NOT_SUPERVISED}
-        self._capabilities = Capabilities(options.finished_visible, refusals)
-        self._commands = RqCommands(server, options.queues, job_list_bound)
+        super().__init__(
+            Capabilities(options.finished_visible, refusals), RqCommands(server, options.queues, job_list_bound)
+        )
+        self._server, self._queues, self._bound = server, options.queues, job_list_bound
         self._anomalies = AnomalyFinder(options.queues, job_list_bound)
         self._ttls = JobTtlCache()
         self._looked_at = 0.0
         self._lost: set[str] = set()
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
 
     def read_snapshot(self) -> ServiceSnapshot:
         with self._server.reading() as client:
@@ -133,19 +126,6 @@ class RqSource:
             )
             stuck = find_stuck_jobs(client, list(jobs.values()), find_orphans(client, snapshot), snapshot.at)
         return [*stuck, *overdue_jobs.list_stuck(snapshot)]
-
-    def execute(self, operation: Operation) -> OperationResult:
-        why_not = self._capabilities.why_not(operation.action)
-        return OperationResult("refused", why_not) if why_not else self._commands.execute(operation)
-
-    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
-        return self._commands.resolve_outcome(operation, asked_at)
-
-    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
-        return self._commands.verify_effect(operation, asked_at)
-
-    def select(self, wanted: JobFilter, limit: int) -> Selection:
-        return self._commands.select(wanted, limit)
 
     def close(self) -> None:
         self._server.close()
