@@ -17,7 +17,7 @@ from app.sources.kinds import OWN_KINDS
 from tests.support.machine import scaled
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("app", "demo", "docs", "migrations", "scripts", "static", "templates", "tests")
+FOLDERS = ("app", "bench", "demo", "docs", "migrations", "scripts", "static", "templates", "tests")
 FILES = ("pyproject.toml", "gunicorn.conf.py", "wsgi.py", "package.json")
 # A kind can break these: who may import what, the kinds themselves and their pages, a service's poll and its page.
 QUICK = (
@@ -61,9 +61,10 @@ def test_without_a_kind_every_other_unit_test_passes(kind: str, tmp_path: Path) 
 def delete_kind(kind: str, copy: Path) -> None:
     """Copy the tree without this kind: its folder, its line, its page, its tests."""
     for name in FOLDERS:
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "vendor-sources"))
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:
         shutil.copy(ROOT / name, copy / name)
+    (copy / "node_modules").symlink_to(ROOT / "node_modules")
     shutil.rmtree(copy / "app" / "sources" / kind)
     registry = copy / "app" / "sources" / "kinds.py"
     text, lines = re.subn(rf'^    "{kind}",\n', "", registry.read_text(), flags=re.MULTILINE)

@@ -46,11 +46,6 @@ class ReadBudget:
             raise TimeoutError
         return min(left, self._answer_s)
 
-    def check_fits(self, count: int) -> None:
-        if count > self._max_bytes:
-            self._bytes = -1
-            raise BudgetExceeded
-
     def spend_bytes(self, count: int) -> None:
         self._bytes -= count
         if self._bytes < 0:
@@ -58,7 +53,9 @@ class ReadBudget:
 
     def spend_entries(self, entries: int) -> None:
         """Count the entries of a list that begins: each entry costs work, however few bytes it has."""
-        self.check_fits(entries * _MIN_ENTRY_BYTES)
+        if entries * _MIN_ENTRY_BYTES > self._max_bytes:
+            self._bytes = -1
+            raise BudgetExceeded
         self._entries -= entries
         if self._entries < 0:
             raise BudgetExceeded
@@ -83,9 +80,6 @@ class ReadBudget:
 
     def answering(self) -> contextlib.AbstractContextManager[None]:
         return self.record_timeout("answer", self._answer_s)
-
-    def connecting(self) -> contextlib.AbstractContextManager[None]:
-        return self.record_timeout("take a connection", CONNECT_S)
 
 
 class BoundedSocket:
@@ -164,7 +158,7 @@ def make_bounded_connection(connecting: Any) -> Any:
 
         def _connect(self) -> BoundedSocket:
             self.socket_connect_timeout = min(CONNECT_S, self._budget.wait_s())
-            with self._budget.connecting():
+            with self._budget.record_timeout("take a connection", CONNECT_S):
                 return BoundedSocket(super()._connect(), self._budget)
 
     return BoundedConnection

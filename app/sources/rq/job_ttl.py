@@ -40,8 +40,7 @@ class JobTtlCache:
 
 
 def _read_ttls(client: redis.Redis, job_ids: list[str], pace: TimeSlice) -> Iterable[tuple[str, float | None]]:
-    for start in range(0, len(job_ids), _JOBS_PER_BATCH):
-        some = job_ids[start : start + _JOBS_PER_BATCH]
+    for some in split_into_parts(job_ids, _JOBS_PER_BATCH):
         batch = Batch(client)
         for job_id in some:
             batch.add("HMGET", RqJob.key_for(job_id), *_FIELDS)
