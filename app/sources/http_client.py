@@ -9,7 +9,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -26,10 +26,11 @@ from urllib3.exceptions import (
 
 from app.infra import json_limits
 from app.infra.concurrency import TimeSlice
+from app.infra.deadline_connections import current_request
 from app.infra.deadlines import Deadline
 from app.infra.json_limits import JsonTooLarge
 from app.sources.host_rules import Reach
-from app.sources.http_connections import Pool, SecurePool, current_request
+from app.sources.http_connections import Pool, SecurePool
 from app.sources.protocol import NotSent, OutcomeUnknown, SourceError
 
 CONNECT_S = 2.0
@@ -106,7 +107,7 @@ class HttpClient:
                 method, path, seconds, begin_s=begin_s, not_after=not_after, headers=headers, body=data
             )
         except SourceError as error:
-            raise (OutcomeUnknown if current_request.sent else NotSent)(error.reason) from error
+            raise (OutcomeUnknown if current_request.is_sent else NotSent)(error.reason) from error
         try:
             return JsonResponse(status, parse_json(answer))
         except SourceError:
@@ -131,7 +132,12 @@ class HttpClient:
         body: bytes | None = None,
     ) -> tuple[int, bytes]:
         deadline = Deadline(seconds)
-        with deadline, current_request.track(deadline, not_after), _translating_errors(deadline, seconds):
+
+        def check() -> None:
+            if not_after is not None and datetime.now(UTC) >= not_after:
+                raise NotSent("was not contacted: the deadline had passed")
+
+        with deadline, current_request.track(deadline, check), _translating_errors(deadline, seconds):
             pool = self._pool = self._pool or self._make_pool()
             response = pool.urlopen(
                 method,

@@ -1,23 +1,21 @@
 """HTTP requests to Unleash with a deadline for the whole response and a size limit."""
 
 import math
-import socket
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3 import exceptions
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.response import BaseHTTPResponse
 
 from app.infra import json_limits
 from app.infra.concurrency import TimeSlice
+from app.infra.deadline_connections import PlainConnection, TlsConnection, current_request
 from app.infra.deadlines import Deadline
 
 READ_SIZE_BYTES = 65_536
@@ -77,7 +75,12 @@ def send_request(
     `SendDeadlinePassed` if no byte has left by `not_after` (a `time.monotonic` value)."""
     # Uncompressed: many compressed chunks may arrive before any of them yields data, and each costs time.
     plain = {**headers, "Accept-Encoding": "identity"}
-    with Deadline(timeouts.whole_s) as deadline, _current_request.limit(deadline, not_after):
+
+    def check() -> None:
+        if time.monotonic() > not_after:
+            raise SendDeadlinePassed
+
+    with Deadline(timeouts.whole_s) as deadline, current_request.track(deadline, check):
         try:
             response = session.request(
                 method, url, json=body, headers=plain, timeout=timeouts.pause_s, stream=True, allow_redirects=False
@@ -109,72 +112,12 @@ def _read_body(raw: BaseHTTPResponse, max_bytes: int) -> bytes:
     return bytes(found)
 
 
-class _CurrentRequest(threading.local):
-    """The deadlines of this thread's (or greenlet's) request. Connections are made deep inside the library."""
-
-    deadline: Deadline | None = None
-    not_after = math.inf
-    is_sent = False
-
-    @contextmanager
-    def limit(self, deadline: Deadline, not_after: float) -> Iterator[None]:
-        self.deadline, self.not_after, self.is_sent = deadline, not_after, False
-        try:
-            yield
-        finally:
-            self.deadline = None
-
-    def check_before_send(self) -> None:
-        """Called before the first byte: the DNS lookup may have been slow, or the process may have been suspended."""
-        now = time.monotonic()
-        if not self.is_sent and now > self.not_after:
-            raise SendDeadlinePassed
-        if not self.is_sent and self.deadline is not None and now >= self.deadline.at:
-            self.deadline.cut()
-            raise TimeoutError
-        self.is_sent = True
-
-
-_current_request = _CurrentRequest()
-
-
-class _DeadlineMixin:
-    """A connection that the deadline can close, because headers and handshake may trickle too."""
-
-    sock: socket.socket | None
-
-    def _new_conn(self) -> socket.socket:
-        connected = cast(socket.socket, super()._new_conn())  # type: ignore[misc] # the connection's own
-        if _current_request.deadline is not None:
-            _current_request.deadline.watch_twin(connected)
-        return connected
-
-    def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()  # type: ignore[attr-defined] # as above
-        _current_request.check_before_send()
-        super().send(data)  # type: ignore[misc] # as above
-
-    def getresponse(self) -> urllib3.response.HTTPResponse:
-        if _current_request.deadline is not None:
-            _current_request.deadline.watch(self.sock)
-        return cast(urllib3.response.HTTPResponse, super().getresponse())  # type: ignore[misc] # as above
-
-
-class _PlainConnection(_DeadlineMixin, HTTPConnection):  # type: ignore[misc] # urllib3's own types
-    pass
-
-
-class _TlsConnection(_DeadlineMixin, HTTPSConnection):  # type: ignore[misc] # urllib3's own types
-    pass
-
-
 class _PlainPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
+    ConnectionCls = PlainConnection
 
 
 class _TlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+    ConnectionCls = TlsConnection
 
 
 class _Adapter(HTTPAdapter):
