@@ -14,9 +14,10 @@ from rq.job import Job as RqJob
 
 from app.infra.concurrency import TimeSlice
 from app.sources.protocol import Anomaly
+from app.sources.rq.job_places import ENDED
 from app.sources.rq.placement import PlacedJobs, list_expected_ids, place_jobs
 from app.sources.rq.responses import Batch, parse_score, parse_text, split_into_parts
-from app.sources.rq.rq_snapshot import ENDED, JobExecution, RqSnapshot, read_snapshot
+from app.sources.rq.rq_snapshot import JobExecution, RqSnapshot, read_snapshot
 from app.sources.rq.rq_workers import CURRENT, find_silent_workers, is_alive, parse_moment
 
 CONFIRM_AFTER_S = 0.25

@@ -10,8 +10,8 @@ from rq.job import Job as RqJob
 from app.sources.protocol import Operation
 from app.sources.rq.anomalies import IDS_PER_EXISTS, read_births
 from app.sources.rq.job_details import read_job_fields
+from app.sources.rq.job_places import list_places
 from app.sources.rq.responses import Batch, parse_int, split_into_parts
-from app.sources.rq.rq_snapshot import list_places
 from app.sources.rq.rq_workers import parse_moment
 
 # The time in the job is that of the host that sent the command; `asked_at` is the database's time.

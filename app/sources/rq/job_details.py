@@ -13,8 +13,8 @@ from rq.job import Job as RqJob
 from rq.results import Result
 
 from app.sources.protocol import Job, JobDetail, JobLookup, StuckJob
+from app.sources.rq.job_places import ENDED, FINISHED, list_places
 from app.sources.rq.responses import Batch
-from app.sources.rq.rq_snapshot import ENDED, FINISHED, list_places
 from app.sources.rq.rq_workers import parse_moment
 from app.sources.tracebacks import extract_exception
 

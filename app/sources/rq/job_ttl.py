@@ -6,8 +6,9 @@ import redis
 from rq.job import Job as RqJob
 
 from app.infra.concurrency import TimeSlice
+from app.sources.rq.job_places import FINISHED
 from app.sources.rq.responses import Batch, split_into_parts
-from app.sources.rq.rq_snapshot import FINISHED, RqSnapshot
+from app.sources.rq.rq_snapshot import RqSnapshot
 
 _FIELDS = ("status", "ttl", "result_ttl", "failure_ttl")
 # How many jobs are read in one poll. If one of the others vanishes before its turn, nothing is concluded.

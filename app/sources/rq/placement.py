@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import reduce
 
 from app.sources.protocol import NOTHING_LEFT_OUT, Job, LeftOut, Listing
+from app.sources.rq.job_places import FINISHED, FLOW, JobPlace
 from app.sources.rq.responses import split_into_parts
-from app.sources.rq.rq_snapshot import FINISHED, FLOW, JobPlace, RqSnapshot
+from app.sources.rq.rq_snapshot import RqSnapshot
 
 # The state of an id that is in several places: the first of these wins.
 _PRECEDENCE = ("started", "queued", "deferred", "scheduled", "finished", "failed", "canceled")

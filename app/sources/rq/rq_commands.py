@@ -16,10 +16,11 @@ from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import MAX_PURGED, ScriptResult, ScriptRunner, preliminary_read
 from app.sources.rq.effect_verification import is_effect_visible
 from app.sources.rq.job_details import look_up_job
+from app.sources.rq.job_places import JobPlace, list_places
 from app.sources.rq.lua_scripts import DELETE, PURGE, RESTART, RETRY
 from app.sources.rq.placement import place_jobs
 from app.sources.rq.responses import Batch
-from app.sources.rq.rq_snapshot import JobPlace, RqSnapshot, list_places, read_snapshot
+from app.sources.rq.rq_snapshot import RqSnapshot, read_snapshot
 from app.sources.rq.rq_workers import QUEUES, is_alive, parse_moment
 
 # The field that says since when a job is in a state. For all other states it is the enqueue time.

@@ -9,21 +9,13 @@ from typing import Any, NamedTuple
 
 import redis
 from rq import Queue, Worker
-from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job as RqJob
-from rq.registry import (
-    CanceledJobRegistry,
-    DeferredJobRegistry,
-    FailedJobRegistry,
-    FinishedJobRegistry,
-    ScheduledJobRegistry,
-    StartedJobRegistry,
-)
 from rq.scheduler import RQScheduler
 from rq.suspension import WORKERS_SUSPENDED
 
 from app.infra.concurrency import TimeSlice
 from app.sources.protocol import LeftOut, SourceError
+from app.sources.rq.job_places import FINISHED, JobPlace, list_places
 from app.sources.rq.responses import (
     IDS_PER_PART,
     Batch,
@@ -37,18 +29,6 @@ from app.sources.rq.responses import (
     require_bytes,
 )
 
-# In flow order. A job that a worker has taken and not yet started counts as queued, as in RQ.
-REGISTRIES = {
-    "scheduled": ScheduledJobRegistry.key_template,
-    "deferred": DeferredJobRegistry.key_template,
-    "started": StartedJobRegistry.key_template,
-    "finished": FinishedJobRegistry.key_template,
-    "failed": FailedJobRegistry.key_template,
-    "canceled": CanceledJobRegistry.key_template,
-}
-FLOW = ("scheduled", "deferred", "queued", "started", "finished", "failed", "canceled")
-FINISHED = frozenset({"finished", "failed", "canceled"})
-ENDED = FINISHED | {"stopped"}  # statuses in the job itself; stopped jobs are in the failed registry
 # Entries of these registries outlive their jobs until RQ's next cleanup. The score says when the job expires.
 EXPIRING = frozenset({"finished", "failed"})
 # Maximum difference between the workers' clocks, which write the scores, and the server's, which expires the keys.
@@ -59,16 +39,6 @@ MAX_OVERDUE = 1_000
 MAX_QUEUES = 1_000
 MAX_WORKERS = 5_000
 WORKER_FIELDS = ("state", "queues", "current_job", "last_heartbeat", "birth", "death")
-
-
-class JobPlace(NamedTuple):
-    """One list or sorted set of job ids. `taken`: the intermediate list of jobs that workers took from the queue."""
-
-    state: str
-    queue: str
-    key: str
-    is_list: bool = False
-    taken: bool = False
 
 
 class JobExecution(NamedTuple):
@@ -110,15 +80,6 @@ class RqSnapshot:
     left_out: Mapping[JobPlace, LeftOut] = field(default_factory=dict)
     queues: int | None = None
     left_s: Mapping[str, float] = field(default_factory=dict)
-
-
-def list_places(queue: str) -> list[JobPlace]:
-    key = Queue.redis_queue_namespace_prefix + queue
-    lists = [
-        JobPlace("queued", queue, key, is_list=True),
-        JobPlace("queued", queue, IntermediateQueue.get_intermediate_queue_key(key), is_list=True, taken=True),
-    ]
-    return lists + [JobPlace(state, queue, template.format(queue)) for state, template in REGISTRIES.items()]
 
 
 def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: Iterable[str] = ()) -> RqSnapshot:

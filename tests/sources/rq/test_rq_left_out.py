@@ -1,9 +1,10 @@
 """An entry of a queue or registry that is no id is counted by its place, and all others are heard."""
 
 from app.sources.protocol import LeftOut
+from app.sources.rq.job_places import list_places
 from app.sources.rq.placement import list_expected_ids, place_jobs
 from app.sources.rq.responses import JobIds
-from app.sources.rq.rq_snapshot import RqSnapshot, list_places
+from app.sources.rq.rq_snapshot import RqSnapshot
 from tests.sources.test_left_out import LONG, TOO_LONG
 
 
