@@ -7,8 +7,7 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from app.infra.deadline_connections import PlainConnection, TlsConnection
-from app.sources.host_rules import ForbiddenAddress, Reach
-from app.sources.protocol import SourceError
+from app.sources.host_rules import Reach
 
 
 class _CheckedConnection:
@@ -39,8 +38,6 @@ class _CheckedConnection:
     def _addresses(self, name: str) -> list[str]:
         try:
             return self._reach.resolve(name, self.port)
-        except ForbiddenAddress as error:
-            raise SourceError(str(error)) from None
         except OSError as error:
             raise NameResolutionError(name, self, error) from error  # type: ignore[arg-type] # it is a connection
 

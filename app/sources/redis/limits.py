@@ -10,8 +10,7 @@ from typing import Any, cast
 from redis.connection import Connection, SSLConnection
 
 from app.infra.concurrency import TimeSlice
-from app.sources.host_rules import ForbiddenAddress, Reach
-from app.sources.protocol import SourceError
+from app.sources.host_rules import Reach
 
 CONNECT_S = 2.0
 # The header of a list or map in an answer, or text that looks like one. An entry takes at least `_\r\n`.
@@ -127,7 +126,7 @@ class CheckedConnection(Connection):
     def _connect(self) -> socket.socket:
         name, failure = self.host, OSError("no address")
         try:
-            for address in self._addresses(name):
+            for address in self._reach.resolve(name, self.port):
                 self.host = address
                 try:
                     return cast(socket.socket, super()._connect())  # type: ignore[no-untyped-call]
@@ -136,12 +135,6 @@ class CheckedConnection(Connection):
         finally:
             self.host = name  # the TLS certificate is checked against this
         raise failure
-
-    def _addresses(self, name: str) -> list[str]:
-        try:
-            return self._reach.resolve(name, self.port)
-        except ForbiddenAddress as error:
-            raise SourceError(str(error)) from None
 
 
 class CheckedSslConnection(SSLConnection, CheckedConnection):
