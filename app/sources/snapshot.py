@@ -1,9 +1,11 @@
 """What a source reports about jobs, queues and workers: the snapshot of a poll, and single jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple
+
+from app.infra.clock import display_text
 
 # Jobs with longer ids are left out and counted. They would break pages, frames, lookups, or a PostgreSQL index, whose
 # entries (service id and job id) are limited to 2,704 bytes.
@@ -67,6 +69,12 @@ class Anomaly:
     kind: Literal["dangling", "duplicate", "orphaned", "overdue"]
     job_ids: tuple[str, ...]
     note: str = ""
+
+    @classmethod
+    def overdue(cls, job_ids: Iterable[str], oldest: float, why: str) -> "Anomaly":
+        """Jobs that should have started. `oldest`: the first such time, in seconds; `why`: the reason, if known."""
+        due = f"the oldest was due at {display_text(datetime.fromtimestamp(oldest, UTC))}"
+        return cls("overdue", tuple(sorted(set(job_ids))), "; ".join(filter(None, (due, why))))
 
 
 class Worker(NamedTuple):

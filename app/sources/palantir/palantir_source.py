@@ -1,11 +1,12 @@
 """The source of a job service with the Palantir HTTP API."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from app.sources.http_client import HttpClient
+from app.sources.list_choice import choose_lists
 from app.sources.palantir.api import (
     JOB_STATUSES,
     CountsAnswer,
@@ -61,8 +62,9 @@ class PalantirSource(CommandedSource):
         reading = BoundedReader(self._http, self._bound, self._read_timeout_s)
         health = reading.get("/api/v1/health", HealthAnswer)
         counts = reading.get("/api/v1/jobs/counts", CountsAnswer)
-        listed = _choose_listed(counts.counts, self._bound)
-        listings = tuple(reading.read_listing(state, state in listed) for state in sort_by_flow(counts.counts))
+        numbers = {state: counts.counts.get(state, 0) for state in sort_by_flow(counts.counts)}
+        listed = choose_lists(numbers, self._bound, is_finished)
+        listings = tuple(reading.read_listing(state, state in listed) for state in numbers)
         return ServiceSnapshot(
             counts=counts.counts,
             listings=listings,
@@ -100,16 +102,6 @@ class PalantirSource(CommandedSource):
 
     def close(self) -> None:
         self._http.close()
-
-
-def _choose_listed(counts: Mapping[str, int], bound: int) -> frozenset[str]:
-    """Return the states whose jobs are listed, `bound` jobs in all: unfinished states first, then small ones."""
-    listed = set[str]()
-    for state in sorted(sort_by_flow(counts), key=lambda state: (is_finished(state), counts.get(state, 0))):
-        if counts.get(state, 0) <= bound:  # a state that is too large leaves room for the following ones
-            bound -= counts.get(state, 0)
-            listed.add(state)
-    return frozenset(listed)
 
 
 def _to_fate(job: Job, asked: str) -> JobLookup:

@@ -14,6 +14,7 @@ from rq.scheduler import RQScheduler
 from rq.suspension import WORKERS_SUSPENDED
 
 from app.infra.concurrency import TimeSlice
+from app.sources.list_choice import choose_lists
 from app.sources.protocol import LeftOut, SourceError
 from app.sources.rq.job_places import FINISHED, JobPlace, list_places
 from app.sources.rq.responses import (
@@ -100,7 +101,8 @@ def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: I
     counts = Batch(client)
     for place in places:
         counts.add("LLEN" if place.is_list else "ZCARD", place.key)
-    listed = _choose_listed(dict(zip(places, (parse_int(n) for n in counts.run()), strict=True)), bound)
+    numbers = dict(zip(places, map(parse_int, counts.run()), strict=True))
+    listed = choose_lists(numbers, bound, lambda place: place.state in FINISHED)
     made = _SnapshotReader(client, parse_time(now), bound).read(places, listed, worker_keys, list(ask))
     return replace(made, queues=len(queue_keys))
 
@@ -211,19 +213,6 @@ def _parse_overdue(place: JobPlace, entries: Any, served: Any) -> OverdueJobs | 
     late = JobIds(place.key)
     late.add_entries(flat[::2])
     return OverdueJobs(late.ids, parse_score(flat[1]), bool(parse_int(served)))
-
-
-def _choose_listed(counts: Mapping[JobPlace, int], bound: int) -> set[JobPlace]:
-    """Return the places that are listed: together they hold at most `bound` jobs.
-
-    Unfinished states come first, then small places, so that one full queue does not hide the others.
-    """
-    listed: set[JobPlace] = set()
-    for place in sorted(counts, key=lambda place: (place.state in FINISHED, counts[place])):
-        if counts[place] <= bound:  # a place that is too large leaves room for the following ones
-            bound -= counts[place]
-            listed.add(place)
-    return listed
 
 
 def _parse_executions(place: JobPlace, entries: Any) -> tuple[list[JobExecution], JobIds]:
