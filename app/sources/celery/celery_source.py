@@ -4,11 +4,7 @@
 results with `GETRANGE`; worker events come by subscription. The one exception is the requests to workers. They affect
 no task, and `inspect = false` disables them; `remote_control.py` lists their commands.
 
-**When a vanished task is missing.** Only with a result backend, and only if two polls, every connected worker and, read
-last, its result know nothing of it. If a worker did not answer, left while it may have been finishing the task, or may
-have left unnoticed, the outcome is unknown. So tasks must leave a result. A task published with `ignore_result` is
-dropped when it is gone. A task that ends by `Ignore` or `Reject`, or whose worker ignores results by its own settings,
-would be reported missing. If tasks do that, leave `result_backend` off: then every vanished task is unaccounted.
+docs/sources/celery.md says when a vanished task is missing.
 """
 
 import time

@@ -43,12 +43,7 @@ NOT_SUPERVISED = (
 
 
 class RqOptions(Options):
-    """The settings of an RQ service.
-
-    `queues`: which to watch; empty means all. `finished_visible_for_s`: how long workers keep results of jobs that have
-    no TTL of their own (`--results-ttl`); "none" if that is 0, and then a finished job and a lost one look the same.
-    `supervised`: a supervisor restarts workers when they stop, so telling them to shut down is a restart.
-    """
+    """The settings of an RQ service (docs/sources/rq.md). No `queues` means all."""
 
     queues: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = Field(
         (), max_length=MAX_QUEUES
