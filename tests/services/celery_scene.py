@@ -21,8 +21,8 @@ from app.infra.lease import Lease
 from app.reconciliation import registry
 from app.reconciliation.explanations import EventExplainer
 from app.reconciliation.observer import ServiceObserver, WatchedService
-from app.sources.celery import celery_workers, monitor, remote_control
-from app.sources.celery.celery_source import KIND, CelerySource
+from app.sources.celery import KIND, celery_workers, monitor, remote_control
+from app.sources.celery.celery_source import CelerySource
 from app.sources.celery.options import CeleryOptions
 from app.sources.poller import Poller
 from app.sources.protocol import ServiceAddress, ServiceSnapshot
