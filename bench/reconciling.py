@@ -15,8 +15,9 @@ import time  # noqa: E402 -- nothing may be imported before the patch
 from datetime import UTC, datetime, timedelta  # noqa: E402 -- nothing may be imported before the patch
 
 from app.infra import concurrency  # noqa: E402 -- see above
+from app.reconciliation.known_state import KnownState  # noqa: E402 -- see above
 from app.reconciliation.reconcile import reconcile  # noqa: E402 -- see above
-from app.reconciliation.types import CheckEvidence, KnownState, Observation  # noqa: E402 -- see above
+from app.reconciliation.types import CheckEvidence, Observation  # noqa: E402 -- see above
 from app.sources.protocol import Job, Listing, ServiceSnapshot  # noqa: E402 -- see above
 
 T0 = datetime(2026, 11, 21, tzinfo=UTC)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from flask import Flask
@@ -56,10 +57,9 @@ def package_of(module: str) -> str | None:
     return parts[1] if len(parts) > 1 and parts[0] == "app" and (APP / parts[1]).is_dir() else None
 
 
-def edges() -> Iterator[tuple[str, str]]:
-    for module, path in MODULES.items():
-        for imported in imports(path):
-            yield module, imported
+@cache
+def edges() -> list[tuple[str, str]]:
+    return [(module, imported) for module, path in MODULES.items() for imported in imports(path)]
 
 
 def test_every_package_has_its_place_in_the_order() -> None:
@@ -210,9 +210,12 @@ def test_functions_are_verbs_and_modules_and_classes_are_nouns() -> None:
     assert wrong == []
 
 
-def definitions() -> Iterator[tuple[str, type, str]]:
+@cache
+def definitions() -> list[tuple[str, type, str]]:
     """Classes, and the functions of modules."""
+    found: list[tuple[str, type, str]] = []
     for module, path in MODULES.items():
         tree = ast.parse(path.read_text())
-        yield from ((module, ast.ClassDef, node.name) for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
-        yield from ((module, ast.FunctionDef, node.name) for node in tree.body if isinstance(node, ast.FunctionDef))
+        found += [(module, ast.ClassDef, node.name) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        found += [(module, ast.FunctionDef, node.name) for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return found

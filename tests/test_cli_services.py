@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli.main import cli
+from app.sources import kinds
 from tests.test_cli import Beacon, Script, beacon, instance, script
 
 __all__ = ["beacon", "instance", "script"]  # fixtures
@@ -36,7 +37,7 @@ def test_options_are_read_as_toml_or_as_a_word(beacon: Beacon, instance: Path, d
     [
         (["--option", "finished_visible_for_s"], "expected KEY=VALUE"),
         (["--option", "speed=9"], "speed: Extra inputs are not permitted"),
-        (["--kind", "oracle"], "kind: expected one of palantir, rq, celery"),
+        (["--kind", "oracle"], f"kind: expected one of {', '.join(kinds.OWN_KINDS)}"),
         (["--password-env", "not a name"], "password_env: "),
     ],
 )

@@ -136,7 +136,8 @@ def _prepare_database(folder: Path, url: str) -> dict[str, str]:
         for role, password in logins.items():
             if session.scalar(sa.select(User).where(User.name == role)) is None:
                 users.add(session, role, role, password, "demo")
-        entry = registry.parse_service({"id": DEMO_SERVICE_ID, "name": "Demo jobs", "kind": "palantir", "url": url})
+        # Names no kind: the demo service speaks the API of the default one.
+        entry = registry.parse_service({"id": DEMO_SERVICE_ID, "name": "Demo jobs", "url": url})
         service_admin.put(session, entry, "demo")
         if current_provider().mode == "embedded" and session.get(FlagRow, Flag.SSE_STREAMING) is None:
             embedded.change_rollout(session, Flag.SSE_STREAMING, "demo", "the demo streams to everyone", 100)

@@ -10,7 +10,6 @@ from app.db import read, write
 from app.reconciliation import registry, service_admin, service_revision
 from app.reconciliation.service_form import parse_toml_or_text
 from app.sources import kinds
-from app.sources.service_config import DEFAULT_KIND
 
 EXPECTED_REVISION_OPTION = click.option(
     "--expected",
@@ -29,7 +28,7 @@ def service() -> None:
 @click.argument("service_id")
 @click.argument("url")
 @click.option("--name", help="name on the dashboard; the id by default")
-@click.option("--kind", default=DEFAULT_KIND, show_default=True, help=f"one of {', '.join(kinds.list_kinds())}")
+@click.option("--kind", default=kinds.DEFAULT_KIND, show_default=True, help=f"one of {', '.join(kinds.list_kinds())}")
 @click.option("--password-stdin", is_flag=True, help="read the password of the service from standard input")
 @click.option("--password-env", help="read the password from this environment variable of the server")
 @click.option(

@@ -11,9 +11,10 @@ from app.eventlog.append import append
 from app.infra.clock import utc_text
 from app.reconciliation import reconcile, row_writer
 from app.reconciliation.item_digests import item_digest
+from app.reconciliation.known_state import ItemClosing, KnownState, Loss, TrackedItem
 from app.reconciliation.loader import database_now, load_known_state
 from app.reconciliation.models import KnownJob, ServiceState
-from app.reconciliation.types import ItemClosing, KnownState, Loss, ServiceVerdict, TrackedItem
+from app.reconciliation.types import ServiceVerdict
 
 MAX_REASON_CHARS = 500
 

@@ -10,7 +10,8 @@ from app.eventlog.event_types import LastFlapping, ReconciliationUpdate
 from app.reconciliation import findings, flapping, unserved_queues
 from app.reconciliation.findings import IdsByKind
 from app.reconciliation.flapping import Flaps, StatusTurn
-from app.reconciliation.types import FindingContext, FindingContexts, ItemKey, KnownState, ServiceVerdict
+from app.reconciliation.known_state import ItemKey, KnownState
+from app.reconciliation.types import FindingContext, FindingContexts, ServiceVerdict
 
 # Kinds that are compared by their items; other discrepancies are compared with what was published.
 _ITEM_KINDS = frozenset({"missing", "extra"})

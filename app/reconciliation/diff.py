@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, combinations
 
-from app.reconciliation.types import JobDiff, KnownState, Observation, Pause, iter_slices
+from app.reconciliation.known_state import KnownState
+from app.reconciliation.types import JobDiff, Observation, Pause, iter_slices
 from app.sources.protocol import Job, Listing
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.reconciliation.types import KnownState, Observation, Pause, TrackedItem, iter_slices, no_pause
+from app.reconciliation.known_state import KnownState, TrackedItem
+from app.reconciliation.types import Observation, Pause, iter_slices, no_pause
 
 # How many may be open at a time; further ones keep their marks until there is room.
 MAX_OPEN_EXTRA = 1_000

@@ -14,13 +14,12 @@ from app.eventlog.event_types import (
     ReconciliationUpdate,
 )
 from app.infra.clock import display_text
+from app.reconciliation.known_state import Loss, TrackedItem
 from app.reconciliation.types import (
     NO_CONTEXT,
     FindingContext,
     FindingContexts,
-    Loss,
     Pause,
-    TrackedItem,
     iter_slices,
     no_pause,
     sort_in_slices,

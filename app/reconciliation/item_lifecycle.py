@@ -4,19 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import chain
 
-from app.reconciliation.types import (
-    CheckEvidence,
-    CloseHow,
-    ItemClosing,
-    ItemKey,
-    ItemKind,
-    KnownState,
-    Observation,
-    Pause,
-    TrackedItem,
-    iter_slices,
-    no_pause,
-)
+from app.reconciliation.known_state import CloseHow, ItemClosing, ItemKey, ItemKind, KnownState, TrackedItem
+from app.reconciliation.types import CheckEvidence, Observation, Pause, iter_slices, no_pause
 
 ITEM_EXPIRES_AFTER = timedelta(days=1)
 # A source that cannot tell finished from vanished may produce thousands an hour: the oldest are closed first.

@@ -19,9 +19,9 @@ from app.eventlog import reader as log
 from app.eventlog.models import EventRow
 from app.infra import concurrency
 from app.infra.clock import parse_utc
+from app.reconciliation.known_state import JobNotice, KnownState, PublishedState
 from app.reconciliation.loader import database_now
 from app.reconciliation.models import ServiceState
-from app.reconciliation.types import JobNotice, KnownState, PublishedState
 from app.sources.protocol import MAX_JOB_ID_CHARS
 
 STATE_BY_EVENT_TYPE: dict[str, PublishedState] = {

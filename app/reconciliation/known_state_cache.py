@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from app.db import read
 from app.infra.lease import LeaseClaim
 from app.reconciliation.job_events import PublishedEvents
+from app.reconciliation.known_state import ItemKey, KnownState, TrackedItem
 from app.reconciliation.loader import KnownJobs, load_known_jobs, load_known_state
 from app.reconciliation.models import ServiceState
-from app.reconciliation.types import ItemKey, KnownState, Observation, ServiceVerdict, TrackedItem
+from app.reconciliation.types import Observation, ServiceVerdict
 
 
 @dataclass(frozen=True, slots=True)

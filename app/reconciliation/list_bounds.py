@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from app.reconciliation.types import ALL_QUEUES, CheckEvidence, HiddenQueues, KnownState, Observation
+from app.reconciliation.known_state import ALL_QUEUES, KnownState
+from app.reconciliation.types import CheckEvidence, HiddenQueues, Observation
 
 
 class ListBounds:

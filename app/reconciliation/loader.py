@@ -13,8 +13,9 @@ from app.eventlog.event_types import ReconciliationUpdate
 from app.infra import concurrency
 from app.infra.clock import parse_utc, utc_text
 from app.reconciliation import flapping, row_memory
+from app.reconciliation.known_state import ItemKey, ItemKind, KnownState, TrackedItem
 from app.reconciliation.models import KnownJob, OpenItem, ServiceState
-from app.reconciliation.types import ItemKey, ItemKind, KnownState, TrackedItem, no_pause
+from app.reconciliation.types import no_pause
 from app.sources.protocol import Job
 
 # Rows fetched at once; the streams of this process wait for that long.

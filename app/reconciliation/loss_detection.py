@@ -6,7 +6,8 @@ cause next to its items: otherwise an emptied store looks as if all work were do
 
 from datetime import datetime, timedelta
 
-from app.reconciliation.types import CheckEvidence, Figures, KnownState, Loss, Observation
+from app.reconciliation.known_state import Figures, KnownState, Loss
+from app.reconciliation.types import CheckEvidence, Observation
 from app.sources.protocol import ServiceSnapshot
 
 # A fall of fewer jobs is ignored: a person may have removed them, and they are known one by one.

@@ -24,6 +24,7 @@ from app.reconciliation.check_batcher import CheckBatcher, UnchangedCheck
 from app.reconciliation.current_status import AGED_AFTER_INTERVALS, NOT_CHECKED_REASON
 from app.reconciliation.explanations import Explainer, find_explained, is_fall_explained
 from app.reconciliation.job_events import JobEventReader, PublishedEvents
+from app.reconciliation.known_state import KnownState
 from app.reconciliation.known_state_cache import Baseline, KnownStateCache
 from app.reconciliation.loader import DatabaseTime, KnownJobs, MonotonicClock
 from app.reconciliation.overdue_checks import OverdueChecks
@@ -31,7 +32,6 @@ from app.reconciliation.types import (
     JOBS_PER_SLICE,
     UNSERVED_AFTER,
     CheckEvidence,
-    KnownState,
     Observation,
     ServiceVerdict,
     iter_slices,

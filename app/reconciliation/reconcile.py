@@ -27,18 +27,9 @@ from app.reconciliation.diff import RetainedJobs
 from app.reconciliation.findings import IdsByKind
 from app.reconciliation.freshness import explain_wrong_age
 from app.reconciliation.item_lifecycle import find_items_to_close, find_items_to_open, list_still_open
+from app.reconciliation.known_state import ItemClosing, KnownState, TrackedItem
 from app.reconciliation.list_bounds import ListBounds, update_cut_since
-from app.reconciliation.types import (
-    CheckEvidence,
-    ItemClosing,
-    KnownState,
-    Observation,
-    Pause,
-    ServiceVerdict,
-    TrackedItem,
-    iter_slices,
-    no_pause,
-)
+from app.reconciliation.types import CheckEvidence, Observation, Pause, ServiceVerdict, iter_slices, no_pause
 from app.sources.protocol import Job
 
 REWOUND_REASON = "was rewound: it reports an older state than Beacon has seen"

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from app.infra.clock import parse_utc, utc_text
+from app.reconciliation.known_state import Figures, Loss
 from app.reconciliation.models import ServiceState
-from app.reconciliation.types import Figures, Loss, ServiceVerdict
+from app.reconciliation.types import ServiceVerdict
 
 
 def record_figures(row: ServiceState, verdict: ServiceVerdict) -> None:

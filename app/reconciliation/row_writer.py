@@ -18,16 +18,9 @@ from app.infra.clock import utc_text
 from app.reconciliation import flapping
 from app.reconciliation.findings import truncate_ids
 from app.reconciliation.incident_continuation import find_continued_episode
+from app.reconciliation.known_state import ItemClosing, KnownState, TrackedItem
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, Service, ServiceState
-from app.reconciliation.types import (
-    ItemClosing,
-    JobDiff,
-    KnownState,
-    Observation,
-    ServiceVerdict,
-    TrackedItem,
-    iter_slices,
-)
+from app.reconciliation.types import JobDiff, Observation, ServiceVerdict, iter_slices
 from app.sources.protocol import Job, ServiceSnapshot, Worker
 
 # Rows in one statement, and in one transaction if there are more: some milliseconds on the event loop. No other

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from app.reconciliation.models import Service
 from app.sources import kinds
 from app.sources.protocol import Kind
-from app.sources.service_config import DEFAULT_KIND
 
 InputType = Literal["text", "number", "checkbox", "list", "select", "password", "mixed"]
 PASSWORD_FIELD = "password"  # noqa: S105 -- the field's name
@@ -61,14 +60,6 @@ def list_kinds() -> list[KindChoice]:
     return [*usable, *(KindChoice(name, "", why) for name, why in sorted(broken.items()))]
 
 
-def find_kind(name: str) -> Kind | None:
-    """None for a kind that cannot be used here."""
-    try:
-        return kinds.get_kind(name or DEFAULT_KIND)
-    except kinds.UnknownKind:
-        return None
-
-
 def build_fields(kind: Kind, typed: Mapping[str, str], errors: Mapping[str, str], *, is_new: bool) -> list[FormField]:
     """The fields for a service of this kind, with what was typed and the errors."""
 
@@ -116,7 +107,7 @@ def parse_form(kind: Kind | None, form: Mapping[str, str], *, is_new: bool) -> d
     """The form as an entry of the services file. An empty field means the default."""
     given: dict[str, Any] = {name: form.get(name, "").strip() or None for name in ("name", "url", "password_env")}
     if is_new:
-        given |= {"id": form.get("id", "").strip(), "kind": form.get("kind") or DEFAULT_KIND}
+        given |= {"id": form.get("id", "").strip(), "kind": form.get("kind") or kinds.DEFAULT_KIND}
     given |= _parse_password(form)
     for name, about in (_option_schemas(kind) if kind else {}).items():
         given[name] = _parse_value(_input_type(about), form.get(name))

@@ -11,7 +11,8 @@ from datetime import datetime
 from app.eventlog.event_types import ReconciliationUpdate
 from app.infra.clock import display_text
 from app.reconciliation.findings import IdsByKind, truncate_ids
-from app.reconciliation.types import NO_CONTEXT, CheckEvidence, FindingContext, FindingContexts, KnownState, Observation
+from app.reconciliation.known_state import KnownState
+from app.reconciliation.types import NO_CONTEXT, CheckEvidence, FindingContext, FindingContexts, Observation
 from app.sources.protocol import UnservedQueue
 
 MAX_QUEUES = 1_000

@@ -20,9 +20,10 @@ from app.eventlog.append import append
 from app.infra.clock import parse_utc, utc_text
 from app.infra.lease import LeaseClaim
 from app.reconciliation import flapping, reconcile, row_memory, row_writer
+from app.reconciliation.known_state import KnownState, TrackedItem
 from app.reconciliation.loader import database_now, load_known_state
 from app.reconciliation.models import ServiceState
-from app.reconciliation.types import JobDiff, KnownState, Observation, ServiceVerdict, TrackedItem, iter_slices
+from app.reconciliation.types import JobDiff, Observation, ServiceVerdict, iter_slices
 
 # Pause between two of many transactions, so that other writers get their turn.
 PAUSE_BETWEEN_WRITES_S = 0.002

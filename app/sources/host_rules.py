@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from app.sources.source_errors import SourceError
+
 Ip = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 OWN_VARIABLES = "BEACON_"
@@ -46,8 +48,8 @@ _NAT64 = ip_network("64:ff9b::/96")
 _COMPATIBLE = ip_network("::/96")
 
 
-class ForbiddenAddress(Exception):
-    """Beacon does not connect to this address. The text, shown after "the service", says why and what to do."""
+class ForbiddenAddress(SourceError):
+    """Beacon does not connect to this address. The reason says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ class Reach:
         refusals = {address: self.explain_refusal(address) for address in found}
         usable = [address for address, refusal in refusals.items() if refusal is None]
         if not usable:
-            raise ForbiddenAddress(next(iter(refusals.values()), "has an address whose name cannot be resolved"))
+            why = next(filter(None, refusals.values()), "has an address whose name cannot be resolved")
+            raise ForbiddenAddress(why)
         return usable
 
 

@@ -9,7 +9,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -26,10 +26,11 @@ from urllib3.exceptions import (
 
 from app.infra import json_limits
 from app.infra.concurrency import TimeSlice
+from app.infra.deadline_connections import current_request
 from app.infra.deadlines import Deadline
 from app.infra.json_limits import JsonTooLarge
 from app.sources.host_rules import Reach
-from app.sources.http_connections import Pool, SecurePool, current_request
+from app.sources.http_connections import Pool, SecurePool
 from app.sources.protocol import NotSent, OutcomeUnknown, SourceError
 
 CONNECT_S = 2.0
@@ -46,14 +47,6 @@ NO_HEADERS: Mapping[str, str] = {}
 class JsonResponse:
     status: int
     json: Any
-
-
-@dataclass(frozen=True, slots=True)
-class RawResponse:
-    """A response whose body is not parsed yet."""
-
-    status: int
-    bytes: bytes
 
 
 class HttpClient:
@@ -75,30 +68,18 @@ class HttpClient:
         self._pool: urllib3.HTTPConnectionPool | None = None
         self._prefix = ""
 
-    def get(
-        self,
-        path: str,
-        params: Mapping[str, str | int] | None = None,
-        *,
-        expect: frozenset[int] = _OK_STATUSES,
-        within_s: float | None = None,
-    ) -> JsonResponse:
+    def get(self, path: str, *, expect: frozenset[int] = _OK_STATUSES) -> JsonResponse:
         """Return the JSON at `path`. An unexpected status or anything but JSON raises `SourceError`."""
-        body = self.fetch(path, params, expect=expect, within_s=within_s)
-        return JsonResponse(body.status, parse_json(body.bytes))
+        status, body = self._exchange("GET", path, self._answer_s, expect=expect)
+        return JsonResponse(status, parse_json(body))
 
     def fetch(
-        self,
-        path: str,
-        params: Mapping[str, str | int] | None = None,
-        *,
-        expect: frozenset[int] = _OK_STATUSES,
-        within_s: float | None = None,
-    ) -> RawResponse:
-        """Return the bytes at `path`. An unexpected status raises `SourceError`."""
+        self, path: str, params: Mapping[str, str | int] | None = None, *, within_s: float | None = None
+    ) -> bytes:
+        """Return the bytes at `path`. Any status but 200 raises `SourceError`."""
         seconds = self._answer_s if within_s is None else min(self._answer_s, within_s)
         target = path + (f"?{urlencode(params)}" if params else "")
-        return self._exchange("GET", target, seconds, expect=expect)
+        return self._exchange("GET", target, seconds, expect=_OK_STATUSES)[1]
 
     def send(
         self,
@@ -122,15 +103,15 @@ class HttpClient:
         if body is not None:
             headers["Content-Type"], data = "application/json", json.dumps(body).encode()
         try:
-            said = self._exchange(
+            status, answer = self._exchange(
                 method, path, seconds, begin_s=begin_s, not_after=not_after, headers=headers, body=data
             )
         except SourceError as error:
-            raise (OutcomeUnknown if current_request.sent else NotSent)(error.reason) from error
+            raise (OutcomeUnknown if current_request.is_sent else NotSent)(error.reason) from error
         try:
-            return JsonResponse(said.status, parse_json(said.bytes))
+            return JsonResponse(status, parse_json(answer))
         except SourceError:
-            return JsonResponse(said.status, None)
+            return JsonResponse(status, None)
 
     def close(self) -> None:
         """Close the connection. The next request opens a new one."""
@@ -149,9 +130,14 @@ class HttpClient:
         not_after: datetime | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
         body: bytes | None = None,
-    ) -> RawResponse:
+    ) -> tuple[int, bytes]:
         deadline = Deadline(seconds)
-        with deadline, current_request.track(deadline, not_after), _translating_errors(deadline, seconds):
+
+        def check() -> None:
+            if not_after is not None and datetime.now(UTC) >= not_after:
+                raise NotSent("was not contacted: the deadline had passed")
+
+        with deadline, current_request.track(deadline, check), _translating_errors(deadline, seconds):
             pool = self._pool = self._pool or self._make_pool()
             response = pool.urlopen(
                 method,
@@ -167,7 +153,7 @@ class HttpClient:
             with contextlib.closing(response):
                 if expect is not None:
                     _check_status(response.status, expect)
-                return RawResponse(response.status, self._read_body(response, deadline))
+                return response.status, self._read_body(response, deadline)
 
     def _make_pool(self) -> urllib3.HTTPConnectionPool:
         """Create the pool of one kept connection, which the first request opens. The deadline can reach its socket."""

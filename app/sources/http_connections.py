@@ -1,55 +1,18 @@
-"""urllib3 connections for `http_client.py`: with a deadline, an address check and a record of the first byte sent."""
+"""urllib3 connections for `http_client.py` that connect only to addresses which the host allows."""
 
-import contextlib
 import socket
-import threading
-import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from app.infra.deadlines import Deadline
-from app.sources.host_rules import ForbiddenAddress, Reach
-from app.sources.protocol import NotSent, SourceError
-
-
-class _CurrentRequest(threading.local):
-    """This thread's current request. Thread-local because connections are created deep inside the library."""
-
-    deadline: Deadline | None = None
-    not_after: datetime | None = None
-    sent: bool = False  # True if anything of the latest request may have been sent
-
-    @contextlib.contextmanager
-    def track(self, deadline: Deadline, not_after: datetime | None) -> Iterator[None]:
-        self.deadline, self.not_after, self.sent = deadline, not_after, False
-        try:
-            yield
-        finally:
-            self.deadline = None
-
-    def check_before_send(self) -> None:
-        """Check the deadlines just before the first byte: a DNS lookup or a frozen process may have taken minutes."""
-        if self.sent or self.deadline is None:
-            return
-        if self.not_after is not None and datetime.now(UTC) >= self.not_after:
-            raise NotSent("was not contacted: the deadline had passed")
-        if time.monotonic() >= self.deadline.at:
-            self.deadline.cut()
-            raise TimeoutError
-
-
-current_request = _CurrentRequest()
+from app.infra.deadline_connections import PlainConnection, TlsConnection
+from app.sources.host_rules import Reach
 
 
 class _CheckedConnection:
-    """Mixin for connections: the deadline can reach the socket, the first byte is recorded, addresses are checked."""
+    """Mixin that connects to one of the checked addresses. The library would resolve the name again."""
 
-    sock: socket.socket | None
     port: int
     _dns_host: str
 
@@ -58,7 +21,6 @@ class _CheckedConnection:
         super().__init__(*arguments, **more)
 
     def _new_conn(self) -> socket.socket:
-        """Connect to one of the checked addresses. The library would resolve the name again."""
         name = self._dns_host
         failure: Exception | None = None
         try:
@@ -76,34 +38,16 @@ class _CheckedConnection:
     def _addresses(self, name: str) -> list[str]:
         try:
             return self._reach.resolve(name, self.port)
-        except ForbiddenAddress as error:
-            raise SourceError(str(error)) from None
         except OSError as error:
             raise NameResolutionError(name, self, error) from error  # type: ignore[arg-type] # it is a connection
 
-    def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()  # type: ignore[attr-defined] # the connection's own
-        current_request.check_before_send()
-        current_request.sent = True
-        super().send(data)  # type: ignore[misc] # as above
 
-    def getresponse(self) -> urllib3.response.HTTPResponse:
-        if current_request.deadline is not None:
-            current_request.deadline.watch(self.sock)
-        return cast(urllib3.response.HTTPResponse, super().getresponse())  # type: ignore[misc] # as above
-
-
-class _HttpConnection(_CheckedConnection, HTTPConnection):  # type: ignore[misc] # urllib3's own types
+class _HttpConnection(_CheckedConnection, PlainConnection):  # type: ignore[misc] # urllib3's own types
     pass
 
 
-class _HttpsConnection(_CheckedConnection, HTTPSConnection):  # type: ignore[misc] # urllib3's own types
-    def _new_conn(self) -> socket.socket:
-        connected = super()._new_conn()
-        if current_request.deadline is not None:
-            current_request.deadline.watch_twin(connected)  # a TLS handshake can be slow byte by byte as well
-        return connected
+class _HttpsConnection(_CheckedConnection, TlsConnection):  # type: ignore[misc] # urllib3's own types
+    pass
 
 
 class Pool(urllib3.HTTPConnectionPool):

@@ -5,8 +5,7 @@ Another package adds a kind with an entry point in the group `beacon.sources` th
 
 import importlib
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -15,12 +14,14 @@ from app.sources.protocol import Kind
 log = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "beacon.sources"
-# Imported on first use: some need libraries that are slow to import, and most deployments use one kind.
-_OWN_MODULES = {
-    "palantir": "app.sources.palantir.palantir_source",
-    "rq": "app.sources.rq.rq_source",
-    "celery": "app.sources.celery.celery_source",
-}
+# Each is a package here, whose `KIND` is imported on first use: some need libraries that are slow to import, and most
+# deployments use one kind. The first is the kind of a service that names none.
+OWN_KINDS = (
+    "palantir",
+    "rq",
+    "celery",
+)
+DEFAULT_KIND = OWN_KINDS[0]
 
 
 class UnknownKind(ValueError):
@@ -33,68 +34,54 @@ class UnloadableKind(UnknownKind):
 
 def list_kinds() -> list[str]:
     """Return the names of all kinds, Beacon's own first."""
-    return [*_OWN_MODULES, *sorted(set(_load_plugins().kinds) - set(_OWN_MODULES))]
+    brought = (name for name, kind in _load_plugins().items() if isinstance(kind, Kind))
+    return [*OWN_KINDS, *sorted(set(brought) - set(OWN_KINDS))]
 
 
 def list_broken_kinds() -> Mapping[str, str]:
     """Return the kinds that are installed but cannot be loaded, with the reason."""
-    own = {name: found for name in _OWN_MODULES if isinstance(found := _load_own(name), str)}
-    return own | _load_plugins().broken
+    found = _load_plugins() | {name: _load_own(name) for name in OWN_KINDS}
+    return {name: why for name, why in found.items() if isinstance(why, str)}
 
 
 @cache
 def get_kind(name: str) -> Kind:
     """Return the kind of this name. Raises `UnknownKind`."""
-    found = _load_own(name) if name in _OWN_MODULES else _load_plugins().kinds.get(name)
-    if isinstance(found, Kind):
-        return found
-    why = list_broken_kinds().get(name)
-    if why is not None:
-        raise UnloadableKind(f"{name} is installed and cannot be loaded: {why}")
-    raise UnknownKind(f"expected one of {', '.join(list_kinds())}")
+    found = _load_own(name) if name in OWN_KINDS else _load_plugins().get(name)
+    if found is None:
+        raise UnknownKind(f"expected one of {', '.join(list_kinds())}")
+    if isinstance(found, str):
+        raise UnloadableKind(f"{name} is installed and cannot be loaded: {found}")
+    return found
 
 
-def get_health_path(name: str) -> str:
-    """Return the path of the health endpoint of services of this kind; empty if there is none."""
+def find_kind(name: str) -> Kind | None:
+    """Return the kind of this name; None if it cannot be used here."""
     try:
-        return get_kind(name).health_path
+        return get_kind(name)
     except UnknownKind:
-        return ""
-
-
-@dataclass(frozen=True, slots=True)
-class _PluginKinds:
-    kinds: dict[str, Kind] = field(default_factory=dict)
-    broken: dict[str, str] = field(default_factory=dict)
+        return None
 
 
 @cache
 def _load_own(name: str) -> Kind | str:
-    """Return the kind, or why its library cannot be loaded here."""
-    try:
-        own: Kind = importlib.import_module(_OWN_MODULES[name]).KIND
-    except Exception as error:
-        log.exception("source kind cannot be loaded, kind=%s", name)
-        return _describe_error(error)
-    return own
+    return _load(name, lambda: importlib.import_module(f"app.sources.{name}").KIND)
 
 
 @cache
-def _load_plugins() -> _PluginKinds:
-    """Load the kinds of other packages. One that fails is logged and left out, without affecting the others."""
-    found = _PluginKinds()
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            loaded = point.load()
-            if not isinstance(loaded, Kind):
-                raise TypeError(f"{point.value} is not a Kind")
-        except Exception as error:
-            log.exception("source kind cannot be loaded, kind=%s, entry_point=%s", point.name, point.value)
-            found.broken[point.name] = _describe_error(error)
-            continue
-        found.kinds[loaded.name] = loaded
-    return found
+def _load_plugins() -> dict[str, Kind | str]:
+    """Load the kinds of other packages. One that fails is left out, without affecting the others."""
+    loaded = ((point.name, _load(point.name, point.load)) for point in entry_points(group=ENTRY_POINT_GROUP))
+    return {kind.name if isinstance(kind, Kind) else name: kind for name, kind in loaded}
 
 
-def _describe_error(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:200]
+def _load(name: str, load: Callable[[], object]) -> Kind | str:
+    """Return the kind, or why it cannot be loaded here."""
+    try:
+        kind = load()
+        if not isinstance(kind, Kind):
+            raise TypeError(f"{kind!r} is not a Kind")
+    except Exception as error:
+        log.exception("source kind cannot be loaded, kind=%s", name)
+        return f"{type(error).__name__}: {error}"[:200]
+    return kind

@@ -8,8 +8,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from app.sources.protocol import Source, SourceError
 
@@ -44,38 +45,33 @@ def query_source(
     """
     if not _request_slots.acquire(blocking=False):
         raise TooManyRequests
-    request, began = _PendingQuery(make, question, service_id), time.monotonic()
+    answer, began = Future[T](), time.monotonic()
     # In a process with an event loop this thread is a greenlet, so the loop keeps running.
-    threading.Thread(target=request.run, name="query-source", daemon=True).start()
-    if not request.done.wait(within_s):
-        raise TooSlow(f"did not answer within {within_s:g} s")
-    if request.error is not None:
-        is_late = time.monotonic() - began >= NEAR_TIMEOUT_SHARE * within_s
-        raise TooSlow(request.error.reason) if is_late else request.error
-    return request.answer[0]
+    arguments = (answer, make, question, service_id)
+    threading.Thread(target=_ask, args=arguments, name="query-source", daemon=True).start()
+    try:
+        return answer.result(within_s)
+    except TimeoutError:
+        raise TooSlow(f"did not answer within {within_s:g} s") from None
+    except SourceError as error:
+        if time.monotonic() - began >= NEAR_TIMEOUT_SHARE * within_s:
+            raise TooSlow(error.reason) from error
+        raise
 
 
-class _PendingQuery(Generic[T]):
-    def __init__(self, make: Callable[[], Source], question: Callable[[Source], T], service_id: str) -> None:
-        self._make, self._question, self._service_id = make, question, service_id
-        self.done = threading.Event()
-        self.answer: list[T] = []
-        self.error: SourceError | None = None
-
-    def run(self) -> None:
-        source = None
-        try:
-            source = self._make()
-            self.answer.append(self._question(source))
-        except SourceError as error:
-            self.error = error
-        except Exception as error:  # noqa: BLE001 -- a bug in one kind must not leave the caller without an answer
-            # Only the type: the message may contain a password.
-            log.error("unexpected exception in a source, service_id=%s: %s", self._service_id, type(error).__name__)
-            self.error = SourceError("gave an answer that Beacon could not handle")
-        finally:
-            self.done.set()
-            if source is not None:
-                with suppress(Exception):
-                    source.close()
-            _request_slots.release()
+def _ask(answer: Future[T], make: Callable[[], Source], question: Callable[[Source], T], service_id: str) -> None:
+    source = None
+    try:
+        source = make()
+        answer.set_result(question(source))
+    except SourceError as error:
+        answer.set_exception(error)
+    except Exception as error:  # noqa: BLE001 -- a bug in one kind must not leave the caller without an answer
+        # Only the type: the message may contain a password.
+        log.error("unexpected exception in a source, service_id=%s: %s", service_id, type(error).__name__)
+        answer.set_exception(SourceError("gave an answer that Beacon could not handle"))
+    finally:
+        if source is not None:
+            with suppress(Exception):
+                source.close()
+        _request_slots.release()

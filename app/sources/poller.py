@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from app.infra.lease import LEASE_RENEW_EVERY_S, Lease, LeaseLost
+from app.infra.logs import FailureLog
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class Poller(Generic[W]):
         self._loops: dict[str, _ServiceLoop[W]] = {}
         self._holds = False
         self._renew_at = 0.0
-        self._last_error = ""
+        self._failure_log = FailureLog(log, f"poller step, lease={lease.name},")
 
     @property
     def is_polling(self) -> bool:
@@ -118,18 +119,11 @@ class Poller(Generic[W]):
             try:
                 with self._context():
                     self._step()
-                self._last_error = ""
-            except Exception as error:  # noqa: BLE001 -- the database may be down for an hour; logged once
-                self._log_once(error)
+                self._failure_log.record_success()
+            except Exception as error:  # noqa: BLE001 -- the database may be down for an hour
+                self._failure_log.record_failure(error)
             self._stopping.wait(self._tick_s)
         self._shut_down()
-
-    def _log_once(self, error: Exception) -> None:
-        """Log each new error once, not once a second."""
-        text = repr(error)[:200]
-        if text != self._last_error:
-            log.warning("poller step failed, lease=%s: %s", self._lease.name, text, exc_info=error)
-        self._last_error = text
 
     def _step(self) -> None:
         if time.monotonic() >= self._renew_at:

@@ -10,13 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.sources.host_rules import OWN_VARIABLES, HostRules, is_own_variable
-from app.sources.kinds import UnknownKind, UnloadableKind, get_kind
+from app.sources.kinds import DEFAULT_KIND, UnknownKind, UnloadableKind, get_kind
 from app.sources.protocol import Kind, Options, ServiceAddress, Source
 from app.sources.unavailable import UnavailableSource
 
 log = logging.getLogger(__name__)
 
-DEFAULT_KIND = "palantir"
 # Shown instead of the regular expression.
 _PATTERNS = {
     "id": "expected at most 64 small letters, digits, . _ and -, the first a letter or digit",

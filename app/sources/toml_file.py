@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.config import ConfigError
-from app.sources.service_config import DEFAULT_KIND, ServiceEntry, list_keys, parse_entry
+from app.sources.kinds import DEFAULT_KIND
+from app.sources.service_config import ServiceEntry, list_keys, parse_entry
 
 TABLE = "service"
 # Enough for ten thousand services.

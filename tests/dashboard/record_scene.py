@@ -10,6 +10,7 @@ from flask import Flask
 from app.db import write
 from app.infra.clock import utc_text
 from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service
+from tests.support.any_service import ANY_KIND, NOWHERE
 
 _NUMBERS = count()
 
@@ -25,8 +26,8 @@ def watched(app: Flask, *services: str) -> None:
                 Service(
                     id=name,
                     name=name.title(),
-                    kind="palantir",
-                    url="http://x",
+                    kind=ANY_KIND,
+                    url=NOWHERE,
                     origin="admin",
                     registered_at=utc_text(),
                 )

@@ -2,6 +2,7 @@
 
 import html
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -90,7 +91,7 @@ def test_the_menu_of_an_administrator_leads_here(ada: Browser) -> None:
     assert f'href="{PAGE}"' in ada.get("/")
 
 
-@pytest.mark.parametrize("kind", ["palantir", "rq", "celery"])
+@pytest.mark.parametrize("kind", kinds.OWN_KINDS)
 def test_the_form_has_a_field_for_every_key_of_the_kind(ada: Browser, kind: str) -> None:
     text = ada.get(f"{PAGE}?kind={kind}")
     named = set(re.findall(r' name="([a-z_]+)"', text.split('class="service-form"')[1].split("</form>")[0]))
@@ -101,7 +102,7 @@ def test_the_form_has_a_field_for_every_key_of_the_kind(ada: Browser, kind: str)
     assert f'placeholder="{chosen.url_example}"' in text
 
 
-@pytest.mark.parametrize("kind", ["palantir", "rq", "celery"])
+@pytest.mark.parametrize("kind", kinds.OWN_KINDS)
 def test_a_form_that_is_sent_as_it_came_means_the_usual_settings(ada: Browser, kind: str) -> None:
     chosen = kinds.get_kind(kind)
     fields = service_form.build_fields(chosen, {}, {}, is_new=True)
@@ -114,7 +115,7 @@ def test_a_form_that_is_sent_as_it_came_means_the_usual_settings(ada: Browser, k
     assert row.options_json == chosen.options().model_dump_json()
 
 
-@pytest.mark.parametrize("kind", ["palantir", "rq", "celery"])
+@pytest.mark.parametrize("kind", kinds.OWN_KINDS)
 def test_a_service_that_is_saved_as_it_is_shown_stays_as_it_is(ada: Browser, kind: str) -> None:
     chosen = kinds.get_kind(kind)
     with ada.app.app_context(), write() as session:
@@ -176,7 +177,7 @@ def test_a_taken_id_is_said_beside_the_id(ada: Browser) -> None:
 def test_a_kind_that_cannot_be_loaded_is_shown_disabled_with_the_reason(
     ada: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(kinds._OWN_MODULES, "rq", "app.sources.no_such_module")
+    monkeypatch.setitem(sys.modules, "app.sources.rq", None)
     for kept in (kinds.get_kind, kinds._load_own):
         kept.cache_clear()
     try:

@@ -17,6 +17,7 @@ from app.eventlog.append import NewEvent
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import CheckSample, KnownJob, OpenItem, Service, ServiceState
+from app.sources import kinds
 from app.web.services import check_history, service_details
 from app.web.services.check_history import Bucket, draw_history
 from tests.dashboard.payloads import discrepancy, update
@@ -303,6 +304,19 @@ def test_a_queue_without_a_worker_is_shown_with_what_to_do(cast: Flask, missing:
     said = "250 jobs wait in the queue reports, and no worker serves it"
     assert f"Waiting without a worker {said}: reports since 2026-11-21 12:02:05 UTC Start a worker" in text
     assert "250 jobs without a worker ·" in words_of(page(cast, ALICE, "/"))
+
+
+@pytest.mark.parametrize("name", [*kinds.OWN_KINDS, "of a package that is gone"])
+def test_what_to_do_about_a_finding_follows_the_kind_of_source(cast: Flask, name: str) -> None:
+    late = {"kind": "overdue", "jobIds": ["a"], "since": "2026-11-21T12:03:05.000Z"}
+    watch(cast, "mail", update(findings=[late]))
+    kind = kinds.find_kind(name)
+    with cast.app_context(), write() as session:
+        row = session.get(Service, "mail")
+        assert row is not None
+        row.kind, row.url = name, kind.url_example if kind else "x://y"
+    usual = "Check whether a worker serves the queue."
+    assert (kind.advice.get("overdue", usual) if kind else usual) in words_of(page(cast, ALICE, "/services/mail"))
 
 
 def test_workers_stand_with_the_dead_first_and_unknown_is_not_none(cast: Flask) -> None:

@@ -16,6 +16,7 @@ from app.eventlog.append import NewEvent
 from app.infra.clock import utc_text
 from app.reconciliation.models import CheckSample, Service, ServiceState
 from tests.dashboard.payloads import discrepancy, update
+from tests.support.any_service import ANY_KIND, NOWHERE
 from tests.support.cast import ALICE, logged_in, publish
 
 GZIP = {"Accept-Encoding": "gzip, deflate, br", "Accept": "text/html"}
@@ -29,7 +30,7 @@ def fill(app: Flask, number: int) -> None:
         for place in range(number):
             name, wrong = f"service-{place}", place % 12 == 0
             payload = discrepancy(f"job_{place:012x}", service=name) if wrong else update(name)
-            session.add(Service(id=name, name=name, kind="palantir", url="http://x", origin="admin", registered_at=now))
+            session.add(Service(id=name, name=name, kind=ANY_KIND, url=NOWHERE, origin="admin", registered_at=now))
             session.flush()
             state = ServiceState(service_id=name, version=1, status=payload["status"], payload_json=json.dumps(payload))
             state.checked_at, state.latency_ms, state.counts_only = now, place % 90, False

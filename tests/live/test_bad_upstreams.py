@@ -11,7 +11,8 @@ import requests
 
 from tests.live import probe
 from tests.live.conftest import MakeBeacon
-from tests.sources.upstream import Answer, Upstream, send, serve_palantir, upstream
+from tests.sources.palantir.answers import serve_palantir
+from tests.sources.upstream import Answer, Upstream, send, upstream
 from tests.support.beacon_server import Beacon
 from tests.support.machine import scaled
 from tests.support.ports import free_port

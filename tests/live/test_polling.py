@@ -15,7 +15,8 @@ import requests
 
 from app.db import write
 from app.reconciliation import registry
-from tests.sources.upstream import Upstream, serve_palantir, upstream
+from tests.sources.palantir.answers import serve_palantir
+from tests.sources.upstream import Upstream, upstream
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService, start_demo
 from tests.support.live_stream import LiveStream

@@ -18,13 +18,14 @@ from app.notifications.models import Notification
 from app.notifications.rules import NewNotification
 from app.reconciliation import registry
 from app.reconciliation.models import ServiceState
+from tests.support.any_service import ANY_KIND, NOWHERE
 
 _seconds = itertools.count(1)
 
 
 def watch(app: Flask, service: str = "mail", name: str = "Mail") -> None:
     with app.app_context(), write() as session:
-        registry.add(session, id=service, name=name, kind="palantir", url="http://127.0.0.1:1")
+        registry.add(session, id=service, name=name, kind=ANY_KIND, url=NOWHERE)
 
 
 def poll(

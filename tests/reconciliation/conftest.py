@@ -8,13 +8,14 @@ from flask import Flask
 from app.db import write
 from app.reconciliation import registry
 from tests.reconciliation.desk import SERVICE, Desk
+from tests.support.any_service import ANY_KIND, NOWHERE
 
 
 @pytest.fixture
 def believing(cast: Flask) -> Flask:
     """The application with its cast, and one service to watch."""
     with cast.app_context(), write() as session:
-        registry.add(session, id=SERVICE, name="Mail", kind="palantir", url="http://127.0.0.1:1")
+        registry.add(session, id=SERVICE, name="Mail", kind=ANY_KIND, url=NOWHERE)
     return cast
 
 

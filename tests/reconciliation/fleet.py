@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from app.reconciliation import reconcile as rules
-from app.reconciliation.types import CheckEvidence, KnownState, Observation, ServiceVerdict
+from app.reconciliation.known_state import KnownState
+from app.reconciliation.types import CheckEvidence, Observation, ServiceVerdict
 from app.sources.protocol import FinishedVisible, Job, JobLookup, ServiceSnapshot
 from tests.reconciliation.values import FINISHED, FLOW, at, listing
 

@@ -7,6 +7,7 @@ from app.reconciliation import registry
 from app.reconciliation.check_batcher import MAX_CHECKS_PER_EVENT, CheckBatcher, UnchangedCheck
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import heard, judge, known, look, told
+from tests.support.any_service import ANY_KIND, NOWHERE
 
 ANSWER = look(queued=["a"])
 
@@ -23,7 +24,7 @@ def gatherer() -> CheckBatcher:
 
 def test_the_checks_of_several_services_are_one_event(desk: Desk, gatherer: CheckBatcher) -> None:
     with write() as session:
-        registry.add(session, id="billing", name="Billing", kind="palantir", url="http://127.0.0.1:2")
+        registry.add(session, id="billing", name="Billing", kind=ANY_KIND, url=NOWHERE)
     other = Desk("billing", desk.lease)
     desk.observe(ANSWER)
     other.observe(ANSWER)

@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from app.db import now_epoch, write
 from app.infra.lease import LeaseRow
 from app.reconciliation import build, registry
 from app.reconciliation.observer import WatchedService
+from app.sources import kinds
 from app.sources.poller import Poller
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
@@ -97,7 +99,7 @@ class Looks:
 
 
 def put(app: Flask, server: Server, kind: str = "palantir") -> None:
-    scheme = "http" if kind == "palantir" else "redis"
+    scheme = urlsplit(kinds.get_kind(kind).url_example).scheme
     with app.app_context(), write() as session:
         registry.put(session, id="mail", name="Mail", kind=kind, url=f"{scheme}://127.0.0.1:{server.port}")
 
@@ -113,7 +115,7 @@ def wait_until(server: Server, count: int) -> None:
     wait_for(lambda: len(server.open) == count, f"{count} open connections", 20)
 
 
-@pytest.mark.parametrize("kind", ["palantir", "rq", "celery"])
+@pytest.mark.parametrize("kind", kinds.OWN_KINDS)
 def test_a_source_that_is_replaced_gives_its_connections_up(
     app: Flask, servers: list[Server], poller: Poller[WatchedService], kind: str
 ) -> None:

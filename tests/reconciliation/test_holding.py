@@ -1,4 +1,5 @@
-"""A whole observation, from HTTP answers to record and event: three times the jobs make no turn of the loop longer.
+"""A whole observation, from answers of the Palantir HTTP API to record and event: three times the jobs make no turn of
+the loop longer.
 
 Counted in calls of Python's functions, which are the same on every machine; `make bench` prints the milliseconds.
 """

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from app.db import db
 from app.reconciliation import gc_control, row_writer
+from app.reconciliation.known_state import KnownState
 from app.reconciliation.reconcile import reconcile
-from app.reconciliation.types import JOBS_PER_SLICE, CheckEvidence, KnownState
+from app.reconciliation.types import JOBS_PER_SLICE, CheckEvidence
 from app.sources.protocol import Job, Listing, ServiceSnapshot
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, job, look

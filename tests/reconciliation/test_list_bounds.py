@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from flask import Flask
 
+from app.reconciliation.known_state import KnownState
 from app.reconciliation.reconcile import find_absent_jobs
-from app.reconciliation.types import CheckEvidence, KnownState, Observation
+from app.reconciliation.types import CheckEvidence, Observation
 from app.sources.protocol import Job, JobLookup, Listing, ServiceSnapshot
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, ids_of, judge, told

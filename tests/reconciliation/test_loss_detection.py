@@ -10,9 +10,10 @@ from flask import Flask
 from app.db import read, write
 from app.reconciliation import loss_detection
 from app.reconciliation.accept import accept_items
+from app.reconciliation.known_state import Figures, KnownState, Loss
 from app.reconciliation.loader import load_known_state
 from app.reconciliation.reconcile import judge_silence
-from app.reconciliation.types import CheckEvidence, Figures, KnownState, Loss
+from app.reconciliation.types import CheckEvidence
 from app.sources.protocol import ServiceSnapshot, Worker
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, kinds_of, known, look

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from app.reconciliation import reconcile as rules
-from app.reconciliation.types import CheckEvidence, JobNotice, KnownState, Observation
+from app.reconciliation.known_state import JobNotice, KnownState
+from app.reconciliation.types import CheckEvidence, Observation
 from app.sources.protocol import Anomaly, Job, JobLookup
 from tests.reconciliation.values import (
     at,

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.reconciliation.types import KnownState
+from app.reconciliation.known_state import KnownState
 from app.sources.protocol import FinishedVisible
 from tests.reconciliation.fleet import Fleet, Move, observe
 

@@ -7,8 +7,9 @@ from app.reconciliation import row_memory
 from app.reconciliation.accept import accept_items
 from app.reconciliation.flapping import MAX_ARRIVALS
 from app.reconciliation.incident_continuation import is_continued
+from app.reconciliation.known_state import KnownState
 from app.reconciliation.models import ServiceState
-from app.reconciliation.types import CheckEvidence, KnownState, ServiceVerdict
+from app.reconciliation.types import CheckEvidence, ServiceVerdict
 from app.reconciliation.unserved_queues import MAX_QUEUES, update_unserved_queues
 from app.sources.protocol import ServiceSnapshot, SourceError, UnservedQueue
 from tests.reconciliation.desk import SERVICE, Desk

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.eventlog.event_types import ReconciliationUpdate
+from app.reconciliation.known_state import KnownState, TrackedItem
 from app.reconciliation.reconcile import reconcile
 from app.reconciliation.row_writer import compute_checksum
-from app.reconciliation.types import CheckEvidence, KnownState, Observation, ServiceVerdict, TrackedItem
+from app.reconciliation.types import CheckEvidence, Observation, ServiceVerdict
 from app.sources.protocol import Job, LeftOut, Listing, ServiceSnapshot
 
 T0 = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)

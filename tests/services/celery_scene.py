@@ -21,8 +21,8 @@ from app.infra.lease import Lease
 from app.reconciliation import registry
 from app.reconciliation.explanations import EventExplainer
 from app.reconciliation.observer import ServiceObserver, WatchedService
-from app.sources.celery import celery_workers, monitor, remote_control
-from app.sources.celery.celery_source import KIND, CelerySource
+from app.sources.celery import KIND, celery_workers, monitor, remote_control
+from app.sources.celery.celery_source import CelerySource
 from app.sources.celery.options import CeleryOptions
 from app.sources.poller import Poller
 from app.sources.protocol import ServiceAddress, ServiceSnapshot
@@ -132,7 +132,7 @@ class Worker:
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are asked more often, and nobody waits long for those that are silent or for the first to come.
 
-    That nobody is called absent before a beat could have come is held by `tests/sources/test_celery_workers.py`.
+    That nobody is called absent before a beat could have come is held by `tests/sources/celery/test_celery_workers.py`.
     """
     monkeypatch.setattr(monitor, "INSPECT_EVERY_S", INSPECT_EVERY_S)
     monkeypatch.setattr(celery_workers, "FIRST_HEARTBEAT_S", INSPECT_EVERY_S)

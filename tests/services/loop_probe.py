@@ -7,7 +7,7 @@ monkey.patch_all()
 import json  # noqa: E402 -- after the patch
 import sys  # noqa: E402
 
-from app.sources.rq.rq_source import KIND  # noqa: E402
+from app.sources.rq import KIND  # noqa: E402
 from bench.turns import Calls, Turns  # noqa: E402
 
 

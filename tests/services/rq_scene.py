@@ -10,7 +10,8 @@ from typing import Any, Self
 from rq import Queue, SimpleWorker
 
 from app.sources.protocol import ServiceSnapshot
-from app.sources.rq.rq_source import KIND, RqSource
+from app.sources.rq import KIND
+from app.sources.rq.rq_source import RqSource
 from tests.services.valkey import Valkey
 from tests.support.machine import scaled
 from tests.support.processes import children

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from app.sources.celery import KIND
 from app.sources.celery.celery_commands import ALREADY_TAKEN, MAX_PURGED
-from app.sources.celery.celery_source import KIND, CelerySource
+from app.sources.celery.celery_source import CelerySource
 from app.sources.celery.options import CeleryOptions
 from app.sources.protocol import JobFilter, NotSent, Operation, OutcomeUnknown, ServiceAddress, SourceError
 from app.sources.redis.redis_commands import ANSWER_KEY_PREFIX

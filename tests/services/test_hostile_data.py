@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.sources.celery import broker
-from app.sources.celery.celery_source import KIND, CelerySource
+from app.sources.celery import KIND, broker
+from app.sources.celery.celery_source import CelerySource
 from app.sources.celery.options import CeleryOptions
 from app.sources.celery.remote_control import RemoteControl, parse_announcement
 from app.sources.protocol import ServiceAddress, SourceError

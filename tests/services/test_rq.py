@@ -15,8 +15,9 @@ from rq.job import Job as RqJob
 from rq.suspension import resume, suspend
 
 from app.sources.protocol import Anomaly, Job, JobFilter, JobLookup, LeftOut, SourceError, UnservedQueue
+from app.sources.rq import KIND
 from app.sources.rq.anomalies import CONFIRM_AFTER_S
-from app.sources.rq.rq_source import KIND, RqSource
+from app.sources.rq.rq_source import RqSource
 from app.sources.rq.rq_workers import SUSPENDED
 from tests.services.rq_scene import Scene, anomalies, ids
 from tests.support.beacon_server import ROOT

@@ -20,8 +20,9 @@ from app.sources.protocol import (
     SourceError,
 )
 from app.sources.redis.redis_commands import ANSWER_KEY_PREFIX, MAX_CLOCK_DRIFT
+from app.sources.rq import KIND
 from app.sources.rq.rq_commands import MAX_PURGED
-from app.sources.rq.rq_source import KIND, RqSource
+from app.sources.rq.rq_source import RqSource
 from tests.services.cutting import What, wire
 from tests.services.rq_scene import Scene, anomalies, ids
 from tests.services.test_rq import READS

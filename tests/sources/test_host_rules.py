@@ -5,18 +5,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from app.sources.celery import celery_source
+from app.sources import kinds
 from app.sources.host_rules import ForbiddenAddress, HostRules, Reach, parse_networks
 from app.sources.http_client import HttpClient
-from app.sources.palantir import palantir_source
 from app.sources.protocol import Operation, OutcomeUnknown, ServiceAddress, Source, SourceError
 from app.sources.redis.client import RedisServer, check_url
-from app.sources.rq import rq_source
 from app.sources.service_config import create_source
+from app.sources.unavailable import UnavailableSource
 from tests.sources.upstream import Upstream
+from tests.support.any_service import ANY_KIND, NOWHERE
 
 REFUSED = [
     "169.254.169.254",
@@ -129,37 +130,22 @@ def test_redis_by_name_connects_to_what_was_looked_at(monkeypatch: pytest.Monkey
         server.close()
 
 
-FORBIDDEN = "redis://169.254.169.254:1/0"
+@pytest.mark.parametrize("name", kinds.OWN_KINDS)
+def test_the_rules_hold_for_every_kind(name: str) -> None:
+    assert "BEACON_ALLOWED_NETWORKS" in refusal(make(name, "169.254.169.254:1"))
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        rq_source.KIND.build(ServiceAddress(FORBIDDEN), rq_source.RqOptions(), 10),
-        celery_source.KIND.build(ServiceAddress(FORBIDDEN), celery_source.CeleryOptions(inspect=False), 10),
-        palantir_source.KIND.build(ServiceAddress("http://169.254.169.254"), palantir_source.PalantirOptions(), 10),
-    ],
-    ids=["rq", "celery", "palantir"],
-)
-def test_the_rules_hold_for_every_kind(made: Source) -> None:
-    assert "BEACON_ALLOWED_NETWORKS" in refusal(made)
-
-
-def test_and_for_the_second_address_of_celery() -> None:
-    with listening() as (port, _):
-        options = celery_source.CeleryOptions(inspect=False, result_backend=FORBIDDEN)
-        made = celery_source.KIND.build(ServiceAddress(f"redis://127.0.0.1:{port}/0"), options, 10)
-        with pytest.raises(SourceError, match="has a result backend that has the address"):
-            made._storage.read_result("a")
-        made.close()
-
-
-def test_what_the_host_means_is_connected_to() -> None:
+@pytest.mark.parametrize("name", kinds.OWN_KINDS)
+def test_what_the_host_means_is_connected_to(name: str) -> None:
     """Nothing listens there, which is another reason than that nobody may."""
     reach = Reach(parse_networks(("127.0.0.0/8",)))
-    assert refusal(
-        rq_source.KIND.build(ServiceAddress("redis://127.0.0.1:1/0", None, reach), rq_source.RqOptions(), 10)
-    ) == ("refused the connection")
+    assert refusal(make(name, "127.0.0.1:1", reach)) == "refused the connection"
+
+
+def make(name: str, place: str, reach: Reach = Reach()) -> Source:  # noqa: B008 -- frozen
+    kind = kinds.get_kind(name)
+    url = urlsplit(kind.url_example)._replace(netloc=place).geturl()
+    return kind.build(ServiceAddress(url, None, reach), kind.options(), 10)
 
 
 def refusal(source: Source) -> str:
@@ -174,7 +160,7 @@ def refusal(source: Source) -> str:
 )
 def test_a_variable_of_the_hosts_own_is_sent_nowhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "the host's")
-    source = create_source("palantir", ServiceAddress("http://127.0.0.1:9"), {}, name, 10, HostRules())
+    source = create_source(ANY_KIND, ServiceAddress(NOWHERE), {}, name, 10, HostRules())
     with pytest.raises(
         SourceError, match=f"needs its password from the variable {name}, which this host does not allow"
     ):
@@ -182,15 +168,14 @@ def test_a_variable_of_the_hosts_own_is_sent_nowhere(name: str, monkeypatch: pyt
     assert source.execute(Operation("restart-service", "mail", "k")).outcome == "refused"
 
 
-def test_names_that_the_host_allows_are_taken(monkeypatch: pytest.MonkeyPatch, service: Upstream) -> None:
+def test_names_that_the_host_allows_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAIL_TOKEN", "sesame")
-    service.json("/api/v1/jobs/a", {"id": "a", "state": "queued"})
     rules = HostRules(("BEACON_SOURCE_", "MAIL_"))
     assert rules.refused_variable("BEACON_SOURCE_X") is None
     assert rules.refused_variable("MAIL_TOKEN") is None
     assert rules.refused_variable("BEACON_SECRET_KEY") is not None
-    source = create_source("palantir", ServiceAddress(service.url), {}, "MAIL_TOKEN", 10, rules)
-    assert source.look_up("a").kind == "found"
+    source = create_source(ANY_KIND, ServiceAddress(NOWHERE), {}, "MAIL_TOKEN", 10, rules)
+    assert not isinstance(source, UnavailableSource)
     source.close()
 
 

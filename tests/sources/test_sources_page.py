@@ -1,4 +1,5 @@
-"""docs/sources.md is true: its file is read, its kind is installed and watched, and its tables name what there is."""
+"""docs/sources.md and the page of each kind are true: their files are read, the example kind is installed and watched,
+and their tables name what there is."""
 
 import re
 import sys
@@ -19,13 +20,17 @@ from app.sources.service_config import create_source, parse_entry
 from app.sources.toml_file import parse_services
 from tests.reconciliation.desk import Book
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sources.md").read_text()
-OWN = ("palantir", "rq", "celery")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = (DOCS / "sources.md").read_text()
 
 
-def block(language: str, holding: str) -> str:
-    [found] = [text for text in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if holding in text]
+def block(language: str, holding: str, page: str = PAGE) -> str:
+    [found] = [text for text in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) if holding in text]
     return found
+
+
+def page_of(kind: str) -> str:
+    return (DOCS / "sources" / f"{kind}.md").read_text()
 
 
 @pytest.fixture
@@ -53,9 +58,13 @@ def _forget() -> None:
         kept.cache_clear()
 
 
-def test_the_file_of_the_page_can_be_used() -> None:
-    entries = parse_services(block("toml", "[[service]]"))
-    assert [entry.kind for entry in entries] == list(OWN)
+def test_every_kind_has_a_page_and_no_page_is_of_another() -> None:
+    assert {path.stem for path in (DOCS / "sources").iterdir()} == set(kinds.OWN_KINDS)
+
+
+@pytest.mark.parametrize("kind", kinds.OWN_KINDS)
+def test_the_file_of_the_page_can_be_used(kind: str) -> None:
+    assert [entry.kind for entry in parse_services(block("toml", "[[service]]", page_of(kind)))] == [kind]
 
 
 def test_the_kind_of_the_page_is_installed_watched_and_names_what_vanished(cast: Flask, spool: Path) -> None:
@@ -84,18 +93,15 @@ def test_its_form_makes_itself_from_its_options(spool: Path) -> None:
     assert parse_entry({"id": "files", "kind": "spool", "url": "file:///x", "slow_after_s": "60"}).options
 
 
-@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("kind", kinds.OWN_KINDS)
 def test_every_key_of_a_kind_stands_in_its_table(kind: str) -> None:
-    keys = PAGE.split("### Keys of one kind")[1].split("## What each kind can do")[0]
-    mine = re.search(rf"\| `{kind}` \|.*?(?=\n\| `\w+` \||\n\n)", keys, re.DOTALL)
-    assert mine is not None
-    missing = [name for name in kinds.get_kind(kind).options.model_fields if f"`{name}`" not in mine[0]]
-    assert missing == []
+    keys = "\n".join(line for line in page_of(kind).splitlines() if line.startswith("|"))
+    assert [name for name in kinds.get_kind(kind).options.model_fields if f"`{name}`" not in keys] == []
 
 
-@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("kind", kinds.OWN_KINDS)
 def test_the_table_says_what_a_kind_can_do(kind: str) -> None:
     chosen = kinds.get_kind(kind)
     able = create_source(kind, chosen.check_url(chosen.url_example), {}, None, 10).capabilities
     cells = ["no" if able.why_not(what) else "yes" for what in (*ACTION_NAMES, *VIEWS)]
-    assert f"| `{kind}` | {' | '.join(cells)} |" in PAGE
+    assert f"| {' | '.join((*ACTION_NAMES, *VIEWS))} |\n|{'---|' * 8}\n| {' | '.join(cells)} |" in page_of(kind)

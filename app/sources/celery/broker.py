@@ -4,22 +4,19 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import redis
 
 from app.infra.concurrency import iterate_in_slices
 from app.sources.celery.messages import (
     MAX_NAME_CHARS,
     TaskMessage,
-    explain_queued_fault,
-    explain_unacked_fault,
     list_queue_keys,
     parse_queued,
     parse_unacked,
 )
 from app.sources.protocol import NOTHING_LEFT_OUT, LeftOut
-
-if TYPE_CHECKING:
-    import redis
 
 MessageTurns = Counter[tuple[str, tuple[str, int, int]]]
 # Longer messages are parsed again in each poll, because caching their bytes costs too much memory.
@@ -106,7 +103,7 @@ class Broker:
     def is_watched_route(self, route: str) -> bool:
         return route in self._routes
 
-    def read_snapshot(self, client: "redis.Redis") -> BrokerSnapshot:
+    def read_snapshot(self, client: redis.Redis) -> BrokerSnapshot:
         listed = self._choose_listed(client)
         raw = self._read(client, listed)
         queues = frozenset(queue for queue, _ in self._lists)
@@ -126,10 +123,10 @@ class Broker:
         return made
 
     def _parse(
-        self, entry: bytes, known: dict[bytes, TaskMessage], parse: Callable[[bytes], TaskMessage | None]
-    ) -> TaskMessage | None:
+        self, entry: bytes, known: dict[bytes, TaskMessage], parse: Callable[[bytes], TaskMessage | str]
+    ) -> TaskMessage | str:
         message = self._read_before.get(entry) or parse(entry)
-        if message is not None and len(entry) <= MAX_CACHED_MESSAGE_BYTES:
+        if not isinstance(message, str) and len(entry) <= MAX_CACHED_MESSAGE_BYTES:
             known[entry] = message
         return message
 
@@ -140,9 +137,8 @@ class Broker:
         for (queue, key), entries in zip(self._lists, raw.lists, strict=True):
             for place, entry in enumerate(iterate_in_slices(entries), 1):
                 message = self._parse(entry, known, parse_queued)
-                if message is None:
-                    first = left_out.first or f"entry {place:,} of {_printable(key)}: {explain_queued_fault(entry)}"
-                    left_out = LeftOut(left_out.number + 1, first)
+                if isinstance(message, str):
+                    left_out = left_out.merge(LeftOut(1, f"entry {place:,} of {_printable(key)}: {message}"))
                     continue
                 turns[message.id, message.turn] += 1
                 made.queued[message.id] = (queue, message)
@@ -156,18 +152,15 @@ class Broker:
         left_out = NOTHING_LEFT_OUT
         for tag, entry in iterate_in_slices(raw.unacked.items()):
             message = self._parse(entry, known, parse_unacked)
-            if message is None:
-                first = (
-                    left_out.first
-                    or f"entry {_printable(_decode(tag))} of {self._unacked}: {explain_unacked_fault(entry)}"
-                )
-                left_out = LeftOut(left_out.number + 1, first)
+            if isinstance(message, str):
+                first = f"entry {_printable(_decode(tag))} of {self._unacked}: {message}"
+                left_out = left_out.merge(LeftOut(1, first))
             elif self.is_watched_route(message.route):
                 turns[message.id, message.turn] += 1
                 made.taken[message.id] = TakenMessage(message, _decode(tag), raw.index.get(tag))
         return left_out
 
-    def _choose_listed(self, client: "redis.Redis") -> frozenset[str | None]:
+    def _choose_listed(self, client: redis.Redis) -> frozenset[str | None]:
         """Return the queues whose messages are read, within the limits; None stands for messages that workers took.
 
         Taken messages come first, then small queues, so that one full queue does not hide the others.
@@ -189,7 +182,7 @@ class Broker:
                 jobs, room = jobs - numbers[one], room - sizes[one]
         return frozenset(listed)
 
-    def _read(self, client: "redis.Redis", listed: Collection[str | None]) -> _Raw:
+    def _read(self, client: redis.Redis, listed: Collection[str | None]) -> _Raw:
         with client.pipeline(transaction=True) as pipe:
             pipe.info("server")
             pipe.time()

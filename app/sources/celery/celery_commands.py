@@ -14,11 +14,7 @@ from app.sources.celery.broker import Broker, BrokerSnapshot
 from app.sources.celery.results import ENDS
 from app.sources.protocol import JobFilter, Operation, OperationResult, Selection, Unsupported
 from app.sources.redis.client import RedisServer
-from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
-
-# A script blocks the broker, for a few tenths of a second with this many messages.
-MAX_PURGED = 20_000
-MAX_STORED_IDS = 1_000
+from app.sources.redis.redis_commands import MAX_PURGED, ScriptResult, ScriptRunner, preliminary_read
 
 # Like `messages.py`, this reads only a message's id, nothing of its arguments.
 _ID = """
@@ -98,7 +94,7 @@ class CeleryCommands:
 
     def __init__(self, server: RedisServer, broker: Broker, prefix: str) -> None:
         self._server, self._broker = server, broker
-        self._scripts = ScriptRunner(server, prefix)
+        self._scripts = ScriptRunner(server, _describe_result, prefix)
 
     def execute(self, operation: Operation) -> OperationResult:
         return self._purge(operation) if operation.action == "purge-queue" else self._delete(operation)
@@ -140,13 +136,10 @@ class CeleryCommands:
         keys = self._broker.list_keys(operation.target)
         if not keys:
             return OperationResult("absent", "Beacon does not watch this queue.")
-        at_most = MAX_PURGED + 1 if operation.at_most is None else operation.at_most
-        return _to_result(operation, self._scripts.run(operation, PURGE, keys, at_most, MAX_PURGED, MAX_STORED_IDS))
+        return self._scripts.purge(operation, PURGE, keys)
 
     def _delete(self, operation: Operation) -> OperationResult:
-        done = _to_result(
-            operation, self._scripts.run(operation, DELETE, self._broker.list_keys(), operation.target, MAX_PURGED)
-        )
+        done = self._scripts.run(operation, DELETE, self._broker.list_keys(), operation.target, MAX_PURGED)
         if done.outcome != "absent":
             return done
         with preliminary_read(self._server, operation) as client:  # nothing was changed, so this may fail
@@ -171,10 +164,6 @@ def _select_taken(snapshot: BrokerSnapshot, wanted: JobFilter, now: float) -> li
         and wanted.queue in (None, taken.message.route)
         and (before is None or (taken.at is not None and taken.at < before))
     ]
-
-
-def _to_result(operation: Operation, result: ScriptResult | OperationResult) -> OperationResult:
-    return result if isinstance(result, OperationResult) else _describe_result(operation, result)
 
 
 def _describe_result(operation: Operation, result: ScriptResult) -> OperationResult:

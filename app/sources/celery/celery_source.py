@@ -4,16 +4,11 @@
 results with `GETRANGE`; worker events come by subscription. The one exception is the requests to workers. They affect
 no task, and `inspect = false` disables them; `remote_control.py` lists their commands.
 
-**When a vanished task is missing.** Only with a result backend, and only if two polls, every connected worker and, read
-last, its result know nothing of it. If a worker did not answer, left while it may have been finishing the task, or may
-have left unnoticed, the outcome is unknown. So tasks must leave a result. A task published with `ignore_result` is
-dropped when it is gone. A task that ends by `Ignore` or `Reject`, or whose worker ignores results by its own settings,
-would be reported missing. If tasks do that, leave `result_backend` off: then every vanished task is unaccounted.
+docs/sources/celery.md says when a vanished task is missing.
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from redis.connection import parse_url
 
@@ -31,20 +26,14 @@ from app.sources.celery.task_details import build_detail, find_overdue, find_stu
 from app.sources.celery.task_history import TaskHistory
 from app.sources.celery.task_lookup import ANSWERS_WITHIN_S, TaskLookup
 from app.sources.protocol import (
-    NOTHING_LEFT_OUT,
     ActionName,
     Anomaly,
     Capabilities,
+    CommandedSource,
     Job,
     JobDetail,
-    JobFilter,
     JobLookup,
-    Kind,
-    LeftOut,
     Listing,
-    Operation,
-    OperationResult,
-    Selection,
     ServiceAddress,
     ServiceSnapshot,
     SourceError,
@@ -64,7 +53,7 @@ MAX_ANSWERS_BYTES = 16 * 1024 * 1024
 NOT_ASKED = "inspect is off for this service, so its workers are unknown"
 
 
-class CelerySource:
+class CelerySource(CommandedSource):
     """Reads tasks in the states `queued` (in a list), `scheduled` (taken by a worker and held until their ETA),
     `reserved` (taken and not acknowledged) and `running` (as workers report)."""
 
@@ -81,7 +70,6 @@ class CelerySource:
         self._storage = CeleryStorage(
             server, _make_backend(server, address, options), self._broker, Results(options.result_keyprefix)
         )
-        self._commands = CeleryCommands(server, self._broker, prefix)
         self._monitor: WorkerMonitor | None = None
         if options.inspect:
             self._monitor = WorkerMonitor(ask, RemoteControl(_database_number(address), prefix))
@@ -89,11 +77,10 @@ class CelerySource:
         kept_s = options.finished_visible_for_s
         self._lookup = TaskLookup(self._storage, self._broker, self._history, self._monitor, kept_s)
         refusals = REFUSALS if options.inspect else {**REFUSALS, "workers": NOT_ASKED}
-        self._capabilities = Capabilities("lookup" if self._storage.keeps_results else None, refusals)
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
+        super().__init__(
+            Capabilities("lookup" if self._storage.keeps_results else None, refusals),
+            CeleryCommands(server, self._broker, prefix),
+        )
 
     def read_snapshot(self) -> ServiceSnapshot:
         began = time.monotonic()
@@ -147,19 +134,6 @@ class CelerySource:
             *(one for one in late if one.job.id not in runs),
         ]
 
-    def execute(self, operation: Operation) -> OperationResult:
-        why_not = self._capabilities.why_not(operation.action)
-        return OperationResult("refused", why_not) if why_not else self._commands.execute(operation)
-
-    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
-        return self._commands.resolve_outcome(operation, asked_at)
-
-    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
-        return self._commands.verify_effect(operation, asked_at)
-
-    def select(self, wanted: JobFilter, limit: int) -> Selection:
-        return self._commands.select(wanted, limit)
-
     def close(self) -> None:
         if self._monitor is not None:
             self._monitor.close()
@@ -185,11 +159,11 @@ class CelerySource:
                 False,
                 self._history.list_jobs(snapshot.queued),
                 not snapshot.cut,
-                _left_out(snapshot, "queued"),
+                snapshot.left_out["queued"],
                 snapshot.cut,
             ),
             Listing("scheduled", False, scheduled, not snapshot.taken_cut),
-            Listing("reserved", False, reserved, not snapshot.taken_cut, _left_out(snapshot, "reserved")),
+            Listing("reserved", False, reserved, not snapshot.taken_cut, snapshot.left_out["reserved"]),
             Listing("running", False, running),
         )
         return (*unfinished, Listing("ended", True, ended)) if self._storage.keeps_results else unfinished
@@ -219,10 +193,6 @@ class CelerySource:
                 self._history.forget(task_id)
             elif record is not None and not record.keeps_result:
                 self._history.record_ends({task_id: "gone"}, at)
-
-
-def _left_out(snapshot: BrokerSnapshot, state: str) -> LeftOut:
-    return snapshot.left_out.get(state, NOTHING_LEFT_OUT)
 
 
 def _count_tasks(snapshot: BrokerSnapshot, listings: Sequence[Listing], failed: FailureCount) -> dict[str, int]:
@@ -269,17 +239,3 @@ def _make_backend(server: RedisServer, address: ServiceAddress, options: CeleryO
 
 def _database_number(address: ServiceAddress) -> int:
     return int(parse_url(address.url).get("db", 0))  # type: ignore[no-untyped-call]
-
-
-def _build(address: ServiceAddress, options: CeleryOptions, bound: int) -> CelerySource:
-    return CelerySource(address, options, bound)
-
-
-KIND = Kind(
-    name="celery",
-    about="Celery with a Redis or Valkey broker",
-    url_example="redis://127.0.0.1:6379/0",
-    check_url=check_url,
-    options=CeleryOptions,
-    build=_build,
-)

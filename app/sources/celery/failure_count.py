@@ -6,13 +6,12 @@ count is marked as lagging.
 """
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import redis
 
 from app.infra.concurrency import TimeSlice
 from app.sources.celery.results import UNREADABLE, Results
-
-if TYPE_CHECKING:
-    import redis
 
 # For each poll: SCAN calls, keys that the server checks in each (not only Celery keys), and results that are read.
 SCANS_PER_POLL, KEYS_PER_SCAN = 10, 1_000
@@ -47,7 +46,7 @@ class FailureCounter:
         self._counted = FailureCount(None)
         self._looks = 0
 
-    def count_next_part(self, client: "redis.Redis") -> FailureCount:
+    def count_next_part(self, client: redis.Redis) -> FailureCount:
         """Read one more part of the results and return the latest count."""
         pace = TimeSlice()
         left = MAX_RESULTS_READ
@@ -71,7 +70,7 @@ class FailureCounter:
                 break
         return self._counted
 
-    def _read_waiting(self, client: "redis.Redis", at_most: int) -> int:
+    def _read_waiting(self, client: redis.Redis, at_most: int) -> int:
         """Read results of waiting keys. Returns how many were read."""
         known, to_read = self._before, list[bytes]()
         later: list[bytes] = []

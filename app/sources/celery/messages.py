@@ -42,29 +42,23 @@ class TaskMessage(NamedTuple):
         return "scheduled" if self.due is not None and self.due > now else "reserved"
 
 
-def parse_queued(raw: bytes) -> TaskMessage | None:
-    """Parse a queue entry. None if it is not a task's message: then it is counted but cannot be listed."""
-    return _parse_message(_parse_json(raw))
+def parse_queued(raw: bytes) -> TaskMessage | str:
+    """Parse a queue entry, or say as text after "entry 3: " why it is not a task's message that can be listed."""
+    return _parse_message(parse_json(raw, MAX_VALUES))
 
 
-def parse_unacked(raw: bytes) -> TaskMessage | None:
+def parse_unacked(raw: bytes) -> TaskMessage | str:
     """Parse an entry of `unacked`: `[message, exchange, routing key]`."""
-    entry = _parse_json(raw)
-    return _parse_message(entry[0]) if isinstance(entry, list) and entry else None
+    entry = parse_json(raw, MAX_VALUES)
+    return _parse_message(entry[0] if isinstance(entry, list) and entry else None)
 
 
-def is_usable_id(value: object) -> bool:
-    return not find_job_id_fault(value)
-
-
-def explain_queued_fault(raw: bytes) -> str:
-    """Return why `parse_queued` returns None for this, as text after "entry 3: "."""
-    return _explain_fault(_parse_json(raw))
-
-
-def explain_unacked_fault(raw: bytes) -> str:
-    entry = _parse_json(raw)
-    return _explain_fault(entry[0] if isinstance(entry, list) and entry else None)
+def parse_json(raw: object, max_values: int) -> Any:
+    """None for anything that is not JSON of at most this size."""
+    try:
+        return json_limits.loads(raw, max_values) if isinstance(raw, bytes) else None
+    except ValueError:
+        return None
 
 
 def list_queue_keys(queue: str, steps: tuple[int, ...], separator: str, prefix: str) -> list[str]:
@@ -72,13 +66,14 @@ def list_queue_keys(queue: str, steps: tuple[int, ...], separator: str, prefix: 
     return [prefix + (f"{queue}{separator}{step}" if step else queue) for step in steps]
 
 
-def _parse_message(message: Any) -> TaskMessage | None:
+def _parse_message(message: Any) -> TaskMessage | str:
     if not isinstance(message, dict):
-        return None
+        return "it is not a task's message"
     headers, properties = _subdict(message, "headers"), _subdict(message, "properties")
-    task_id = _find_id(headers, properties)
-    if not is_usable_id(task_id):
-        return None
+    # In Celery's protocol version 1 the id is only in the properties.
+    task_id = headers.get("id") or properties.get("correlation_id")
+    if fault := find_job_id_fault(task_id):
+        return fault
     task, eta = headers.get("task"), headers.get("eta")
     name = task[:MAX_NAME_CHARS] if isinstance(task, str) else ""
     return TaskMessage(
@@ -104,17 +99,6 @@ def _parse_due(eta: object) -> float | None:
     return seconds if seconds >= 0 else None
 
 
-def _explain_fault(message: Any) -> str:
-    if not isinstance(message, dict):
-        return "it is not a task's message"
-    return find_job_id_fault(_find_id(_subdict(message, "headers"), _subdict(message, "properties")))
-
-
-def _find_id(headers: dict[str, Any], properties: dict[str, Any]) -> Any:
-    """Return the task id; in Celery's protocol version 1 it is only in the properties."""
-    return headers.get("id") or properties.get("correlation_id")
-
-
 def _subdict(whole: dict[str, Any], name: str) -> dict[str, Any]:
     part = whole.get(name)
     return part if isinstance(part, dict) else {}
@@ -122,10 +106,3 @@ def _subdict(whole: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _int_or_zero(value: object) -> int:
     return value if isinstance(value, int) else 0
-
-
-def _parse_json(raw: bytes) -> Any:
-    try:
-        return json_limits.loads(raw, MAX_VALUES)
-    except ValueError:
-        return None

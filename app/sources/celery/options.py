@@ -1,4 +1,4 @@
-"""The settings of a Celery service besides its address."""
+"""The settings of a Celery service besides its address (docs/sources/celery.md)."""
 
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -14,12 +14,6 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class CeleryOptions(Options):
-    """The settings of a Celery service.
-
-    `result_backend`: true if results are in the broker's database, or the address of another Redis without a password
-    (the broker's is used). `finished_visible_for_s` is Celery's `result_expires`.
-    """
-
     queues: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = ("celery",)
     priority_steps: Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(min_length=1, max_length=256)] = (
         PRIORITY_STEPS

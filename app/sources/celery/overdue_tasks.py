@@ -1,10 +1,8 @@
 """Finds overdue Celery tasks, queued or held by a worker: their ETA has passed and no worker runs them."""
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import NamedTuple
 
-from app.infra.clock import display_text
 from app.infra.concurrency import iterate_in_slices
 from app.sources.celery.broker import BrokerSnapshot
 from app.sources.celery.celery_workers import ROSTER_FRESH_S, Roster
@@ -34,10 +32,8 @@ class OverdueTasks:
         late = [one for one in self._find_candidates(snapshot, roster, now) if now - one.due > OVERDUE_AFTER_S]
         if not late:
             return ()
-        why = _explain(late, roster, now)
-        due = datetime.fromtimestamp(min(one.due for one in late), UTC)
-        said = [f"the oldest was due at {display_text(due)}", *([why] if why else [])]
-        return (Anomaly("overdue", tuple(sorted({one.task_id for one in late})), "; ".join(said)),)
+        oldest, why = min(one.due for one in late), _explain(late, roster, now)
+        return (Anomaly.overdue((one.task_id for one in late), oldest, why),)
 
     def _find_candidates(self, snapshot: BrokerSnapshot, roster: Roster, now: float) -> Iterator[_OverdueTask]:
         """Yield tasks that have been there for long enough and that no worker can be running."""

@@ -13,16 +13,15 @@ import base64
 import json
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
-from app.infra import json_limits
+import redis
+
 from app.infra.concurrency import iterate_in_slices
 from app.sources.celery.celery_workers import Inspection, RunningTask, WorkerAnswer
-from app.sources.celery.messages import MAX_NAME_CHARS, is_usable_id
-
-if TYPE_CHECKING:
-    import redis
+from app.sources.celery.messages import MAX_NAME_CHARS, parse_json
+from app.sources.protocol import find_job_id_fault
 
 ANSWER_S = 1.0
 # Limit on answers in one round; no real set of workers sends more.
@@ -42,11 +41,11 @@ class RemoteControl:
         self._replies = prefix + self._reply_to
         self._was_asked = False
 
-    def count_workers(self, client: "redis.Redis") -> int:
+    def count_workers(self, client: redis.Redis) -> int:
         """Return how many workers are connected."""
         return int(client.publish(self._channel, b""))
 
-    def inspect(self, client: "redis.Redis") -> Inspection:
+    def inspect(self, client: redis.Redis) -> Inspection:
         """Ask every connected worker for its queues and tasks. A busy worker may not answer in time."""
         began = time.time()
         asked = self.count_workers(client)
@@ -61,7 +60,7 @@ class RemoteControl:
         both = replies["reserved"].keys() & replies["active"].keys()
         return Inspection(began, asked, {name: _build_answer(replies, name) for name in both})
 
-    def delete_replies(self, client: "redis.Redis") -> None:
+    def delete_replies(self, client: redis.Redis) -> None:
         """Delete answers that may have come in late."""
         if self._was_asked:
             client.delete(self._replies)
@@ -95,7 +94,7 @@ class RemoteControl:
         ).encode()
 
     def _collect_replies(
-        self, client: "redis.Redis", tickets: Mapping[str, str], asked: int
+        self, client: redis.Redis, tickets: Mapping[str, str], asked: int
     ) -> dict[str, dict[str, list[Any]]]:
         replies: dict[str, dict[str, list[Any]]] = {method: {} for method in _METHODS}
         deadline = time.monotonic() + ANSWER_S
@@ -116,19 +115,20 @@ def parse_announcement(raw: object) -> tuple[str, str, int | None] | None:
     if not isinstance(body, dict):
         return None
     kind, name, pid = body.get("type"), body.get("hostname"), body.get("pid")
-    if not isinstance(kind, str) or not is_usable_id(name):
+    if not isinstance(kind, str) or find_job_id_fault(name):
         return None
     return kind, str(name), pid if isinstance(pid, int) else None
 
 
 def _parse_reply(raw: object) -> tuple[str, dict[str, list[Any]]]:
     """Parse an answer to its ticket and the list by worker. Answers to older requests can come too."""
-    outer, body = _parse_json(raw), _decode_body(raw)
+    outer, body = parse_json(raw, MAX_VALUES), _decode_body(raw)
     headers = outer.get("headers") if isinstance(outer, dict) else None
     ticket = headers.get("ticket") if isinstance(headers, dict) else None
     if not isinstance(ticket, str) or not isinstance(body, dict):
         return "", {}
-    return ticket, {name: tasks for name, tasks in body.items() if is_usable_id(name) and isinstance(tasks, list)}
+    named = {name: tasks for name, tasks in body.items() if not find_job_id_fault(name)}
+    return ticket, {name: tasks for name, tasks in named.items() if isinstance(tasks, list)}
 
 
 def _build_answer(replies: Mapping[str, Mapping[str, list[Any]]], name: str) -> WorkerAnswer:
@@ -158,21 +158,14 @@ def _parse_running(task: Mapping[str, Any]) -> RunningTask:
 
 
 def _is_task(task: object) -> bool:
-    return isinstance(task, dict) and is_usable_id(task.get("id"))
+    return isinstance(task, dict) and not find_job_id_fault(task.get("id"))
 
 
 def _decode_body(raw: object) -> Any:
-    outer = _parse_json(raw)
+    outer = parse_json(raw, MAX_VALUES)
     if not isinstance(outer, dict) or not isinstance(outer.get("body"), str):
         return None
     try:
-        return _parse_json(base64.b64decode(outer["body"]))
-    except ValueError:
-        return None
-
-
-def _parse_json(raw: object) -> Any:
-    try:
-        return json_limits.loads(raw, MAX_VALUES) if isinstance(raw, bytes) else None
+        return parse_json(base64.b64decode(outer["body"]), MAX_VALUES)
     except ValueError:
         return None

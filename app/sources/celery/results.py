@@ -7,15 +7,14 @@ read.
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import redis
 
 from app.infra import json_limits
 from app.infra.clock import in_utc
 from app.infra.concurrency import yield_to_loop
 from app.sources.tracebacks import extract_exception
-
-if TYPE_CHECKING:
-    import redis
 
 META = "celery-task-meta-"
 # Celery's final states, as job states. Any other state, including custom ones, is not final.
@@ -49,13 +48,13 @@ class Results:
         """The pattern of all result keys for `SCAN`."""
         return "".join(f"\\{sign}" if sign in "*?[]\\^-" else sign for sign in self._prefix) + "*"
 
-    def read_states(self, client: "redis.Redis", task_ids: Sequence[str]) -> dict[str, str]:
+    def read_states(self, client: redis.Redis, task_ids: Sequence[str]) -> dict[str, str]:
         """Return the state of each task that has a result."""
         found = self.read_states_by_key(client, [f"{self._prefix}{task_id}".encode() for task_id in task_ids])
         start = len(self._prefix.encode())
         return {key[start:].decode(): state for key, state in found.items()}
 
-    def read_states_by_key(self, client: "redis.Redis", keys: Sequence[bytes]) -> dict[bytes, str]:
+    def read_states_by_key(self, client: redis.Redis, keys: Sequence[bytes]) -> dict[bytes, str]:
         """Return the state of each of these keys that is a result."""
         found: dict[bytes, str] = {}
         for start in range(0, len(keys), _KEYS_PER_BATCH):
@@ -72,7 +71,7 @@ class Results:
             yield_to_loop()
         return found
 
-    def read_result(self, client: "redis.Redis", task_id: str) -> TaskResult | None:
+    def read_result(self, client: redis.Redis, task_id: str) -> TaskResult | None:
         """Return one task's result for people; None if there is none."""
         key = self._prefix + task_id
         raw: Any = client.getrange(key, 0, _MAX_DETAIL_BYTES)

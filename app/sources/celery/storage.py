@@ -2,16 +2,14 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+
+import redis
 
 from app.sources.celery.broker import Broker, BrokerSnapshot
 from app.sources.celery.failure_count import FailureCount, FailureCounter
 from app.sources.celery.results import Results, TaskResult
 from app.sources.protocol import SourceError
 from app.sources.redis.client import RedisServer
-
-if TYPE_CHECKING:
-    import redis
 
 NO_RESULTS = "without a result backend Celery keeps no record of failed tasks"
 
@@ -61,7 +59,7 @@ class CeleryStorage:
             self._backend.close()
 
     @contextlib.contextmanager
-    def _reading(self, backend: RedisServer) -> "Iterator[redis.Redis]":
+    def _reading(self, backend: RedisServer) -> Iterator[redis.Redis]:
         try:
             with backend.reading() as client:
                 yield client

@@ -4,15 +4,16 @@ The service remembers the `Idempotency-Key`, so a command that reaches it twice 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from app.sources.http_client import HttpClient, JsonResponse
 from app.sources.palantir.api import (
-    PAGE_SIZE,
+    JOB_STATUSES,
     CountsAnswer,
     GoneAnswer,
     HealthAnswer,
@@ -20,16 +21,28 @@ from app.sources.palantir.api import (
     PurgedAnswer,
     RefusedAnswer,
     WholePageAnswer,
+    is_finished,
+    job_path,
     parse,
 )
-from app.sources.protocol import ActionName, Operation, OperationResult, OutcomeUnknown, SourceError
+from app.sources.palantir.bounded_reader import BoundedReader
+from app.sources.protocol import (
+    ActionName,
+    JobFilter,
+    LeftOut,
+    Operation,
+    OperationResult,
+    OutcomeUnknown,
+    Selection,
+    SourceError,
+    Unsupported,
+)
 
 COMMAND_TIMEOUT_S = 10.0
 # Remaining difference between compared clocks, and of times that are truncated to milliseconds.
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=0.5)
 # Reading thousands of jobs takes a while; clocks do not drift apart in that time.
 COMPARE_EVERY_S = 5.0
-_JOB_STATUSES = frozenset({200, 404, 410})
 # With a status outside this range the command may have been executed: the server failed, or a proxy does not know.
 _SURE_FROM, _SURE_BELOW = 200, 500
 
@@ -37,8 +50,8 @@ _SURE_FROM, _SURE_BELOW = 200, 500
 class PalantirCommands:
     """Executes commands over the source's HTTP client. For one thread at a time, like the client."""
 
-    def __init__(self, http: HttpClient, command_timeout_s: float = COMMAND_TIMEOUT_S) -> None:
-        self._http, self._command_timeout_s = http, command_timeout_s
+    def __init__(self, http: HttpClient, command_timeout_s: float, read_timeout_s: float) -> None:
+        self._http, self._command_timeout_s, self._read_timeout_s = http, command_timeout_s, read_timeout_s
         self._ahead, self._compared_at = timedelta(0), -COMPARE_EVERY_S
 
     def execute(self, operation: Operation) -> OperationResult:
@@ -65,6 +78,17 @@ class PalantirCommands:
         said = self.resolve_outcome(operation, asked_at)
         return said is not None and said.outcome == "done"
 
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
+        as_of = datetime.now(UTC)
+        if wanted.older_than is not None:
+            wanted = replace(wanted, older_than=self._to_service_clock(wanted.older_than))
+        total, first = 0, list[str]()
+        for page, _ in self._read_pages(wanted.state):
+            found = [job.id for job in page.jobs if _matches(job, wanted)]
+            total += len(found)
+            first += found[: limit - len(first)]
+        return Selection(as_of, total, tuple(first))
+
     def _resolve_retry(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         """A retry queues the job again, so its enqueue time must not be before the command."""
         answer = self._get_job(operation.target)
@@ -86,20 +110,13 @@ class PalantirCommands:
     def _resolve_purge(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         """Check that nothing queued before the command is still queued. Whether the purge removed it is unknown."""
         before = self._earliest_possible(asked_at)
-        after = ""
-        while True:
-            query: Mapping[str, str | int] = {"state": "queued", "after": after, "limit": PAGE_SIZE}
-            page = parse(WholePageAnswer, self._http.get("/api/v1/jobs", query).json)
+        for page, left_out in self._read_pages("queued"):
             mine = [job for job in page.jobs if job.queue in (operation.target, None)]
-            if any(job.queue is None or job.enqueued_at is None or job.enqueued_at < before for job in mine):
+            if left_out.number or any(
+                job.queue is None or job.enqueued_at is None or job.enqueued_at < before for job in mine
+            ):
                 return None
-            if page.next is None:
-                return OperationResult(
-                    "done", f"No job that was queued in {operation.target} before is queued any more."
-                )
-            if page.next <= after:
-                raise SourceError("answered a list of jobs that does not end")
-            after = page.next
+        return OperationResult("done", f"No job that was queued in {operation.target} before is queued any more.")
 
     def _resolve_restart(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         health = parse(HealthAnswer, self._http.get("/api/v1/health").json)
@@ -114,12 +131,15 @@ class PalantirCommands:
         return OperationResult("done", "It was restarted.", {"instanceId": health.instance_id})
 
     def _get_job(self, job_id: str) -> JsonResponse:
-        return self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=_JOB_STATUSES)
+        return self._http.get(job_path(job_id), expect=JOB_STATUSES)
+
+    def _read_pages(self, state: str) -> Iterator[tuple[WholePageAnswer, LeftOut]]:
+        return BoundedReader(self._http, 0, self._read_timeout_s).read_pages(state, WholePageAnswer)
 
     def _earliest_possible(self, moment: datetime) -> datetime:
-        return self.to_service_clock(moment) - MAX_CLOCK_DIFFERENCE
+        return self._to_service_clock(moment) - MAX_CLOCK_DIFFERENCE
 
-    def to_service_clock(self, moment: datetime) -> datetime:
+    def _to_service_clock(self, moment: datetime) -> datetime:
         """Convert a time of our clock to the service's clock."""
         if time.monotonic() >= self._compared_at + COMPARE_EVERY_S:
             counts = parse(CountsAnswer, self._http.get("/api/v1/jobs/counts").json)
@@ -191,8 +211,7 @@ def _to_absent(answer: JsonResponse) -> OperationResult:
 def _describe_refusal(answer: JsonResponse) -> str:
     if answer.status < 400:
         return f"It answered {answer.status}, a redirect, which Beacon does not follow."
-    said = _read_error(answer)
-    return said or f"It answered {answer.status}."
+    return _read_error(answer) or f"It answered {answer.status}."
 
 
 def _reason_suffix(answer: JsonResponse) -> str:
@@ -205,3 +224,18 @@ def _read_error(answer: JsonResponse) -> str | None:
         return parse(RefusedAnswer, answer.json).error
     except SourceError:
         return None
+
+
+def _matches(job: JobAnswer, wanted: JobFilter) -> bool:
+    if wanted.queue is not None and job.queue != wanted.queue:
+        return False
+    return wanted.older_than is None or _state_since(job, wanted) < wanted.older_than
+
+
+def _state_since(job: JobAnswer, wanted: JobFilter) -> datetime:
+    """Return since when the job is in that state; for unknown states, since when it is queued."""
+    since = job.finished_at if is_finished(wanted.state) else None
+    since = since or (job.started_at if wanted.state == "running" else None) or job.enqueued_at
+    if since is None:
+        raise Unsupported("does not report how old its jobs are")
+    return since

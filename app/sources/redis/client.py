@@ -79,7 +79,7 @@ class RedisServer:
         self._client = redis.Redis(connection_pool=self._pool)
 
     @contextlib.contextmanager
-    def reading(self, within_s: float | None = None, max_entries: int | None = None) -> Iterator["redis.Redis"]:
+    def reading(self, within_s: float | None = None, max_entries: int | None = None) -> Iterator[redis.Redis]:
         """Yield a client whose reads together stay within limits of time, bytes and entries.
 
         Server and network errors are raised as `SourceError`. After any error the connection is closed, so that the

@@ -10,8 +10,7 @@ from typing import Any, cast
 from redis.connection import Connection, SSLConnection
 
 from app.infra.concurrency import TimeSlice
-from app.sources.host_rules import ForbiddenAddress, Reach
-from app.sources.protocol import SourceError
+from app.sources.host_rules import Reach
 
 CONNECT_S = 2.0
 # The header of a list or map in an answer, or text that looks like one. An entry takes at least `_\r\n`.
@@ -46,11 +45,6 @@ class ReadBudget:
             raise TimeoutError
         return min(left, self._answer_s)
 
-    def check_fits(self, count: int) -> None:
-        if count > self._max_bytes:
-            self._bytes = -1
-            raise BudgetExceeded
-
     def spend_bytes(self, count: int) -> None:
         self._bytes -= count
         if self._bytes < 0:
@@ -58,7 +52,9 @@ class ReadBudget:
 
     def spend_entries(self, entries: int) -> None:
         """Count the entries of a list that begins: each entry costs work, however few bytes it has."""
-        self.check_fits(entries * _MIN_ENTRY_BYTES)
+        if entries * _MIN_ENTRY_BYTES > self._max_bytes:
+            self._bytes = -1
+            raise BudgetExceeded
         self._entries -= entries
         if self._entries < 0:
             raise BudgetExceeded
@@ -83,9 +79,6 @@ class ReadBudget:
 
     def answering(self) -> contextlib.AbstractContextManager[None]:
         return self.record_timeout("answer", self._answer_s)
-
-    def connecting(self) -> contextlib.AbstractContextManager[None]:
-        return self.record_timeout("take a connection", CONNECT_S)
 
 
 class BoundedSocket:
@@ -133,7 +126,7 @@ class CheckedConnection(Connection):
     def _connect(self) -> socket.socket:
         name, failure = self.host, OSError("no address")
         try:
-            for address in self._addresses(name):
+            for address in self._reach.resolve(name, self.port):
                 self.host = address
                 try:
                     return cast(socket.socket, super()._connect())  # type: ignore[no-untyped-call]
@@ -142,12 +135,6 @@ class CheckedConnection(Connection):
         finally:
             self.host = name  # the TLS certificate is checked against this
         raise failure
-
-    def _addresses(self, name: str) -> list[str]:
-        try:
-            return self._reach.resolve(name, self.port)
-        except ForbiddenAddress as error:
-            raise SourceError(str(error)) from None
 
 
 class CheckedSslConnection(SSLConnection, CheckedConnection):
@@ -164,7 +151,7 @@ def make_bounded_connection(connecting: Any) -> Any:
 
         def _connect(self) -> BoundedSocket:
             self.socket_connect_timeout = min(CONNECT_S, self._budget.wait_s())
-            with self._budget.connecting():
+            with self._budget.record_timeout("take a connection", CONNECT_S):
                 return BoundedSocket(super()._connect(), self._budget)
 
     return BoundedConnection

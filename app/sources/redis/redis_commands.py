@@ -7,7 +7,7 @@ after a day.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -26,6 +26,9 @@ ANSWER_KEY_PREFIX = "beacon:order:"
 # How far the two clocks, compared when the command was sent, can have drifted apart by its deadline.
 MAX_CLOCK_DRIFT = timedelta(seconds=1)
 _BEGUN = b"begun"
+# A script blocks the server, for a few tenths of a second with this many jobs.
+MAX_PURGED = 20_000
+MAX_STORED_IDS = 1_000
 
 # KEYS[1]: the answer's key. ARGV: 1 the deadline, 2 the answer's lifetime in seconds; each command's own follow.
 # Every check must come before `begin`; after it nothing is refused. If the server is out of memory, may not write, or
@@ -54,7 +57,7 @@ class ScriptResult(NamedTuple):
 
 
 @contextlib.contextmanager
-def preliminary_read(server: RedisServer, operation: Operation) -> Iterator["redis.Redis"]:
+def preliminary_read(server: RedisServer, operation: Operation) -> Iterator[redis.Redis]:
     """Yield a client for the reads before a command. If they fail, nothing was sent: raises `NotSent`."""
     try:
         with server.reading(operation.seconds_left(COMMAND_TIMEOUT_S)) as client:
@@ -64,15 +67,19 @@ def preliminary_read(server: RedisServer, operation: Operation) -> Iterator["red
 
 
 class ScriptRunner:
-    """Runs scripts on one server. For one thread at a time, like the server's connection."""
+    """Runs scripts on one server; `describe` says what their answers mean. For one thread at a time."""
 
-    def __init__(self, server: RedisServer, prefix: str = "") -> None:
-        self._server, self._prefix = server, prefix
+    def __init__(
+        self, server: RedisServer, describe: Callable[[Operation, ScriptResult], OperationResult], prefix: str = ""
+    ) -> None:
+        self._server, self._describe, self._prefix = server, describe, prefix
 
-    def run(
-        self, operation: Operation, script: str, keys: Sequence[str], *args: str | int | bytes
-    ) -> ScriptResult | OperationResult:
-        """Run the script. Returns an `OperationResult` if the server refuses. Raises `NotSent`, `OutcomeUnknown`."""
+    def purge(self, operation: Operation, script: str, keys: Sequence[str]) -> OperationResult:
+        at_most = MAX_PURGED + 1 if operation.at_most is None else operation.at_most
+        return self.run(operation, script, keys, at_most, MAX_PURGED, MAX_STORED_IDS)
+
+    def run(self, operation: Operation, script: str, keys: Sequence[str], *args: str | int) -> OperationResult:
+        """Raises `NotSent`, `OutcomeUnknown`."""
         until = datetime.now(UTC) + timedelta(seconds=COMMAND_TIMEOUT_S)
         with preliminary_read(self._server, operation) as client:
             whole, micros = client.time()
@@ -86,7 +93,8 @@ class ScriptRunner:
                 answer: Any = _eval(client, [PROLOGUE + script, len(every), *every, *common, *args])
         except SourceError as error:
             raise OutcomeUnknown(error.reason) from error
-        return _parse_result(answer)
+        found = _parse_result(answer)
+        return found if isinstance(found, OperationResult) else self._describe(operation, found)
 
     def find_earlier_result(self, operation: Operation) -> ScriptResult | None:
         """Return what was done earlier for the same key. Raises `NotSent`."""

@@ -14,15 +14,16 @@ from rq.job import Job as RqJob
 
 from app.infra.concurrency import TimeSlice
 from app.sources.protocol import Anomaly
+from app.sources.rq.job_places import ENDED
 from app.sources.rq.placement import PlacedJobs, list_expected_ids, place_jobs
-from app.sources.rq.responses import Batch, parse_score, parse_text
-from app.sources.rq.rq_snapshot import ENDED, JobExecution, RqSnapshot, read_snapshot
+from app.sources.rq.responses import Batch, parse_score, parse_text, split_into_parts
+from app.sources.rq.rq_snapshot import JobExecution, RqSnapshot, read_snapshot
 from app.sources.rq.rq_workers import CURRENT, find_silent_workers, is_alive, parse_moment
 
 CONFIRM_AFTER_S = 0.25
 # How many new findings are rechecked in one poll. The others wait for the next; a page shows a few hundred.
 MAX_RECHECKED = 2_000
-_IDS_PER_EXISTS = 500
+IDS_PER_EXISTS = 500
 _COMMANDS_PER_BATCH = 3  # redis-py serialises a batch without yielding to the event loop
 
 Suspect = tuple[Literal["dangling", "duplicate", "orphaned"], str]
@@ -79,7 +80,7 @@ def _find_ids_without_job(client: redis.Redis, snapshot: RqSnapshot) -> set[str]
     """Return ids whose job does not exist. Checks hundreds at once and halves only the chunks with missing jobs."""
     chunks: list[Sequence[str]] = []
     for _, ids in list_expected_ids(snapshot):
-        chunks += [ids[start : start + _IDS_PER_EXISTS] for start in range(0, len(ids), _IDS_PER_EXISTS)]
+        chunks += split_into_parts(ids, IDS_PER_EXISTS)
     gone: set[str] = set()
     pace = TimeSlice()
     while chunks:
@@ -104,18 +105,25 @@ def _find_jobs_without_worker(client: redis.Redis, left: Sequence[JobExecution],
         executions.add("HMGET", f"rq:execution:{started.key}", "worker_name", "created_at")
     known = [
         (started.job_id, parse_text(name), parse_score(created))
-        for started, (name, created) in zip(left, executions.run() if left else [], strict=True)
+        for started, (name, created) in zip(left, executions.run(), strict=True)
         if name and created
     ]
-    workers = Batch(client)
-    for _, name, _ in known:
-        workers.add("HMGET", Worker.redis_worker_namespace_prefix + name, "birth", "death")
-    answers = workers.run() if known else []
+    births = read_births(client, [name for _, name, _ in known])
     return {
         job_id
-        for (job_id, name, created), (birth, death) in zip(known, answers, strict=True)
-        if birth is None or death is not None or name in late or parse_birth(parse_text(birth)) > created
+        for (job_id, name, created), birth in zip(known, births, strict=True)
+        if birth is None or name in late or birth > created
     }
+
+
+def read_births(client: redis.Redis, names: Iterable[str]) -> list[float | None]:
+    """Return when each worker was started; None for one that is gone or dead. 0 if it did not write a time."""
+    batch = Batch(client)
+    for name in names:
+        batch.add("HMGET", Worker.redis_worker_namespace_prefix + name, "birth", "death")
+    return [
+        None if birth is None or death is not None else _to_seconds(parse_text(birth)) for birth, death in batch.run()
+    ]
 
 
 def _filter_ended(client: redis.Redis, job_ids: Sequence[str]) -> set[str]:
@@ -123,11 +131,11 @@ def _filter_ended(client: redis.Redis, job_ids: Sequence[str]) -> set[str]:
     batch = Batch(client)
     for job_id in job_ids:
         batch.add("HGET", RqJob.key_for(job_id), "status")
-    answers = batch.run() if job_ids else []
-    return {job_id for job_id, status in zip(job_ids, answers, strict=True) if status and parse_text(status) in ENDED}
+    return {
+        job_id for job_id, status in zip(job_ids, batch.run(), strict=True) if status and parse_text(status) in ENDED
+    }
 
 
-def parse_birth(written: str) -> float:
-    """Parse a time as RQ writes it, to seconds; 0 for anything else."""
+def _to_seconds(written: str) -> float:
     at = parse_moment(written)
     return at.timestamp() if at else 0.0

@@ -5,18 +5,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import redis
-from rq import Worker
 from rq.job import Job as RqJob
 
 from app.sources.protocol import Operation
-from app.sources.rq.anomalies import parse_birth
-from app.sources.rq.responses import Batch, parse_int, parse_text
-from app.sources.rq.rq_snapshot import list_places
+from app.sources.rq.anomalies import IDS_PER_EXISTS, read_births
+from app.sources.rq.job_details import read_job_fields
+from app.sources.rq.job_places import list_places
+from app.sources.rq.responses import Batch, parse_int, parse_text, split_into_parts
 from app.sources.rq.rq_workers import parse_moment
 
 # The time in the job is that of the host that sent the command; `asked_at` is the database's time.
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=2)
-_IDS_PER_EXISTS = 500
 
 
 def is_effect_visible(client: redis.Redis, operation: Operation, effect: Mapping[str, Any], asked_at: datetime) -> bool:
@@ -35,13 +34,9 @@ def is_effect_visible(client: redis.Redis, operation: Operation, effect: Mapping
 
 def _was_requeued(client: redis.Redis, job_id: str, since: datetime) -> bool:
     """True if the job is not failed any more, or has failed again since."""
-    batch = Batch(client)
-    batch.add("HMGET", RqJob.key_for(job_id), "status", "enqueued_at")
-    status, enqueued = batch.run()[0]
-    if status is None:
-        return False
-    at = parse_moment(parse_text(enqueued)) if enqueued else None
-    return status != b"failed" or (at is not None and at >= since)
+    status, enqueued = read_job_fields(client, job_id, "status", "enqueued_at")
+    at = parse_moment(enqueued)
+    return status is not None and (status != "failed" or (at is not None and at >= since))
 
 
 def _was_promoted(client: redis.Redis, job_id: str, effect: Mapping[str, Any], since: datetime) -> bool:
@@ -60,8 +55,8 @@ def _was_promoted(client: redis.Redis, job_id: str, effect: Mapping[str, Any], s
 
 def _are_gone(client: redis.Redis, job_ids: Sequence[str]) -> bool:
     batch = Batch(client)
-    for start in range(0, len(job_ids), _IDS_PER_EXISTS):
-        batch.add("EXISTS", *map(RqJob.key_for, job_ids[start : start + _IDS_PER_EXISTS]))
+    for part in split_into_parts(job_ids, IDS_PER_EXISTS):
+        batch.add("EXISTS", *map(RqJob.key_for, part))
     return not any(map(parse_int, batch.run()))
 
 
@@ -77,13 +72,8 @@ def _is_purged(client: redis.Redis, queue: str, effect: Mapping[str, Any]) -> bo
 
 def _have_ended(client: redis.Redis, names: Sequence[str], since: datetime) -> bool:
     """True if each worker is gone or dead, or was started again under the same name since."""
-    batch = Batch(client)
-    for name in names:
-        batch.add("HMGET", Worker.redis_worker_namespace_prefix + name, "birth", "death")
-    return bool(names) and all(
-        birth is None or death is not None or parse_birth(parse_text(birth)) > since.timestamp()
-        for birth, death in batch.run()
-    )
+    births = read_births(client, names)
+    return bool(names) and all(birth is None or birth > since.timestamp() for birth in births)
 
 
 def _as_strings(value: Any) -> list[str]:

@@ -13,8 +13,8 @@ from rq.job import Job as RqJob
 from rq.results import Result
 
 from app.sources.protocol import Job, JobDetail, JobLookup, StuckJob
+from app.sources.rq.job_places import ENDED, FINISHED, list_places
 from app.sources.rq.responses import Batch
-from app.sources.rq.rq_snapshot import ENDED, FINISHED, JobPlace, list_places
 from app.sources.rq.rq_workers import parse_moment
 from app.sources.tracebacks import extract_exception
 
@@ -28,7 +28,7 @@ _CALL = re.compile(r"^([\w.<>]+)\(.*", re.DOTALL)
 
 
 def look_up_job(client: redis.Redis, job_id: str) -> JobLookup:
-    status, origin = _read_fields(client, job_id, "status", "origin")
+    status, origin = read_job_fields(client, job_id, "status", "origin")
     if status is None:
         return JobLookup("cannot-tell")
     state = _find_state(client, job_id, origin or "")
@@ -38,7 +38,7 @@ def look_up_job(client: redis.Redis, job_id: str) -> JobLookup:
 
 
 def read_detail(client: redis.Redis, job_id: str) -> JobDetail | None:
-    status, origin, description, enqueued, started, ended, worker = _read_fields(client, job_id, *_FIELDS)
+    status, origin, description, enqueued, started, ended, worker = read_job_fields(client, job_id, *_FIELDS)
     if status is None:
         return None
     return JobDetail(
@@ -58,7 +58,7 @@ def find_stuck_jobs(client: redis.Redis, started: Sequence[Job], orphaned: set[s
     for job in started:
         batch.add("HMGET", RqJob.key_for(job.id), "started_at", "timeout")
     found: list[StuckJob] = []
-    for job, (began, timeout) in zip(started, batch.run() if started else [], strict=True):
+    for job, (began, timeout) in zip(started, batch.run(), strict=True):
         since = parse_moment(_decode_field(began))
         if job.id in orphaned:
             found.append(StuckJob(job, "its worker is gone", since))
@@ -73,7 +73,7 @@ def strip_arguments(description: str | None) -> str | None:
 
 def _find_state(client: redis.Redis, job_id: str, queue: str) -> str | None:
     """Return the state whose list or registry holds the job, all read at one moment."""
-    places = sorted(list_places(queue), key=_is_finished_place)
+    places = sorted(list_places(queue), key=lambda place: place.state in FINISHED)
     batch = Batch(client, at_once=True)
     for place in places:
         if place.state == "started":
@@ -81,21 +81,13 @@ def _find_state(client: redis.Redis, job_id: str, queue: str) -> str | None:
             batch.add("ZCARD", f"rq:executions:{job_id}")
         else:
             batch.add("LPOS" if place.is_list else "ZSCORE", place.key, job_id)
-    answers = zip(places, batch.run(), strict=True)
-    return next(
-        (place.state for place, answer in answers if answer is not None and not _has_no_executions(place, answer)), None
-    )
+    for place, answer in zip(places, batch.run(), strict=True):
+        if answer if place.state == "started" else answer is not None:
+            return place.state
+    return None
 
 
-def _is_finished_place(place: JobPlace) -> bool:
-    return place.state in FINISHED
-
-
-def _has_no_executions(place: JobPlace, answer: Any) -> bool:
-    return place.state == "started" and answer == 0
-
-
-def _read_fields(client: redis.Redis, job_id: str, *names: str) -> list[str | None]:
+def read_job_fields(client: redis.Redis, job_id: str, *names: str) -> list[str | None]:
     batch = Batch(client)
     batch.add("HMGET", RqJob.key_for(job_id), *names)
     return [_decode_field(value) for value in batch.run()[0]]

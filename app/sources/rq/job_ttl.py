@@ -6,8 +6,9 @@ import redis
 from rq.job import Job as RqJob
 
 from app.infra.concurrency import TimeSlice
+from app.sources.rq.job_places import FINISHED
 from app.sources.rq.responses import Batch, split_into_parts
-from app.sources.rq.rq_snapshot import FINISHED, RqSnapshot
+from app.sources.rq.rq_snapshot import RqSnapshot
 
 _FIELDS = ("status", "ttl", "result_ttl", "failure_ttl")
 # How many jobs are read in one poll. If one of the others vanishes before its turn, nothing is concluded.
@@ -40,8 +41,7 @@ class JobTtlCache:
 
 
 def _read_ttls(client: redis.Redis, job_ids: list[str], pace: TimeSlice) -> Iterable[tuple[str, float | None]]:
-    for start in range(0, len(job_ids), _JOBS_PER_BATCH):
-        some = job_ids[start : start + _JOBS_PER_BATCH]
+    for some in split_into_parts(job_ids, _JOBS_PER_BATCH):
         batch = Batch(client)
         for job_id in some:
             batch.add("HMGET", RqJob.key_for(job_id), *_FIELDS)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import chain
 
-from app.infra.clock import display_text
 from app.sources.protocol import Anomaly, Job, StuckJob
 from app.sources.rq.rq_snapshot import OverdueJobs, RqSnapshot
 
@@ -12,14 +12,10 @@ def find_anomaly(snapshot: RqSnapshot) -> Iterable[Anomaly]:
     """Return one anomaly for all queues, with the oldest due time and, if known, the reason; or nothing."""
     if not snapshot.overdue:
         return ()
-    job_ids = sorted({job_id for late in snapshot.overdue.values() for job_id in late.job_ids})
-    oldest = min(late.since for late in snapshot.overdue.values())
-    unserved = sorted(place.queue for place, late in snapshot.overdue.items() if not late.served)
-    said = [
-        f"the oldest was due at {display_text(datetime.fromtimestamp(oldest, UTC))}",
-        *([_describe_unserved(unserved)] if unserved else []),
-    ]
-    return (Anomaly("overdue", tuple(job_ids), "; ".join(said)),)
+    late = snapshot.overdue.values()
+    unserved = sorted(place.queue for place, one in snapshot.overdue.items() if not one.served)
+    why = _describe_unserved(unserved) if unserved else ""
+    return (Anomaly.overdue(chain.from_iterable(one.job_ids for one in late), min(one.since for one in late), why),)
 
 
 def list_stuck(snapshot: RqSnapshot) -> list[StuckJob]:

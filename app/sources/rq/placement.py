@@ -8,10 +8,12 @@ canceled registry from its last run. It is counted in the furthest place in whic
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from app.sources.protocol import NOTHING_LEFT_OUT, Job, LeftOut, Listing
+from app.sources.rq.job_places import FINISHED, FLOW, JobPlace
 from app.sources.rq.responses import split_into_parts
-from app.sources.rq.rq_snapshot import FINISHED, FLOW, JobPlace, RqSnapshot
+from app.sources.rq.rq_snapshot import RqSnapshot
 
 # The state of an id that is in several places: the first of these wins.
 _PRECEDENCE = ("started", "queued", "deferred", "scheduled", "finished", "failed", "canceled")
@@ -88,8 +90,8 @@ class _Placer:
 
 
 def _sum_left_out(snapshot: RqSnapshot, state: str) -> LeftOut:
-    left_out = [one for place, one in snapshot.left_out.items() if place.state == state and one.number]
-    return LeftOut(sum(one.number for one in left_out), left_out[0].first) if left_out else NOTHING_LEFT_OUT
+    left_out = (one for place, one in snapshot.left_out.items() if place.state == state)
+    return reduce(LeftOut.merge, left_out, NOTHING_LEFT_OUT)
 
 
 def _find_cut_queues(snapshot: RqSnapshot, state: str) -> frozenset[str]:

@@ -2,13 +2,14 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from redis.exceptions import ResponseError
 
 from app.sources.protocol import LeftOut, SourceError, find_job_id_fault
 
+T = TypeVar("T")
 IDS_PER_PART = 1_000
 # Limit for a field of a worker; these are names and times.
 MAX_FIELD_BYTES = 100_000
@@ -27,6 +28,8 @@ class Batch:
 
     def run(self) -> list[Any]:
         """Send the commands and return the answers. Raises `SourceError` if a key has another type than RQ's."""
+        if not self._keys:
+            return []
         try:
             answers = self._pipe.execute(raise_on_error=False)
         except (TypeError, ValueError, LookupError, AttributeError):
@@ -40,9 +43,9 @@ class Batch:
         return list(answers)
 
 
-def split_into_parts(things: Sequence[Any]) -> Iterable[Sequence[Any]]:
+def split_into_parts(things: Sequence[T], size: int = IDS_PER_PART) -> Iterable[Sequence[T]]:
     """Yield slices that are small enough to yield to the event loop after each."""
-    return (things[start : start + IDS_PER_PART] for start in range(0, len(things), IDS_PER_PART))
+    return (things[start : start + size] for start in range(0, len(things), size))
 
 
 def parse_score(value: Any) -> float:

@@ -13,18 +13,16 @@ from rq.utils import utcformat
 from app.infra.concurrency import TimeSlice
 from app.sources.protocol import JobFilter, Operation, OperationResult, Selection, SourceError, Unsupported
 from app.sources.redis.client import RedisServer
-from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
+from app.sources.redis.redis_commands import MAX_PURGED, ScriptResult, ScriptRunner, preliminary_read
 from app.sources.rq.effect_verification import is_effect_visible
 from app.sources.rq.job_details import look_up_job
+from app.sources.rq.job_places import JobPlace, list_places
 from app.sources.rq.lua_scripts import DELETE, PROMOTE, PURGE, RESTART, RETRY
 from app.sources.rq.placement import place_jobs
 from app.sources.rq.responses import Batch
-from app.sources.rq.rq_snapshot import JobPlace, RqSnapshot, list_places, read_snapshot
+from app.sources.rq.rq_snapshot import RqSnapshot, read_snapshot
 from app.sources.rq.rq_workers import QUEUES, is_alive, parse_moment
 
-# A script blocks the server, for a few tenths of a second with this many jobs.
-MAX_PURGED = 20_000
-MAX_STORED_IDS = 1_000
 # The field that says since when a job is in a state. For all other states it is the enqueue time.
 _SINCE = {"started": "started_at", "finished": "ended_at", "failed": "ended_at"}
 _REGISTRIES_OF_PAST_RUNS = ("finished", "failed", "canceled")
@@ -39,7 +37,7 @@ class RqCommands:
 
     def __init__(self, server: RedisServer, queues: Sequence[str], bound: int) -> None:
         self._server, self._queues, self._bound = server, queues, bound
-        self._scripts = ScriptRunner(server)
+        self._scripts = ScriptRunner(server, _describe_result)
 
     def execute(self, operation: Operation) -> OperationResult:
         match operation.action:
@@ -107,19 +105,18 @@ class RqCommands:
         if operation.action == "retry-job":
             keys += [_find_key(registries, "failed")]
             args = [operation.target, origin, utcformat(datetime.now(UTC))]
-            return _to_result(operation, self._scripts.run(operation, RETRY, keys, *args))
+            return self._scripts.run(operation, RETRY, keys, *args)
         if operation.action == "promote-job":
-            return _to_result(operation, self._scripts.run(operation, PROMOTE, keys, operation.target, origin))
+            return self._scripts.run(operation, PROMOTE, keys, operation.target, origin)
         keys += [taken.key, *(place.key for place in registries)]
-        return _to_result(operation, self._scripts.run(operation, DELETE, keys, operation.target, origin))
+        return self._scripts.run(operation, DELETE, keys, operation.target, origin)
 
     def _purge(self, operation: Operation) -> OperationResult:
         if not self._watches(operation.target):
             return OperationResult("refused", "Beacon does not watch this queue.")
         queue, _, *registries = list_places(operation.target)
         keys = [queue.key, *(_find_key(registries, state) for state in _REGISTRIES_OF_PAST_RUNS)]
-        at_most = MAX_PURGED + 1 if operation.at_most is None else operation.at_most
-        return _to_result(operation, self._scripts.run(operation, PURGE, keys, at_most, MAX_PURGED, MAX_STORED_IDS))
+        return self._scripts.purge(operation, PURGE, keys)
 
     def _restart(self, operation: Operation) -> OperationResult:
         with preliminary_read(self._server, operation) as client:
@@ -128,7 +125,7 @@ class RqCommands:
         if not names:
             return OperationResult("refused", "The watched queues have no live workers to shut down.")
         channels = [PUBSUB_CHANNEL_TEMPLATE % name for name in names]
-        return _to_result(operation, self._scripts.run(operation, RESTART, [], _SHUTDOWN, *channels, *names))
+        return self._scripts.run(operation, RESTART, [], _SHUTDOWN, *channels, *names)
 
     def _read_origin(self, operation: Operation) -> str | None:
         with preliminary_read(self._server, operation) as client:
@@ -155,10 +152,6 @@ _REFUSAL_TEXTS: Mapping[str, Callable[..., str]] = {
     "grew": lambda count: f"The queue now has {int(count):,} jobs, more than you saw.",
     "too-many": lambda count: f"The queue has {int(count):,} jobs; at most {MAX_PURGED:,} can be removed at once.",
 }
-
-
-def _to_result(operation: Operation, result: ScriptResult | OperationResult) -> OperationResult:
-    return result if isinstance(result, OperationResult) else _describe_result(operation, result)
 
 
 def _describe_result(operation: Operation, result: ScriptResult) -> OperationResult:
@@ -207,7 +200,7 @@ def _filter_older(batch: Batch, ids: Sequence[str], state: str, than: datetime) 
     asked = _SINCE.get(state, "enqueued_at")
     for job_id in ids:
         batch.add("HMGET", RqJob.key_for(job_id), asked, "created_at")
-    since = [_first_moment(answer) for answer in batch.run()] if ids else []
+    since = map(_first_moment, batch.run())
     return [job_id for job_id, at in zip(ids, since, strict=True) if at is not None and at < than]
 
 

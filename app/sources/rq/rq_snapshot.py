@@ -9,21 +9,14 @@ from typing import Any, NamedTuple
 
 import redis
 from rq import Queue, Worker
-from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job as RqJob
-from rq.registry import (
-    CanceledJobRegistry,
-    DeferredJobRegistry,
-    FailedJobRegistry,
-    FinishedJobRegistry,
-    ScheduledJobRegistry,
-    StartedJobRegistry,
-)
 from rq.scheduler import RQScheduler
 from rq.suspension import WORKERS_SUSPENDED
 
 from app.infra.concurrency import TimeSlice
+from app.sources.list_choice import choose_lists
 from app.sources.protocol import LeftOut, SourceError
+from app.sources.rq.job_places import FINISHED, JobPlace, list_places
 from app.sources.rq.responses import (
     IDS_PER_PART,
     Batch,
@@ -37,18 +30,6 @@ from app.sources.rq.responses import (
     require_bytes,
 )
 
-# In flow order. A job that a worker has taken and not yet started counts as queued, as in RQ.
-REGISTRIES = {
-    "scheduled": ScheduledJobRegistry.key_template,
-    "deferred": DeferredJobRegistry.key_template,
-    "started": StartedJobRegistry.key_template,
-    "finished": FinishedJobRegistry.key_template,
-    "failed": FailedJobRegistry.key_template,
-    "canceled": CanceledJobRegistry.key_template,
-}
-FLOW = ("scheduled", "deferred", "queued", "started", "finished", "failed", "canceled")
-FINISHED = frozenset({"finished", "failed", "canceled"})
-ENDED = FINISHED | {"stopped"}  # statuses in the job itself; stopped jobs are in the failed registry
 # Entries of these registries outlive their jobs until RQ's next cleanup. The score says when the job expires.
 EXPIRING = frozenset({"finished", "failed"})
 # Maximum difference between the workers' clocks, which write the scores, and the server's, which expires the keys.
@@ -59,16 +40,6 @@ MAX_OVERDUE = 1_000
 MAX_QUEUES = 1_000
 MAX_WORKERS = 5_000
 WORKER_FIELDS = ("state", "queues", "current_job", "last_heartbeat", "birth", "death")
-
-
-class JobPlace(NamedTuple):
-    """One list or sorted set of job ids. `taken`: the intermediate list of jobs that workers took from the queue."""
-
-    state: str
-    queue: str
-    key: str
-    is_list: bool = False
-    taken: bool = False
 
 
 class JobExecution(NamedTuple):
@@ -112,15 +83,6 @@ class RqSnapshot:
     left_s: Mapping[str, float] = field(default_factory=dict)
 
 
-def list_places(queue: str) -> list[JobPlace]:
-    key = Queue.redis_queue_namespace_prefix + queue
-    lists = [
-        JobPlace("queued", queue, key, is_list=True),
-        JobPlace("queued", queue, IntermediateQueue.get_intermediate_queue_key(key), is_list=True, taken=True),
-    ]
-    return lists + [JobPlace(state, queue, template.format(queue)) for state, template in REGISTRIES.items()]
-
-
 def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: Iterable[str] = ()) -> RqSnapshot:
     """Read a snapshot of `queues`, or of all that RQ knows if empty. `ask`: jobs to check for existence."""
     first = Batch(client)
@@ -131,13 +93,16 @@ def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: I
     queue_keys, workers = parse_members(queue_keys), parse_members(workers)
     if len(queue_keys) > MAX_QUEUES or len(workers) > MAX_WORKERS:  # before any of them is read
         raise SourceError(f"has more than {MAX_QUEUES:,} queues or {MAX_WORKERS:,} workers")
-    names = list(queues) or sorted(_strip_prefix(key, Queue.redis_queue_namespace_prefix) for key in queue_keys)
+    names = list(queues) or sorted(
+        parse_text(key).removeprefix(Queue.redis_queue_namespace_prefix) for key in queue_keys
+    )
     worker_keys = sorted(parse_text(key) for key in workers)
     places = [place for name in names for place in list_places(name)]
     counts = Batch(client)
     for place in places:
         counts.add("LLEN" if place.is_list else "ZCARD", place.key)
-    listed = _choose_listed(dict(zip(places, (parse_int(n) for n in counts.run()), strict=True)), bound)
+    numbers = dict(zip(places, map(parse_int, counts.run()), strict=True))
+    listed = choose_lists(numbers, bound, lambda place: place.state in FINISHED)
     made = _SnapshotReader(client, parse_time(now), bound).read(places, listed, worker_keys, list(ask))
     return replace(made, queues=len(queue_keys))
 
@@ -219,7 +184,8 @@ class _SnapshotReader:
         """Return the fields of each worker, and the seconds until its key expires if it does."""
         worker_fields: dict[str, Sequence[str | None]] = {}
         left_s: dict[str, float] = {}
-        for name in map(_worker_name, keys):
+        for key in keys:
+            name = key.removeprefix(Worker.redis_worker_namespace_prefix)
             worker_fields[name] = parse_fields(next(answers))
             if (left := parse_int(next(answers))) >= 0:
                 left_s[name] = left / 1_000
@@ -233,9 +199,8 @@ class _SnapshotReader:
         found = JobIds(place.key)
         for start in range(0, len(parse_members(entries)), IDS_PER_PART):
             part = entries[start : start + IDS_PER_PART]
-            entries[start : start + IDS_PER_PART] = [None] * len(
-                part
-            )  # freed in parts: freeing everything at once takes 5 ms
+            # Freed in parts: freeing everything at once takes 5 ms.
+            entries[start : start + IDS_PER_PART] = [None] * len(part)
             found.add_entries(part)
             self._pace.pause()  # after a fixed number of ids, because a time slice would depend on the machine
         return [], found
@@ -250,19 +215,6 @@ def _parse_overdue(place: JobPlace, entries: Any, served: Any) -> OverdueJobs | 
     return OverdueJobs(late.ids, parse_score(flat[1]), bool(parse_int(served)))
 
 
-def _choose_listed(counts: Mapping[JobPlace, int], bound: int) -> set[JobPlace]:
-    """Return the places that are listed: together they hold at most `bound` jobs.
-
-    Unfinished states come first, then small places, so that one full queue does not hide the others.
-    """
-    listed: set[JobPlace] = set()
-    for place in sorted(counts, key=lambda place: (place.state in FINISHED, counts[place])):
-        if counts[place] <= bound:  # a place that is too large leaves room for the following ones
-            bound -= counts[place]
-            listed.add(place)
-    return listed
-
-
 def _parse_executions(place: JobPlace, entries: Any) -> tuple[list[JobExecution], JobIds]:
     flat = parse_members(entries)
     found, made = JobIds(place.key), list[JobExecution]()
@@ -272,11 +224,3 @@ def _parse_executions(place: JobPlace, entries: Any) -> tuple[list[JobExecution]
         found.add_entries([require_bytes(entry).rpartition(b":")[0] or entry])
         made += [JobExecution(job_id, parse_text(entry), parse_score(until)) for job_id in found.ids[before:]]
     return made, found
-
-
-def _strip_prefix(key: Any, prefix: str) -> str:
-    return parse_text(key).removeprefix(prefix)
-
-
-def _worker_name(key: str) -> str:
-    return key.removeprefix(Worker.redis_worker_namespace_prefix)

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import redis
 from pydantic import Field, StringConstraints
@@ -13,22 +12,17 @@ from app.infra.concurrency import TimeSlice
 from app.sources.protocol import (
     ActionName,
     Capabilities,
+    CommandedSource,
     FinishedVisible,
     JobDetail,
-    JobFilter,
     JobLookup,
-    Kind,
-    Operation,
-    OperationResult,
     Options,
-    Selection,
-    ServiceAddress,
     ServiceSnapshot,
     SourceError,
     StuckJob,
     View,
 )
-from app.sources.redis.client import FEW_ENTRIES, MAX_BYTES, MAX_ENTRIES, RedisServer, check_url
+from app.sources.redis.client import FEW_ENTRIES, RedisServer
 from app.sources.rq import overdue_jobs
 from app.sources.rq.anomalies import AnomalyFinder, find_orphans
 from app.sources.rq.job_details import find_stuck_jobs, look_up_job, read_detail
@@ -49,12 +43,7 @@ NOT_SUPERVISED = (
 
 
 class RqOptions(Options):
-    """The settings of an RQ service.
-
-    `queues`: which to watch; empty means all. `finished_visible_for_s`: how long workers keep results of jobs that have
-    no TTL of their own (`--results-ttl`); "none" if that is 0, and then a finished job and a lost one look the same.
-    `supervised`: a supervisor restarts workers when they stop, so telling them to shut down is a restart.
-    """
+    """The settings of an RQ service (docs/sources/rq.md). No `queues` means all."""
 
     queues: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = Field(
         (), max_length=MAX_QUEUES
@@ -67,22 +56,20 @@ class RqOptions(Options):
         return None if self.finished_visible_for_s == "none" else self.finished_visible_for_s
 
 
-class RqSource:
+class RqSource(CommandedSource):
     """Each poll is one MULTI, and a second one if there are new anomalies to recheck."""
 
     def __init__(self, server: RedisServer, options: RqOptions, job_list_bound: int) -> None:
-        self._server, self._queues, self._bound = server, options.queues, job_list_bound
         refusals: dict[ActionName | View, str] = {} if options.supervised else {"restart-service": NOT_SUPERVISED}
-        self._capabilities = Capabilities(options.finished_visible, refusals, extras=frozenset({"promote-job"}))
-        self._commands = RqCommands(server, options.queues, job_list_bound)
+        super().__init__(
+            Capabilities(options.finished_visible, refusals, extras=frozenset({"promote-job"})),
+            RqCommands(server, options.queues, job_list_bound),
+        )
+        self._server, self._queues, self._bound = server, options.queues, job_list_bound
         self._anomalies = AnomalyFinder(options.queues, job_list_bound)
         self._ttls = JobTtlCache()
         self._looked_at = 0.0
         self._lost: set[str] = set()
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
 
     def read_snapshot(self) -> ServiceSnapshot:
         with self._server.reading() as client:
@@ -136,19 +123,6 @@ class RqSource:
             stuck = find_stuck_jobs(client, list(jobs.values()), find_orphans(client, snapshot), snapshot.at)
         return [*stuck, *overdue_jobs.list_stuck(snapshot)]
 
-    def execute(self, operation: Operation) -> OperationResult:
-        why_not = self._capabilities.why_not(operation.action)
-        return OperationResult("refused", why_not) if why_not else self._commands.execute(operation)
-
-    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
-        return self._commands.resolve_outcome(operation, asked_at)
-
-    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
-        return self._commands.verify_effect(operation, asked_at)
-
-    def select(self, wanted: JobFilter, limit: int) -> Selection:
-        return self._commands.select(wanted, limit)
-
     def close(self) -> None:
         self._server.close()
 
@@ -169,20 +143,3 @@ def _read_run_id(client: redis.Redis) -> str | None:
     except ResponseError:
         return None
     return run_id if isinstance(run_id, str) else None
-
-
-def _build(address: ServiceAddress, options: Any, job_list_bound: int) -> RqSource:
-    # A full snapshot with ids of usual length, read twice, takes 150 bytes for each job.
-    most = {"max_bytes": MAX_BYTES + 500 * job_list_bound, "max_entries": MAX_ENTRIES + 8 * job_list_bound}
-    server = RedisServer(address, **most)
-    return RqSource(server, options, job_list_bound)
-
-
-KIND = Kind(
-    name="rq",
-    about="Queues of RQ (Python) on Redis or Valkey.",
-    url_example="redis://host:6379/0",
-    check_url=check_url,
-    options=RqOptions,
-    build=_build,
-)

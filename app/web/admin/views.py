@@ -16,6 +16,7 @@ from app.reconciliation import registry, service_admin, service_form, service_re
 from app.reconciliation.models import Service
 from app.reconciliation.queries import ServiceWithState
 from app.reconciliation.service_revision import SettingsChange
+from app.sources import kinds
 from app.web import display_text
 from app.web.admin import bp
 from app.web.auth import actor, require
@@ -59,7 +60,7 @@ def index() -> ResponseReturnValue:
 @require("admin")
 def add() -> ResponseReturnValue:
     kind = request.form.get("kind", "")
-    given = service_form.parse_form(service_form.find_kind(kind), request.form, is_new=True)
+    given = service_form.parse_form(kinds.find_kind(kind or kinds.DEFAULT_KIND), request.form, is_new=True)
     try:
         with write() as session:
             row = service_admin.add(session, given, actor().name)
@@ -80,7 +81,7 @@ def edit(service_id: str) -> ResponseReturnValue:
 def change(service_id: str) -> ResponseReturnValue:
     """`expected` is the revision that the form shows. After a conflict, `over` is the newer revision that the user has
     seen and chooses to overwrite."""
-    kind = service_form.find_kind(_find_watched_or_removed(service_id).kind)
+    kind = kinds.find_kind(_find_watched_or_removed(service_id).kind)
     seen = request.form.get("over") or _form_revision()
     given = service_form.parse_form(kind, request.form, is_new=False)
     try:
@@ -113,7 +114,7 @@ def remove(service_id: str) -> ResponseReturnValue:
 
 
 def _render_list(kind_name: str, typed: Mapping[str, str], errors: Mapping[str, str], status: int = 200) -> Response:
-    kind = service_form.find_kind(kind_name)
+    kind = kinds.find_kind(kind_name or kinds.DEFAULT_KIND)
     fields = service_form.build_fields(kind, typed, errors, is_new=True) if kind else []
     return _render(
         "admin/services.html",
@@ -151,7 +152,7 @@ def _render_edit(
     """`seen`: the revision that the `refused` submission was based on; the form keeps it. If the service has been
     removed since, the page still shows what was submitted."""
     row = _require_service(service_id) if refused is None else _find_watched_or_removed(service_id)
-    kind = service_form.find_kind(row.kind)
+    kind = kinds.find_kind(row.kind)
     errors = NO_FIELDS if refused is None else refused.members.get("errors", NO_FIELDS)
     shown = service_form.build_form_values(row) if typed is None else typed
     fields = service_form.build_fields(kind, shown, errors, is_new=False) if kind else []

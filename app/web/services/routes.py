@@ -16,7 +16,7 @@ from app.infra.concurrency import iterate_in_slices
 from app.infra.problems import Problem
 from app.reconciliation import queries, registry, service_admin, service_revision
 from app.reconciliation.models import Service
-from app.sources.kinds import get_health_path
+from app.sources.kinds import find_kind
 from app.sources.protocol import ACTION_NAMES, VIEWS
 from app.web.auth import actor, require
 from app.web.services import bp
@@ -96,11 +96,12 @@ def _changed_meanwhile(error: service_revision.RevisionConflict) -> Problem:
 def service_to_json(found: queries.ServiceWithState, revision: int) -> dict[str, Any]:
     service, state = found.service, found.state
     current = found.current_status(current_settings().poll_interval_s)
+    kind = find_kind(service.kind)
     return {
         "id": service.id,
         "name": service.name,
         "type": service.kind,
-        "healthEndpoint": service.url + get_health_path(service.kind),
+        "healthEndpoint": service.url + (kind.health_path if kind else ""),
         "registeredAt": service.registered_at,
         "revision": revision,
         "metadata": {"origin": service.origin, **_camelize(json.loads(service.options_json))},

@@ -16,21 +16,21 @@ from app.reconciliation.item_digests import item_digest
 from app.reconciliation.models import KnownJob, OpenItem
 from app.reconciliation.open_item_queries import OpenItemList
 from app.reconciliation.queries import ServiceWithState
+from app.sources.kinds import find_kind
 from app.web import display_text
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import IdList, Tile
 
 MAX_ITEMS_SHOWN = 100
 MAX_IDS_PER_FINDING = 25
-# What a person can do about each finding; Beacon itself can do nothing.
+# What a person can do about each finding, unless its kind of source knows better; Beacon itself can do nothing.
 ADVICE = {
     "extra": "Closes automatically once the service no longer shows them as unfinished.",
     "lost": "Check whether its store was emptied, restored or replaced. Accept it, or restore the jobs.",
     "dangling": "Remove the ids from the service's own lists. They will never run.",
     "duplicate": "Check in the service which of its lists is right. The jobs may run twice.",
     "orphaned": "Their worker is dead. They stay where they are until the service queues them again.",
-    "overdue": "Check whether a worker serves the queue: for RQ one that was started with --with-scheduler, for "
-    "Celery one with free capacity.",
+    "overdue": "Check whether a worker serves the queue.",
     "no-worker": "Start a worker for the queue, add the queue to a running worker, or resume suspended workers.",
     "count-mismatch": "The service contradicts itself. Check its own counts.",
     "unreadable": "Remove the entry or shorten its id. Until then Beacon counts it but cannot track it.",
@@ -133,6 +133,8 @@ def load_service_view(session: Session, watched: ServiceWithState, viewer: Viewe
     named = {job_id for finding in findings for job_id in finding["jobIds"][:MAX_IDS_PER_FINDING]}
     known = open_item_queries.find_known_jobs(session, service.id, {*ids, *named})
     said = published_job_events.read_events_by_job(session, viewer, service.id, ids)
+    kind = find_kind(service.kind)
+    advice = {**ADVICE, **kind.advice} if kind else ADVICE
     return ServiceView(
         queries.build_tile(watched, interval),
         service.kind,
@@ -141,7 +143,7 @@ def load_service_view(session: Session, watched: ServiceWithState, viewer: Viewe
         service.registered_at,
         [_build_open_row(item, known.get(item.job_id), said.get(item.job_id, [])) for item in items.shown],
         items,
-        [_build_finding_row(one, known) for one in findings],
+        [_build_finding_row(one, known, advice) for one in findings],
         _build_worker_list(watched),
         _list_counts_only_states(watched, payload),
         state.last_answer_at if state else None,
@@ -162,7 +164,9 @@ def _build_open_row(item: OpenItem, job: KnownJob | None, said: Sequence[Event])
     return OpenRow(item.job_id, item.kind, word, item.since, known, published, seen)
 
 
-def _build_finding_row(finding: Mapping[str, Any], known: Mapping[str, KnownJob]) -> FindingRow:
+def _build_finding_row(
+    finding: Mapping[str, Any], known: Mapping[str, KnownJob], advice: Mapping[str, str]
+) -> FindingRow:
     kind, ids = finding["kind"], finding["jobIds"]
     word = (
         finding_text.list_findings([{**finding, "jobIds": []}]) if kind == "flapping" else finding_text.kind_label(kind)
@@ -174,7 +178,7 @@ def _build_finding_row(finding: Mapping[str, Any], known: Mapping[str, KnownJob]
         note = finding_text.describe_unserved_in_full([finding])
     shown_number = finding_text.count_jobs(finding) if kind in _NUMBER_IN_NOTE else len(shown) or (1 if note else 0)
     rest = IdList(tuple(shown), finding_text.count_jobs(finding) - shown_number)
-    return FindingRow(kind, word.capitalize(), finding["since"], rest, words, ADVICE.get(kind, ""), note)
+    return FindingRow(kind, word.capitalize(), finding["since"], rest, words, advice.get(kind, ""), note)
 
 
 def _describe_known(job: KnownJob) -> str:

@@ -11,7 +11,8 @@ from app.sources.http_client import HttpClient
 from app.sources.palantir.api import is_finished, sort_by_flow
 from app.sources.palantir.palantir_source import PalantirSource
 from app.sources.protocol import JobLookup, SourceError
-from tests.sources.upstream import Upstream, serve_palantir
+from tests.sources.palantir.answers import serve_palantir
+from tests.sources.upstream import Upstream
 from tests.support.machine import scaled
 
 JOBS = {"queued": ["q1", "q2"], "running": ["r1"], "succeeded": ["s1"], "failed": ["f1"]}

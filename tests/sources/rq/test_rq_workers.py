@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from app.sources.protocol import UnservedQueue
-from app.sources.rq.rq_snapshot import RqSnapshot, list_places
+from app.sources.rq.job_places import list_places
+from app.sources.rq.rq_snapshot import RqSnapshot
 from app.sources.rq.rq_workers import describe_health, find_silent_workers, find_unserved_queues, list_workers
 
 NOW = 1_763_726_400.0  # 2025-11-21T12:00:00Z

@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from app.sources.palantir.api import CountsAnswer, PageAnswer, StuckAnswer, WholePageAnswer
 from app.sources.palantir.palantir_source import PalantirSource
 from app.sources.protocol import Operation, OutcomeUnknown, SourceError
-from tests.sources.upstream import Upstream, serve_palantir
+from tests.sources.palantir.answers import serve_palantir
+from tests.sources.upstream import Upstream
 from tests.support.hostile_json import as_bytes, deep, many_items, many_keys
 from tests.support.machine import scaled
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 MB = 1_000_000
 TOO_MANY = "answered with more than 50,000 values"
 BAD_JOBS = [{"id": None, "state": -1, "queue": [], "attempt": "x"}] * 1_000
@@ -124,7 +125,7 @@ def test_memory_comes_back(service: Upstream) -> None:
     """7 MB of keys that do not validate once took a gigabyte, and kept 200 MB of it."""
     serve_palantir(service, {})
     service.raw("/api/v1/jobs/counts", as_bytes({"counts": many_keys()}))
-    command = [sys.executable, "-m", "tests.sources.hostile_look", service.url]
+    command = [sys.executable, "-m", "tests.sources.palantir.hostile_look", service.url]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=scaled(60), check=True)
     told = json.loads(run.stdout)
     assert told["reason"] == TOO_MANY

@@ -5,8 +5,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.sources.rq.job_places import FINISHED, FLOW, JobPlace, list_places
 from app.sources.rq.placement import list_expected_ids, place_jobs
-from app.sources.rq.rq_snapshot import FINISHED, FLOW, JobPlace, RqSnapshot, list_places
+from app.sources.rq.rq_snapshot import RqSnapshot
 
 PLACES = [*list_places("mail"), *list_places("pictures")]
 JOBS = st.sampled_from([f"job{n}" for n in range(6)])

@@ -1,0 +1,176 @@
+"""What a source reports about jobs, queues and workers: the snapshot of a poll, and single jobs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+
+from app.infra.clock import display_text
+
+# Jobs with longer ids are left out and counted. They would break pages, frames, lookups, or a PostgreSQL index, whose
+# entries (service id and job id) are limited to 2,704 bytes.
+MAX_JOB_ID_CHARS = 1_000
+MAX_JOB_ID_BYTES = 2_000
+
+
+class Job(NamedTuple):
+    """One job. A tuple, because each poll compares a hundred thousand of them.
+
+    `kept_s`: how long the job stays visible after it has ended, if the job itself says so.
+    """
+
+    id: str
+    state: str
+    queue: str | None = None
+    attempt: int | None = None
+    kept_s: float | None = None
+
+
+class LeftOut(NamedTuple):
+    """List entries that Beacon cannot accept as jobs. `first` names the first of them and says what is wrong."""
+
+    number: int = 0
+    first: str = ""
+
+    def merge(self, more: "LeftOut") -> "LeftOut":
+        return LeftOut(self.number + more.number, self.first or more.first)
+
+
+NOTHING_LEFT_OUT = LeftOut()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The jobs of one state. `complete` is False if a limit cut the list; then only its count is known.
+
+    `cut`: the queues whose jobs are not listed while those of all other queues are. The service counts the `left_out`
+    entries; they are not in `jobs`.
+    """
+
+    state: str
+    finished: bool
+    jobs: Mapping[str, Job]
+    complete: bool = True
+    left_out: LeftOut = NOTHING_LEFT_OUT
+    cut: frozenset[str] = frozenset()
+
+    def hides(self, queue: str | None) -> bool:
+        """True if jobs of this queue (of any queue for None) may be in this state without being listed."""
+        return not self.complete and (not self.cut or queue is None or queue in self.cut)
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """An inconsistency that the source itself detects, such as an id in a queue whose job is gone.
+
+    `note` adds details if they are known, such as since when or why.
+    """
+
+    kind: Literal["dangling", "duplicate", "orphaned", "overdue"]
+    job_ids: tuple[str, ...]
+    note: str = ""
+
+    @classmethod
+    def overdue(cls, job_ids: Iterable[str], oldest: float, why: str) -> "Anomaly":
+        """Jobs that should have started. `oldest`: the first such time, in seconds; `why`: the reason, if known."""
+        due = f"the oldest was due at {display_text(datetime.fromtimestamp(oldest, UTC))}"
+        return cls("overdue", tuple(sorted(set(job_ids))), "; ".join(filter(None, (due, why))))
+
+
+class Worker(NamedTuple):
+    """A worker process of the service. `seen_at`: its latest heartbeat; None if there is none.
+
+    State `silent`: its next heartbeat is overdue. `note`: how long it can take until its death is detected.
+    """
+
+    id: str
+    state: Literal["busy", "idle", "suspended", "silent", "dead"]
+    queues: tuple[str, ...] = ()
+    job_id: str | None = None
+    seen_at: datetime | None = None
+    note: str = ""
+
+
+class UnservedQueue(NamedTuple):
+    """A queue with waiting jobs that no live worker serves. `why` gives the reason if it is known."""
+
+    name: str
+    waiting: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSnapshot:
+    """Everything that one poll read from a service.
+
+    `listings` are in flow order, which is also the order in which they were read: unfinished states first, so that a
+    job that changes state during the poll appears again further down. `one_revision`: counts and lists belong to the
+    same moment; if it is False they must not be compared with each other. `workers` is None if the source does not
+    know them; an empty tuple means that there are none. `health`: the service's own description of its health.
+    `queues`: the number of queues, if the service also keeps empty ones. `not_told`: states whose count is unknown,
+    with the reason. `counts_as_of`: states whose count is older than this poll. `unserved` is None if the source does
+    not know which queues workers serve; that does not mean that nobody serves them.
+    """
+
+    counts: Mapping[str, int]
+    listings: tuple[Listing, ...]
+    latency_ms: int
+    instance_id: str | None = None
+    as_of: datetime | None = None
+    revision: str | None = None
+    one_revision: bool = False
+    anomalies: tuple[Anomaly, ...] = ()
+    workers: tuple[Worker, ...] | None = None
+    health: str | None = None
+    queues: int | None = None
+    not_told: Mapping[str, str] = field(default_factory=dict)
+    counts_as_of: Mapping[str, datetime] = field(default_factory=dict)
+    unserved: tuple[UnservedQueue, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobLookup:
+    """The result of looking up one job id. `job` is set for `found`, `end_state` for `finished`.
+
+    `unknown` is a strong claim: the service would have reported `finished` for a job that ended. A source that forgets
+    finished jobs returns `cannot-tell`.
+    """
+
+    kind: Literal["found", "finished", "unknown", "cannot-tell"]
+    job: Job | None = None
+    end_state: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetail:
+    """The details of one job for people. Never its arguments, which may contain secrets."""
+
+    job: Job
+    description: str | None = None
+    enqueued_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    worker: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StuckJob:
+    """A job that its service considers stuck, or Beacon judging by the workers, with the reason."""
+
+    job: Job
+    reason: str
+    since: datetime | None = None
+
+
+def find_job_id_fault(value: object) -> str:
+    """Return why Beacon cannot accept this as a job id, as text after "entry 3: ". Empty if it can."""
+    if not isinstance(value, str) or not value:
+        return "it has no id"
+    if len(value) > MAX_JOB_ID_CHARS:
+        return f"its id has more than {MAX_JOB_ID_CHARS:,} characters"
+    if not value.isprintable():
+        return "its id has a control character"
+    if not value.isascii() and len(value.encode()) > MAX_JOB_ID_BYTES:
+        return f"its id has more than {MAX_JOB_ID_BYTES:,} bytes"
+    return ""

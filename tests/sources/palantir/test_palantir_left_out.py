@@ -1,0 +1,48 @@
+"""A row that cannot be read is counted by its place, and all others are heard."""
+
+from typing import Any
+
+import pytest
+
+from app.sources.palantir.palantir_source import PalantirSource
+from app.sources.protocol import Job, LeftOut
+from tests.sources.palantir.answers import serve_palantir
+from tests.sources.test_left_out import CONTROL, LONG, ODD
+from tests.sources.upstream import Upstream
+
+
+@pytest.mark.parametrize(("job_id", "fault"), ODD)
+def test_an_odd_id_costs_its_row(service: Upstream, job_id: str, fault: str) -> None:
+    serve_palantir(service, {"queued": ["a", "b"], "running": ["r"]}, queued=3)
+    service.json("/api/v1/jobs", page("a", job_id, "b"))
+    queued, *_ = PalantirSource(service.url, 10).read_snapshot().listings
+    assert queued.jobs == {job_id: Job(job_id, "queued") for job_id in ("a", "b")}
+    assert (queued.complete, queued.left_out) == (True, LeftOut(1, f"entry 2 of queued: {fault}"))
+
+
+def test_so_does_any_other_field_that_is_wrong(service: Upstream) -> None:
+    serve_palantir(service, {"queued": []})
+    rows = [{"id": "a", "state": "queued"}, {"id": "b", "state": "queued", "attempt": -1}, {"state": "queued"}, 7]
+    service.json("/api/v1/jobs", {"jobs": rows})
+    queued = PalantirSource(service.url, 10).read_snapshot().listings[0]
+    assert list(queued.jobs) == ["a"]
+    assert queued.left_out.number == 3
+    assert queued.left_out.first.startswith("entry 2 of queued: attempt: ")
+
+
+def test_rows_are_counted_through_all_pages_also_where_one_ends_with_an_odd_id(service: Upstream) -> None:
+    ids = [f"j{n:05}" for n in range(1_500)]
+    ids[999], ids[1_200] = f"{ids[999]}\n", f"{ids[1_200]}\x00"
+    serve_palantir(service, {"queued": ids})
+    queued = PalantirSource(service.url, 10_000).read_snapshot().listings[0]
+    assert len(queued.jobs) == 1_498
+    assert queued.left_out == LeftOut(2, f"entry 1,000 of queued: {CONTROL}")
+
+
+def test_stuck_jobs_are_told_without_the_odd_one(service: Upstream) -> None:
+    service.json("/api/v1/jobs/stuck", page("a", LONG))
+    assert [one.job.id for one in PalantirSource(service.url, 10).stuck()] == ["a"]
+
+
+def page(*job_ids: str) -> dict[str, Any]:
+    return {"jobs": [{"id": job_id, "state": "queued"} for job_id in job_ids], "revision": 7}
