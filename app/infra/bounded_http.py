@@ -7,20 +7,18 @@ forever. Therefore the deadline shuts down the connection's socket.
 import contextlib
 import json
 import math
-import socket
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError
 
 from app.infra import json_limits
 from app.infra.concurrency import TimeSlice
+from app.infra.deadline_connections import PlainConnection, TlsConnection, current_request
 from app.infra.deadlines import Deadline
 
 _CHUNK_BYTES = 64 * 1024
@@ -101,7 +99,12 @@ def send_request(
         raise ValueError("a header contains characters that cannot be sent")  # http.client would send some of them
     data = None if body is None else json.dumps(body).encode()
     content_type = {} if body is None else {"Content-Type": "application/json"}
-    with Deadline(limits.whole_s) as deadline, _current_request.track(deadline, not_after):
+
+    def check_deadline() -> None:
+        if time.monotonic() > not_after:
+            raise SendDeadlinePassed
+
+    with Deadline(limits.whole_s) as deadline, current_request.track(deadline, check_deadline):
         try:
             response = pools.urlopen(
                 method,
@@ -138,69 +141,9 @@ def _read_body(response: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
     return bytes(found)
 
 
-class _CurrentRequest(threading.local):
-    """The deadlines of this thread's (or greenlet's) request. Connections are made deep inside the library."""
-
-    deadline: Deadline | None = None
-    not_after = math.inf
-    is_sent = False
-
-    @contextlib.contextmanager
-    def track(self, deadline: Deadline, not_after: float) -> Iterator[None]:
-        self.deadline, self.not_after, self.is_sent = deadline, not_after, False
-        try:
-            yield
-        finally:
-            self.deadline = None
-
-    def check_before_send(self) -> None:
-        """Called before the first byte: the DNS lookup may have been slow, or the process may have been suspended."""
-        now = time.monotonic()
-        if not self.is_sent and now > self.not_after:
-            raise SendDeadlinePassed
-        if not self.is_sent and self.deadline is not None and now >= self.deadline.at:
-            self.deadline.cut()
-            raise TimeoutError
-        self.is_sent = True
-
-
-_current_request = _CurrentRequest()
-
-
-class _DeadlineMixin:
-    """A connection that the deadline can close, because headers and handshake may trickle too."""
-
-    sock: socket.socket | None
-
-    def _new_conn(self) -> socket.socket:
-        connected = cast(socket.socket, super()._new_conn())  # type: ignore[misc] # the connection's own
-        if _current_request.deadline is not None:
-            _current_request.deadline.watch_twin(connected)
-        return connected
-
-    def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()  # type: ignore[attr-defined] # as above
-        _current_request.check_before_send()
-        super().send(data)  # type: ignore[misc] # as above
-
-    def getresponse(self) -> urllib3.response.HTTPResponse:
-        if _current_request.deadline is not None:
-            _current_request.deadline.watch(self.sock)
-        return cast(urllib3.response.HTTPResponse, super().getresponse())  # type: ignore[misc] # as above
-
-
-class _PlainConnection(_DeadlineMixin, HTTPConnection):  # type: ignore[misc] # urllib3's own types
-    pass
-
-
-class _TlsConnection(_DeadlineMixin, HTTPSConnection):  # type: ignore[misc] # urllib3's own types
-    pass
-
-
 class _PlainPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
+    ConnectionCls = PlainConnection
 
 
 class _TlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+    ConnectionCls = TlsConnection
