@@ -3,7 +3,7 @@ import { loginAddress } from "./badge.js";
 import { showToast } from "./messages.js";
 import { noticeOf } from "./notices.js";
 import { connectionStatus } from "./status.js";
-import { clock } from "./times.js";
+import { clock } from "./lib/time_text.js";
 
 /** @type {Record<import("./notices.js").Action, string>} */
 const WORDS = { login: "Log in", reload: "Reload", reconnect: "Reconnect" };

@@ -3,10 +3,10 @@ import { tick } from "./ages.js";
 import { showConnection } from "./badge.js";
 import { Banner } from "./banner.js";
 import { takeWhenHidden } from "./build.js";
-import { serverNow } from "./clock.js";
+import { serverNow } from "./lib/server_clock.js";
 import { Delivery } from "./delivery.js";
 import { Feed } from "./feed.js";
-import { fetchChecked } from "./http.js";
+import { fetchChecked } from "./lib/http.js";
 import { shareName } from "./leadership.js";
 import { Live } from "./live.js";
 import { failedAt, WITHIN_MS } from "./poison.js";
@@ -17,7 +17,7 @@ import { reportError } from "./report.js";
 import { Share } from "./share.js";
 import { connectionStatus } from "./status.js";
 import { setAway } from "./title.js";
-import { clock, moment } from "./times.js";
+import { clock, moment } from "./lib/time_text.js";
 import { TokenSource } from "./token.js";
 
 /** The parts of the connection, put together for this page. */

@@ -4,7 +4,7 @@
  * after the rest and is given what it would otherwise bring a second time.
  *
  * @typedef {{ reconnect: () => void, pause: () => void }} Actions
- * @typedef {Pick<typeof import("./reasons.js"), "describe"> & Pick<typeof import("./times.js"), "clock" | "moment">
+ * @typedef {Pick<typeof import("./reasons.js"), "describe"> & Pick<typeof import("./lib/time_text.js"), "clock" | "moment">
  *   & Pick<typeof import("./ages.js"), "tick"> & Pick<typeof import("./status.js"), "connectionStatus">} Given
  */
 

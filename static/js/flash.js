@@ -1,5 +1,5 @@
 // @ts-check
-import { serverNow } from "./clock.js";
+import { serverNow } from "./lib/server_clock.js";
 import { showToast } from "./messages.js";
 
 /** An operator's messages: put away by the reader, or gone when they end. Never before. */

@@ -1,6 +1,6 @@
 // @ts-check
 import { trimLists } from "./changes.js";
-import { serverNow } from "./clock.js";
+import { serverNow } from "./lib/server_clock.js";
 import { addCopies, watchCopies } from "./copy.js";
 import { markCut, watchCut } from "./cut.js";
 import { noteFigures } from "./figures.js";

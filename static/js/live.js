@@ -1,6 +1,6 @@
 // @ts-check
 import { Bye, isTrouble, pollEnded, streamEnded } from "./endings.js";
-import { OtherUser } from "./http.js";
+import { OtherUser } from "./lib/http.js";
 import { decide, initialModel, SILENCE_MS } from "./policy.js";
 import { pollAll } from "./poll.js";
 import { Ended, Stream } from "./stream.js";

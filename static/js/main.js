@@ -1,7 +1,7 @@
 // @ts-check
 import { localise, markAged, markUnheard, tick } from "./ages.js";
 import { trimLists } from "./changes.js";
-import { serverNow, startClock } from "./clock.js";
+import { serverNow, startClock } from "./lib/server_clock.js";
 import { connect } from "./connect.js";
 import { watchCost } from "./cost.js";
 import { isUnheard } from "./freshness.js";

@@ -1,5 +1,5 @@
 // @ts-check
-import { fetchChecked } from "./http.js";
+import { fetchChecked } from "./lib/http.js";
 import { connectionStatus } from "./status.js";
 
 const TIMEOUT_MS = 10_000;

@@ -1,6 +1,6 @@
 // @ts-check
 import { markDirty } from "./guard.js";
-import { fetchChecked, OtherUser } from "./http.js";
+import { fetchChecked, OtherUser } from "./lib/http.js";
 import { inUse } from "./use.js";
 
 /** The parts of a page that can be loaded again: elements marked `data-region`. */

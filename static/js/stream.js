@@ -1,5 +1,5 @@
 // @ts-check
-import { fetchChecked, Refused } from "./http.js";
+import { fetchChecked, Refused } from "./lib/http.js";
 import { HELLO_WITHIN_MS, SILENCE_MS } from "./policy.js";
 import { FrameParser } from "./sse.js";
 

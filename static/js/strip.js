@@ -1,7 +1,7 @@
 // @ts-check
 import { announce } from "./announce.js";
 import { areBelow } from "./hands.js";
-import { clock } from "./times.js";
+import { clock } from "./lib/time_text.js";
 import { changedInWords, summarise } from "./summary.js";
 import { setWrong } from "./title.js";
 

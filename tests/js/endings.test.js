@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Bye, isTrouble, pollEnded, streamEnded } from "../../static/js/endings.js";
-import { OtherUser, Refused, retryAfter } from "../../static/js/http.js";
+import { OtherUser, Refused, retryAfter } from "../../static/js/lib/http.js";
 import { Ended } from "../../static/js/stream.js";
 
 test("each end of a stream is what it is", () => {

@@ -1,5 +1,5 @@
 // @ts-check
-import { Refetch } from "../refetch.js";
+import { Refetch } from "../lib/refetch.js";
 import { reload } from "./reload.js";
 
 /** The page of one command: its phase comes by the stream, its log and results are loaded again when there is more. */

@@ -1,5 +1,5 @@
 // @ts-check
-import { Refetch } from "../refetch.js";
+import { Refetch } from "../lib/refetch.js";
 import { isPaused, reload } from "./reload.js";
 import { isReading, watchUse } from "../use.js";
 

@@ -1,9 +1,9 @@
 // @ts-check
 import { localise, tick } from "../ages.js";
 import { tokenFrom } from "../bell.js";
-import { serverNow } from "../clock.js";
-import { fetchChecked, Refused } from "../http.js";
-import { Refetch } from "../refetch.js";
+import { serverNow } from "../lib/server_clock.js";
+import { fetchChecked, Refused } from "../lib/http.js";
+import { Refetch } from "../lib/refetch.js";
 import { askable, isEnding, waitMs } from "./decide.js";
 import { showFailure, showFresh, showNothing } from "./fresh.js";
 

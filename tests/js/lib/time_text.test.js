@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ago, moment } from "../../static/js/times.js";
+import { ago, moment } from "../../../static/js/lib/time_text.js";
 
 test("ages are said in the largest whole unit, rounded down", () => {
   const said = [0, 999, 3_400, 59_999, 60_000, 3_599_000, 3_600_000, 86_400_000, 200_000_000].map(ago);

@@ -1,5 +1,5 @@
 // @ts-check
-import { heardServerTime, serverNow } from "./clock.js";
+import { heardServerTime, serverNow } from "./server_clock.js";
 
 /** A timer that is set to more than 24 days fires at once. */
 const LONGEST_WAIT_MS = 24 * 3_600_000;

@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import { Countdown } from "../../static/js/countdown.js";
+import { Countdown } from "../../../static/js/lib/countdown.js";
 
 test("a countdown that is held goes on with what was left", () => {
   mock.timers.enable({ apis: ["setTimeout", "Date"] });
