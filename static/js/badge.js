@@ -5,7 +5,7 @@ import { describe } from "./reasons.js";
 /**
  * The connection's state in the bar: icon, word and colour.
  * @param {HTMLElement} badge
- * @param {import("./status.js").Status} status
+ * @param {import("./connection/status.js").Status} status
  */
 export function showConnection(badge, status) {
   const { look, word, sentence, spoken = word } = describe(status);

@@ -2,7 +2,7 @@
 import { loginAddress } from "./badge.js";
 import { showToast } from "./messages.js";
 import { noticeOf } from "./notices.js";
-import { connectionStatus } from "./status.js";
+import { connectionStatus } from "./connection/status.js";
 import { clock } from "./lib/time_text.js";
 
 /** @type {Record<import("./notices.js").Action, string>} */
@@ -52,7 +52,7 @@ export class Banner {
 
   /**
    * Once for each outage, however often something opens and closes meanwhile.
-   * @param {import("./status.js").Status} status
+   * @param {import("./connection/status.js").Status} status
    */
   #toastOnce({ state, reason, failures }) {
     if (state === "connected" && failures === 0) this.#toasted = false;

@@ -2,14 +2,14 @@
 import { localise, markAged, markUnheard, tick } from "./ages.js";
 import { trimLists } from "./changes.js";
 import { serverNow, startClock } from "./lib/server_clock.js";
-import { connect } from "./connect.js";
+import { connect } from "./connection/page_connection.js";
 import { watchCost } from "./cost.js";
 import { isUnheard } from "./freshness.js";
 import { watchInterface } from "./interface.js";
 import { bringMessages } from "./messages.js";
 import { startNotifications } from "./notifications.js";
 import { refetchFollower, watchReload } from "./regions.js";
-import { connectionStatus } from "./status.js";
+import { connectionStatus } from "./connection/status.js";
 import { updateStrip } from "./strip.js";
 import { setUnheard } from "./title.js";
 

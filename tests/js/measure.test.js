@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Measure, MAX_SAMPLES } from "../../static/js/evidence/measure.js";
-import { decide, initialModel } from "../../static/js/policy.js";
+import { decide, initialModel } from "../../static/js/connection/policy.js";
 
 /**
- * @typedef {import("../../static/js/policy.js").Happening} Happening
+ * @typedef {import("../../static/js/connection/policy.js").Happening} Happening
  * @typedef {import("../../static/js/evidence/measure.js").Report} Report
  */
 

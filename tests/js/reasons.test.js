@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { modeOf } from "../../static/js/detail.js";
 import { describe } from "../../static/js/reasons.js";
 
-/** @typedef {import("../../static/js/status.js").Status} Status */
+/** @typedef {import("../../static/js/connection/status.js").Status} Status */
 
 /** @type {Status} */
 const LIVE = {

@@ -4,8 +4,8 @@
  * happens and looks at no clock. In the streaming cohort an attempt is a stream that was asked for, in the polling cohort
  * a poll; what was measured in one cohort is never told as the other's.
  *
- * @typedef {import("../policy.js").Happening} Happening
- * @typedef {import("../policy.js").Model} Model
+ * @typedef {import("../connection/policy.js").Happening} Happening
+ * @typedef {import("../connection/policy.js").Model} Model
  *
  * @typedef {object} Report  times in whole milliseconds
  * @property {"streaming" | "polling"} cohort
@@ -73,7 +73,7 @@ export class Measure {
   /**
    * Every frame of the stream or of a poll. A lag is known when it is told: a page that was loaded slowly has too late a
    * clock until the first heartbeat.
-   * @param {import("../sse.js").Frame} frame
+   * @param {import("../connection/sse.js").Frame} frame
    * @param {number} serverNow  milliseconds since 1970 by the server's clock, as the page knows it
    * @param {number} at
    */
@@ -168,7 +168,7 @@ export class Measure {
   }
 
   /**
-   * @param {import("../sse.js").Frame} frame
+   * @param {import("../connection/sse.js").Frame} frame
    * @param {number} at
    */
   #isListening(frame, at) {

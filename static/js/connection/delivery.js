@@ -1,6 +1,6 @@
 // @ts-check
-import { breath, joined, together } from "./slices.js";
-import { split } from "./urgent.js";
+import { breath, joined, together } from "./batches.js";
+import { split } from "./urgent_messages.js";
 
 /**
  * From frames to the screen: each event once and in order, whichever way it came. Stream, poll and another tab may

@@ -1,24 +1,24 @@
 // @ts-check
-import { tick } from "./ages.js";
-import { showConnection } from "./badge.js";
-import { Banner } from "./banner.js";
-import { takeWhenHidden } from "./build.js";
-import { serverNow } from "./lib/server_clock.js";
+import { tick } from "../ages.js";
+import { showConnection } from "../badge.js";
+import { Banner } from "../banner.js";
+import { takeWhenHidden } from "./build_update.js";
+import { serverNow } from "../lib/server_clock.js";
 import { Delivery } from "./delivery.js";
-import { Feed } from "./feed.js";
-import { fetchChecked } from "./lib/http.js";
-import { shareName } from "./leadership.js";
+import { Feed } from "./htmx_bridge.js";
+import { fetchChecked } from "../lib/http.js";
+import { shareName } from "../leadership.js";
 import { Live } from "./live.js";
-import { failedAt, WITHIN_MS } from "./poison.js";
+import { failedAt, WITHIN_MS } from "../poison.js";
 import { isOver } from "./policy.js";
-import { describe } from "./reasons.js";
-import { refetchRegions } from "./regions.js";
-import { reportError } from "./report.js";
-import { Share } from "./share.js";
+import { describe } from "../reasons.js";
+import { refetchRegions } from "../regions.js";
+import { reportError } from "../report.js";
+import { Share } from "../share.js";
 import { connectionStatus } from "./status.js";
-import { setAway } from "./title.js";
-import { clock, moment } from "./lib/time_text.js";
-import { TokenSource } from "./token.js";
+import { setAway } from "../title.js";
+import { clock, moment } from "../lib/time_text.js";
+import { TokenSource } from "./stream_token.js";
 
 /** The parts of the connection, put together for this page. */
 
@@ -58,11 +58,11 @@ export function connect(prepare, note) {
 
 /**
  * Before anybody needs it, because there may be no network then; a failure is tried again.
- * @param {import("./detail.js").Actions} actions
+ * @param {import("../detail.js").Actions} actions
  * @param {(message: string) => void} note
  */
 function bringDetail(actions, note) {
-  import("./detail.js").then(({ bindDetail }) => {
+  import("../detail.js").then(({ bindDetail }) => {
     bindDetail(place("connection-detail"), pollMs, actions, { describe, clock, moment, tick, connectionStatus });
   }).catch((error) => {
     note(`connection details: ${error}`);
@@ -85,7 +85,7 @@ function csrf() {
  * @returns {import("./live.js").Hearer["measure"]}
  */
 function measuring() {
-  /** @typedef {(measure: import("./evidence/measure.js").Measure) => void} Tell */
+  /** @typedef {(measure: import("../evidence/measure.js").Measure) => void} Tell */
   if (Math.random() >= Number(page.reportShare)) return () => {};
   /** @type {Tell[]} */
   const kept = [];

@@ -1,9 +1,9 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Delivery, HELD_BOUND } from "../../static/js/delivery.js";
+import { Delivery, HELD_BOUND } from "../../../static/js/connection/delivery.js";
 
-/** @param {number} id @param {Partial<import("../../static/js/sse.js").Frame>} [members] */
+/** @param {number} id @param {Partial<import("../../../static/js/connection/sse.js").Frame>} [members] */
 const frame = (id, members) => ({ event: "", data: `<p>${id}</p>`, id: String(id), retry: null, ...members });
 
 /** A screen that remembers what it showed; writing takes a turn of the loop, as swapping does. */
@@ -11,7 +11,7 @@ function screen({ cursor = 10, fails = new Set([0]), pageCursor = 0 } = {}) {
   /** @type {string[]} */
   const shown = [];
   const feed = {
-    /** @param {import("../../static/js/sse.js").Frame} one */
+    /** @param {import("../../../static/js/connection/sse.js").Frame} one */
     async write(one) {
       await new Promise((resolve) => { setImmediate(resolve); });
       const ids = one.data.match(/\d+/g) ?? [];
@@ -105,7 +105,7 @@ test("where neither a frame nor the page can be had, those behind it are not sho
   /** @type {string[]} */
   const shown = [];
   const feed = {
-    /** @param {import("../../static/js/sse.js").Frame} one */
+    /** @param {import("../../../static/js/connection/sse.js").Frame} one */
     async write(one) {
       if (one.id === "11" && shown.length === 0) throw new Error("bad selector");
       shown.push(one.id ?? "");
@@ -133,7 +133,7 @@ test("what came meanwhile is shown in one go, as much as a slice holds", async (
   /** @type {string[]} */
   const written = [];
   const feed = {
-    /** @param {import("../../static/js/sse.js").Frame} one */
+    /** @param {import("../../../static/js/connection/sse.js").Frame} one */
     async write(one) {
       written.push(`${one.id}: ${one.data.length}`);
     },
@@ -167,7 +167,7 @@ test("an operator's message is shown during a hold, and its row waits with the o
   /** @type {string[]} */
   const written = [];
   const feed = {
-    /** @param {import("../../static/js/sse.js").Frame} one */
+    /** @param {import("../../../static/js/connection/sse.js").Frame} one */
     async write(one) {
       written.push(one.data);
     },

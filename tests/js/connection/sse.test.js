@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FrameParser, encodeFrame } from "../../static/js/sse.js";
+import { FrameParser, encodeFrame } from "../../../static/js/connection/sse.js";
 
 /** @param {string} text */
 const bytes = (text) => new TextEncoder().encode(text);

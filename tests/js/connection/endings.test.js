@@ -1,9 +1,9 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Bye, isTrouble, pollEnded, streamEnded } from "../../static/js/endings.js";
-import { OtherUser, Refused, retryAfter } from "../../static/js/lib/http.js";
-import { Ended } from "../../static/js/stream.js";
+import { Bye, isTrouble, pollEnded, streamEnded } from "../../../static/js/connection/endings.js";
+import { OtherUser, Refused, retryAfter } from "../../../static/js/lib/http.js";
+import { Ended } from "../../../static/js/connection/stream.js";
 
 test("each end of a stream is what it is", () => {
   const reasons = [

@@ -1,5 +1,5 @@
 // @ts-check
-import { fetchChecked, Refused } from "./lib/http.js";
+import { fetchChecked, Refused } from "../lib/http.js";
 import { chunksOf, takeAll } from "./stream.js";
 
 /** As many frames as one answer holds: after so many there may be more. */

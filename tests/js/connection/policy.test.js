@@ -1,18 +1,18 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ATTEMPT_DELAYS_MS, BACKGROUND_ATTEMPT_MS, decide, FIRST_POLL_WITHIN_MS, initialModel, jittered, OPEN_WITHIN_MS } from "../../static/js/policy.js";
+import { ATTEMPT_DELAYS_MS, BACKGROUND_ATTEMPT_MS, decide, FIRST_POLL_WITHIN_MS, initialModel, jittered, OPEN_WITHIN_MS } from "../../../static/js/connection/policy.js";
 
 const MIDDLE = 0.5; // the random number that jitters nothing
 
 /**
- * @typedef {import("../../static/js/policy.js").Happening} Happening
- * @typedef {import("../../static/js/policy.js").Model} Model
+ * @typedef {import("../../../static/js/connection/policy.js").Happening} Happening
+ * @typedef {import("../../../static/js/connection/policy.js").Model} Model
  */
 
 /** @param {Happening[]} happenings */
 function after(...happenings) {
-  /** @type {import("../../static/js/policy.js").Decision} */
+  /** @type {import("../../../static/js/connection/policy.js").Decision} */
   let decision = { model: initialModel() };
   for (const happening of happenings) decision = decide(decision.model, happening, MIDDLE);
   return decision;

@@ -1,5 +1,5 @@
 // @ts-check
-import { OtherUser, Refused, fetchChecked } from "./lib/http.js";
+import { OtherUser, Refused, fetchChecked } from "../lib/http.js";
 
 /** Tokens are asked for again a little before they end, because the request needs its time too. */
 const MARGIN_MS = 10_000;

@@ -1,6 +1,6 @@
 // @ts-check
 import { Bye, isTrouble, pollEnded, streamEnded } from "./endings.js";
-import { OtherUser } from "./lib/http.js";
+import { OtherUser } from "../lib/http.js";
 import { decide, initialModel, SILENCE_MS } from "./policy.js";
 import { pollAll } from "./poll.js";
 import { Ended, Stream } from "./stream.js";
@@ -27,7 +27,7 @@ const NOBODY = { note() {}, status() {}, frame() {}, heard() {}, build() {}, mea
  * @property {(frame: Frame) => void} frame  every frame of the stream or of a poll, before it is shown
  * @property {(heartbeatMs?: number) => void} heard  Beacon was heard, and knows what there is to know
  * @property {(build: string) => void} build  the server runs this one
- * @property {(tell: (measure: import("./evidence/measure.js").Measure) => void) => void} measure  for whoever measures the wire
+ * @property {(tell: (measure: import("../evidence/measure.js").Measure) => void) => void} measure  for whoever measures the wire
  */
 export class Live {
   #tokens;
@@ -59,7 +59,7 @@ export class Live {
   #errors = [];
 
   /**
-   * @param {import("./token.js").TokenSource} tokens
+   * @param {import("./stream_token.js").TokenSource} tokens
    * @param {import("./delivery.js").Delivery} delivery
    * @param {string} session  the login that this page was made for
    */

@@ -1,5 +1,5 @@
 // @ts-check
-import { fetchChecked, Refused } from "./lib/http.js";
+import { fetchChecked, Refused } from "../lib/http.js";
 import { HELLO_WITHIN_MS, SILENCE_MS } from "./policy.js";
 import { FrameParser } from "./sse.js";
 
@@ -32,7 +32,7 @@ export class Stream {
 
   /**
    * Reads until the stream ends, and then throws: `Refused`, `Ended`, or what the network said.
-   * @param {import("./token.js").TokenSource} tokens
+   * @param {import("./stream_token.js").TokenSource} tokens
    * @param {number} cursor
    * @param {Take} take  the next frame is read when this one has been taken
    * @returns {Promise<never>}
@@ -61,7 +61,7 @@ export class Stream {
   }
 
   /**
-   * @param {import("./token.js").TokenSource} tokens
+   * @param {import("./stream_token.js").TokenSource} tokens
    * @param {number} cursor
    */
   async #request(tokens, cursor) {

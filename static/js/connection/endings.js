@@ -1,5 +1,5 @@
 // @ts-check
-import { OtherUser, Refused } from "./lib/http.js";
+import { OtherUser, Refused } from "../lib/http.js";
 import { Ended } from "./stream.js";
 
 /**

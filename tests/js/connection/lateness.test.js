@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { LATE_MS, Lateness } from "../../static/js/lateness.js";
+import { LATE_MS, Lateness } from "../../../static/js/connection/lateness.js";
 
 const HEARTBEAT_MS = 15_000;
 const SKEW = 1_700_000_000_000; // the server's clock counts from 1970, the page's from its own beginning
