@@ -15,7 +15,7 @@ const NOBODY = { note() {}, status() {}, frame() {}, heard() {}, build() {}, mea
 
 /**
  * The owner of the connection: the one place that opens streams and polls. Whether this tab is the one that does so is
- * decided in share.js, which calls `start` and `letGo`.
+ * decided in shared_stream.js, which calls `start` and `letGo`.
  *
  * @typedef {import("./policy.js").Happening} Happening
  * @typedef {import("./sse.js").Frame} Frame

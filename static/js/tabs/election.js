@@ -18,7 +18,7 @@ const OVERSLEPT_MS = 1_500;
  * @property {number} lookedAt
  * @property {number | null} unansweredSince  the first ping that the leader has not answered
  *
- * @typedef {{ visible: boolean, state: import("./connection/policy.js").State }} Leader  as it last answered
+ * @typedef {{ visible: boolean, state: import("../connection/policy.js").State }} Leader  as it last answered
  */
 
 /** @returns {Watch} */

@@ -1,16 +1,16 @@
 // @ts-check
-import { FIRST_POLL_WITHIN_MS, isOver } from "./connection/policy.js";
-import { ABSENT_MS, answered, ASLEEP_AFTER_MS, hasSlept, isGap, look, newWatch, nextTerm, PING_EVERY_MS } from "./leadership.js";
-import { connectionStatus } from "./connection/status.js";
-import { Tabs } from "./tabs.js";
+import { FIRST_POLL_WITHIN_MS, isOver } from "../connection/policy.js";
+import { ABSENT_MS, answered, ASLEEP_AFTER_MS, hasSlept, isGap, look, newWatch, nextTerm, PING_EVERY_MS } from "./election.js";
+import { connectionStatus } from "../connection/status.js";
+import { Tabs } from "./channel.js";
 
 /**
  * One stream for all tabs of a browser: this tab either owns a wire and passes on what comes, or takes what the owner
  * passes on and fetches by its own cursor what it missed meanwhile. Tokens stay with the owner.
  *
- * @typedef {import("./connection/sse.js").Frame} Frame
- * @typedef {import("./connection/live.js").Live} Live
- * @typedef {import("./connection/delivery.js").Delivery} Delivery
+ * @typedef {import("../connection/sse.js").Frame} Frame
+ * @typedef {import("../connection/live.js").Live} Live
+ * @typedef {import("../connection/delivery.js").Delivery} Delivery
  * @typedef {{ streamOn: boolean, pollMs: number }} Settings
  */
 
@@ -87,7 +87,7 @@ export class Share {
 
   /**
    * What this tab's own wire says.
-   * @param {import("./connection/live.js").Told} told
+   * @param {import("../connection/live.js").Told} told
    */
   told(told) {
     const { since, state, reason } = connectionStatus.value;
@@ -212,7 +212,7 @@ export class Share {
     if (message.kind === "frame") this.#takePassed(message);
   }
 
-  /** @param {{ status: import("./connection/live.js").Told & { since: number }, cursor: number, lastEventAt: number | null, heardAt: number, heartbeatMs: number }} message */
+  /** @param {{ status: import("../connection/live.js").Told & { since: number }, cursor: number, lastEventAt: number | null, heardAt: number, heartbeatMs: number }} message */
   #mirror({ status, cursor, lastEventAt, heardAt, heartbeatMs }) {
     if (isOver(connectionStatus.value.reason)) return;
     if (status.reason === "flag-off") {
@@ -280,7 +280,7 @@ export class Share {
     if (!steal) this.#tabs.post({ kind: "ping" });
   }
 
-  /** @param {{ steal: boolean, watch: import("./leadership.js").Watch }} judged */
+  /** @param {{ steal: boolean, watch: import("./election.js").Watch }} judged */
   #judge({ steal, watch }) {
     this.#watch = watch;
     if (!steal || !isVisible() || isOver(connectionStatus.value.reason)) return;

@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ANSWER_WITHIN_MS, answered, hasSlept, isGap, look, newWatch, nextTerm, PING_EVERY_MS, shareName } from "../../static/js/leadership.js";
+import { ANSWER_WITHIN_MS, answered, hasSlept, isGap, look, newWatch, nextTerm, PING_EVERY_MS, shareName } from "../../../static/js/tabs/election.js";
 
 /** Looks at every ping's time from `from` on, until the lock is stolen. @param {number} from @param {number} until */
 function stolenAt(from, until) {
