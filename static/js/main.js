@@ -5,10 +5,10 @@ import { serverNow, startClock } from "./lib/server_clock.js";
 import { connect } from "./connection/page_connection.js";
 import { watchCost } from "./cost.js";
 import { isUnheard } from "./freshness.js";
-import { watchInterface } from "./interface.js";
+import { watchInterface } from "./interaction/page_interaction.js";
 import { bringMessages } from "./messages.js";
 import { startNotifications } from "./notifications.js";
-import { refetchFollower, watchReload } from "./regions.js";
+import { refetchFollower, watchReload } from "./interaction/regions.js";
 import { connectionStatus } from "./connection/status.js";
 import { updateStrip } from "./strip.js";
 import { setUnheard } from "./title.js";
@@ -65,7 +65,7 @@ function bringKeys() {
     if (event) pressed.push(event);
     if (loading) return;
     loading = true;
-    import("./keyboard.js").then(({ watchKeyboard }) => {
+    import("./interaction/keyboard.js").then(({ watchKeyboard }) => {
       removeEventListener("keydown", bring);
       watchKeyboard(pressed);
     }).catch((error) => {

@@ -1,6 +1,6 @@
 // @ts-check
 import { announce } from "./announce.js";
-import { areBelow } from "./hands.js";
+import { areBelow } from "./interaction/pointer.js";
 import { clock } from "./lib/time_text.js";
 import { changedInWords, summarise } from "./summary.js";
 import { setWrong } from "./title.js";

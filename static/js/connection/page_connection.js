@@ -12,7 +12,7 @@ import { Live } from "./live.js";
 import { failedAt, WITHIN_MS } from "../poison.js";
 import { isOver } from "./policy.js";
 import { describe } from "../reasons.js";
-import { refetchRegions } from "../regions.js";
+import { refetchRegions } from "../interaction/regions.js";
 import { reportError } from "../report.js";
 import { Share } from "../tabs/shared_stream.js";
 import { connectionStatus } from "./status.js";

@@ -1,7 +1,7 @@
 // @ts-check
 import { Refetch } from "../lib/refetch.js";
 import { isPaused, reload } from "./reload.js";
-import { isReading, watchUse } from "../use.js";
+import { isReading, watchUse } from "../interaction/focus.js";
 
 /**
  * The list of a page that takes what is new by itself. While somebody reads it, it says how many wait; so it does on its

@@ -1,5 +1,5 @@
 // @ts-check
-import { arrow, shortcut } from "./keys.js";
+import { arrow, shortcut } from "./shortcuts.js";
 
 /** Single keys for what people do often, arrows in lists. Switched off in the help dialog, for this browser. */
 

@@ -1,6 +1,6 @@
 // @ts-check
-import { mustWait, wait } from "./news.js";
-import { inUse } from "./use.js";
+import { mustWait, wait } from "./new_rows.js";
+import { inUse } from "./focus.js";
 
 /**
  * Stands before every swap: takes out what would pull something from under a reader's hands, patches the words of state

@@ -1,7 +1,7 @@
 // @ts-check
-import { markDirty } from "./guard.js";
-import { fetchChecked, OtherUser } from "./lib/http.js";
-import { inUse } from "./use.js";
+import { markDirty } from "./swap_guard.js";
+import { fetchChecked, OtherUser } from "../lib/http.js";
+import { inUse } from "./focus.js";
 
 /** The parts of a page that can be loaded again: elements marked `data-region`. */
 

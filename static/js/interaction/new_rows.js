@@ -1,6 +1,6 @@
 // @ts-check
-import { isReading, watchUse } from "./use.js";
-import { Waiting } from "./waiting.js";
+import { isReading, watchUse } from "./focus.js";
+import { Waiting } from "./row_queue.js";
 
 /** The bar above the list of changes: new rows wait behind "3 new" while somebody reads, or where rows do not enter. */
 

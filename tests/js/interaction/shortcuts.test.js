@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { arrow, shortcut } from "../../static/js/keys.js";
+import { arrow, shortcut } from "../../../static/js/interaction/shortcuts.js";
 
 /** @param {string} key */
 const press = (key, held = {}) => ({ key, ctrlKey: false, metaKey: false, altKey: false, ...held });

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { isStale } from "../../static/js/freshness.js";
-import { Waiting } from "../../static/js/waiting.js";
+import { isStale } from "../../../static/js/freshness.js";
+import { Waiting } from "../../../static/js/interaction/row_queue.js";
 
 test("rows wait oldest first, each once, in its newest form", () => {
   const waiting = new Waiting(10);
