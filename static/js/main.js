@@ -1,17 +1,17 @@
 // @ts-check
-import { localise, markAged, markUnheard, tick } from "./ages.js";
-import { trimLists } from "./changes.js";
+import { localise, markAged, markUnheard, tick } from "./ui/ages.js";
+import { trimLists } from "./ui/list_limit.js";
 import { serverNow, startClock } from "./lib/server_clock.js";
 import { connect } from "./connection/page_connection.js";
-import { watchCost } from "./cost.js";
-import { isUnheard } from "./freshness.js";
+import { watchCost } from "./ui/self_stats.js";
+import { isUnheard } from "./ui/freshness.js";
 import { watchInterface } from "./interaction/page_interaction.js";
-import { bringMessages } from "./messages.js";
+import { bringMessages } from "./ui/toast_queue.js";
 import { startNotifications } from "./notifications.js";
 import { refetchFollower, watchReload } from "./interaction/regions.js";
 import { connectionStatus } from "./connection/status.js";
-import { updateStrip } from "./strip.js";
-import { setUnheard } from "./title.js";
+import { updateStrip } from "./ui/attention_strip.js";
+import { setUnheard } from "./ui/tab_title.js";
 
 const page = document.body.dataset;
 const KEYS_AFTER_MS = 500;

@@ -1,7 +1,7 @@
 // @ts-check
-import { tick } from "../ages.js";
-import { showConnection } from "../badge.js";
-import { Banner } from "../banner.js";
+import { tick } from "../ui/ages.js";
+import { showConnection } from "../ui/connection_badge.js";
+import { Banner } from "../ui/banner.js";
 import { takeWhenHidden } from "./build_update.js";
 import { serverNow } from "../lib/server_clock.js";
 import { Delivery } from "./delivery.js";
@@ -11,12 +11,12 @@ import { shareName } from "../tabs/election.js";
 import { Live } from "./live.js";
 import { failedAt, WITHIN_MS } from "../poison.js";
 import { isOver } from "./policy.js";
-import { describe } from "../reasons.js";
+import { describe } from "../ui/connection_text.js";
 import { refetchRegions } from "../interaction/regions.js";
 import { reportError } from "../report.js";
 import { Share } from "../tabs/shared_stream.js";
 import { connectionStatus } from "./status.js";
-import { setAway } from "../title.js";
+import { setAway } from "../ui/tab_title.js";
 import { clock, moment } from "../lib/time_text.js";
 import { TokenSource } from "./stream_token.js";
 
@@ -58,11 +58,11 @@ export function connect(prepare, note) {
 
 /**
  * Before anybody needs it, because there may be no network then; a failure is tried again.
- * @param {import("../detail.js").Actions} actions
+ * @param {import("../ui/connection_details.js").Actions} actions
  * @param {(message: string) => void} note
  */
 function bringDetail(actions, note) {
-  import("../detail.js").then(({ bindDetail }) => {
+  import("../ui/connection_details.js").then(({ bindDetail }) => {
     bindDetail(place("connection-detail"), pollMs, actions, { describe, clock, moment, tick, connectionStatus });
   }).catch((error) => {
     note(`connection details: ${error}`);

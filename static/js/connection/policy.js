@@ -25,7 +25,7 @@ export const OPEN_WITHIN_MS = 500;
  *
  * @typedef {object} Model
  * @property {State} state
- * @property {string} reason  a key of the words in reasons.js
+ * @property {string} reason  a key of the words in connection_text.js
  * @property {number} failures  since the last event or heartbeat; neither opening nor `hello` proves anything
  * @property {number} goodbyes
  * @property {number} held  streams in a row that stayed or fell silent; only a prompt heartbeat proves that they come through

@@ -6,7 +6,7 @@
  *
  * @typedef {object} Status
  * @property {import("./policy.js").State} state
- * @property {string} reason  a key of the words in reasons.js
+ * @property {string} reason  a key of the words in connection_text.js
  * @property {number} failures
  * @property {number} lateS  so many seconds late is what comes over the stream
  * @property {number} since  when this state began

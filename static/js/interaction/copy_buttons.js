@@ -1,5 +1,5 @@
 // @ts-check
-import { announce } from "../announce.js";
+import { announce } from "../ui/announcements.js";
 
 /** A button beside each id that copies it whole; there is none where the browser has no clipboard (plain HTTP off localhost). */
 

@@ -1,17 +1,17 @@
 // @ts-check
-import { trimLists } from "../changes.js";
+import { trimLists } from "../ui/list_limit.js";
 import { serverNow } from "../lib/server_clock.js";
 import { addCopies, watchCopies } from "./copy_buttons.js";
-import { markCut, watchCut } from "../cut.js";
-import { noteFigures } from "../figures.js";
-import { isStale } from "../freshness.js";
+import { markCut, watchCut } from "../ui/truncated_text.js";
+import { noteFigures } from "../ui/change_highlight.js";
+import { isStale } from "../ui/freshness.js";
 import { dirtyRegions, guard, releaseRegions } from "./swap_guard.js";
 import { watchHands } from "./pointer.js";
 import { watchMenu } from "./menu.js";
 import { forget, release, watchNews } from "./new_rows.js";
 import { refetchRegions } from "./regions.js";
 import { reportError } from "../report.js";
-import { keepTrends, watchTrends } from "../trends.js";
+import { keepTrends, watchTrends } from "../ui/sparklines.js";
 
 /** What the reader's hands are on stays as it is; everything else says how fresh it is. */
 

@@ -1,5 +1,5 @@
 // @ts-check
-import { showToast } from "../toast.js";
+import { showToast } from "../ui/toast.js";
 import { confirmed } from "./confirm.js";
 import { buttonsAround, complain, link, placeOf, showDoing } from "./doing.js";
 import { answered, intentId, settled } from "./intent.js";

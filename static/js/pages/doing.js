@@ -1,5 +1,5 @@
 // @ts-check
-import { showToast } from "../toast.js";
+import { showToast } from "../ui/toast.js";
 
 /**
  * What the page shows of a press, where it was pressed: that it is under way, and what became of its sending.

@@ -1,5 +1,5 @@
 // @ts-check
-import { tick } from "../ages.js";
+import { tick } from "../ui/ages.js";
 
 /** The widget's line on how fresh it is: how long ago Beacon answered, and whether it can be reached. */
 

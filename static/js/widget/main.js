@@ -1,5 +1,5 @@
 // @ts-check
-import { localise, tick } from "../ages.js";
+import { localise, tick } from "../ui/ages.js";
 import { tokenFrom } from "../bell.js";
 import { serverNow } from "../lib/server_clock.js";
 import { fetchChecked, Refused } from "../lib/http.js";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { isStale } from "../../../static/js/freshness.js";
+import { isStale } from "../../../static/js/ui/freshness.js";
 import { Waiting } from "../../../static/js/interaction/row_queue.js";
 
 test("rows wait oldest first, each once, in its newest form", () => {

@@ -1,9 +1,9 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ageHeard, isUnheard } from "../../static/js/freshness.js";
-import { noticeOf } from "../../static/js/notices.js";
-import { lasting } from "../../static/js/lib/time_text.js";
+import { ageHeard, isUnheard } from "../../../static/js/ui/freshness.js";
+import { noticeOf } from "../../../static/js/ui/banner_text.js";
+import { lasting } from "../../../static/js/lib/time_text.js";
 
 const AT = 1_000_000;
 const WELL = { state: "connected", heardAt: AT, now: AT + 15_000, heartbeatMs: 15_000, pollMs: 5_000 };

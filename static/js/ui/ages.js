@@ -1,8 +1,8 @@
 // @ts-check
-import { untilWords } from "./bell.js";
-import { serverNow } from "./lib/server_clock.js";
+import { untilWords } from "../bell.js";
+import { serverNow } from "../lib/server_clock.js";
 import { ageHeard } from "./freshness.js";
-import { ago, clock, lasting, moment, stamp, zone } from "./lib/time_text.js";
+import { ago, clock, lasting, moment, stamp, zone } from "../lib/time_text.js";
 
 /** Times that tick without the server, and tiles that stop claiming to be fresh when nothing confirms them. */
 

@@ -4,8 +4,8 @@
  * after the rest and is given what it would otherwise bring a second time.
  *
  * @typedef {{ reconnect: () => void, pause: () => void }} Actions
- * @typedef {Pick<typeof import("./reasons.js"), "describe"> & Pick<typeof import("./lib/time_text.js"), "clock" | "moment">
- *   & Pick<typeof import("./ages.js"), "tick"> & Pick<typeof import("./connection/status.js"), "connectionStatus">} Given
+ * @typedef {Pick<typeof import("./connection_text.js"), "describe"> & Pick<typeof import("../lib/time_text.js"), "clock" | "moment">
+ *   & Pick<typeof import("./ages.js"), "tick"> & Pick<typeof import("../connection/status.js"), "connectionStatus">} Given
  */
 
 /** Reasons that only a new page ends. */
@@ -75,7 +75,7 @@ function showLastEvent(place, at, { moment, tick }) {
 
 /**
  * @param {HTMLElement} place
- * @param {readonly import("./connection/status.js").Trouble[]} errors
+ * @param {readonly import("../connection/status.js").Trouble[]} errors
  * @param {Given} given
  */
 function showErrors(place, errors, given) {
@@ -87,7 +87,7 @@ function showErrors(place, errors, given) {
 }
 
 /**
- * @param {import("./connection/status.js").Trouble} trouble
+ * @param {import("../connection/status.js").Trouble} trouble
  * @param {Given} given
  */
 function errorRow({ at, text }, { clock }) {
@@ -120,7 +120,7 @@ function write(place, text) {
 
 /**
  * How this tab comes by its events.
- * @param {Pick<import("./connection/status.js").Status, "state" | "role" | "paused"> & { reason?: string }} status
+ * @param {Pick<import("../connection/status.js").Status, "state" | "role" | "paused"> & { reason?: string }} status
  * @param {number} pollMs
  */
 export function modeOf({ state, reason = "", role, paused }, pollMs) {

@@ -1,15 +1,15 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { noticeOf } from "../../static/js/notices.js";
-import { failedAt, WITHIN_MS } from "../../static/js/poison.js";
-import { modeOf } from "../../static/js/detail.js";
-import { describe } from "../../static/js/reasons.js";
+import { noticeOf } from "../../../static/js/ui/banner_text.js";
+import { failedAt, WITHIN_MS } from "../../../static/js/poison.js";
+import { modeOf } from "../../../static/js/ui/connection_details.js";
+import { describe } from "../../../static/js/ui/connection_text.js";
 
-/** @type {import("../../static/js/notices.js").Situation} */
+/** @type {import("../../../static/js/ui/banner_text.js").Situation} */
 const WELL = { state: "connected", reason: "live", since: "12:03:05", pollMs: 5_000, updated: false, unheardSince: "", person: "" };
 
-/** @param {Partial<import("../../static/js/notices.js").Situation>} situation */
+/** @param {Partial<import("../../../static/js/ui/banner_text.js").Situation>} situation */
 const named = (situation) => noticeOf({ ...WELL, ...situation })?.name ?? null;
 
 test("no banner while all is well, during the five attempts, or for a flag that is off", () => {

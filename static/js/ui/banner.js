@@ -1,11 +1,11 @@
 // @ts-check
-import { loginAddress } from "./badge.js";
-import { showToast } from "./messages.js";
-import { noticeOf } from "./notices.js";
-import { connectionStatus } from "./connection/status.js";
-import { clock } from "./lib/time_text.js";
+import { loginAddress } from "./connection_badge.js";
+import { showToast } from "./toast_queue.js";
+import { noticeOf } from "./banner_text.js";
+import { connectionStatus } from "../connection/status.js";
+import { clock } from "../lib/time_text.js";
 
-/** @type {Record<import("./notices.js").Action, string>} */
+/** @type {Record<import("./banner_text.js").Action, string>} */
 const WORDS = { login: "Log in", reload: "Reload", reconnect: "Reconnect" };
 
 /** The line under the bar that says what is wrong with the connection, since when, and what one can do. */
@@ -52,7 +52,7 @@ export class Banner {
 
   /**
    * Once for each outage, however often something opens and closes meanwhile.
-   * @param {import("./connection/status.js").Status} status
+   * @param {import("../connection/status.js").Status} status
    */
   #toastOnce({ state, reason, failures }) {
     if (state === "connected" && failures === 0) this.#toasted = false;
@@ -73,7 +73,7 @@ export class Banner {
     this.#place.replaceChildren(words(notice.text), this.#button(notice.action));
   }
 
-  /** @param {import("./notices.js").Action} action */
+  /** @param {import("./banner_text.js").Action} action */
   #button(action) {
     const button = document.createElement("button");
     button.type = "button";

@@ -1,5 +1,5 @@
 // @ts-check
-import { Countdown } from "./lib/countdown.js";
+import { Countdown } from "../lib/countdown.js";
 
 /**
  * Short messages at the bottom right: what became of an action, or of the connection. At most three; information

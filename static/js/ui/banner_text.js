@@ -1,5 +1,5 @@
 // @ts-check
-import { HELD } from "./connection/policy.js";
+import { HELD } from "../connection/policy.js";
 
 /** Which banner stands under the bar, if any: one at a time, the worst first. Pure. */
 
@@ -8,7 +8,7 @@ import { HELD } from "./connection/policy.js";
  * @typedef {{ name: string, look: string, text: string, action: Action }} Notice
  *
  * @typedef {object} Situation
- * @property {import("./connection/policy.js").State} state
+ * @property {import("../connection/policy.js").State} state
  * @property {string} reason
  * @property {string} since  the time of day when it began
  * @property {number} pollMs

@@ -36,7 +36,7 @@ const WORDS = { connected: "Connected", reconnecting: "Reconnecting", polling: "
 const REASON_WORDS = { starting: "Connecting", degraded: "Database away", "signed-out": "Signed out", "other-user": "Signed out" };
 
 /**
- * @typedef {import("./connection/status.js").Status} Status
+ * @typedef {import("../connection/status.js").Status} Status
  * @typedef {{ look: string, word: string, sentence: string, spoken?: string }} Words  `look` names icon and colour; `spoken` is
  *   the word where it would change every second
  */

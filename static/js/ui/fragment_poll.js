@@ -1,6 +1,6 @@
 // @ts-check
-import { fetchChecked } from "./lib/http.js";
-import { connectionStatus } from "./connection/status.js";
+import { fetchChecked } from "../lib/http.js";
+import { connectionStatus } from "../connection/status.js";
 
 const TIMEOUT_MS = 10_000;
 

@@ -1,10 +1,10 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { modeOf } from "../../static/js/detail.js";
-import { describe } from "../../static/js/reasons.js";
+import { modeOf } from "../../../static/js/ui/connection_details.js";
+import { describe } from "../../../static/js/ui/connection_text.js";
 
-/** @typedef {import("../../static/js/connection/status.js").Status} Status */
+/** @typedef {import("../../../static/js/connection/status.js").Status} Status */
 
 /** @type {Status} */
 const LIVE = {

@@ -1,5 +1,5 @@
 // @ts-check
-import { askNowAndThen } from "./nowandthen.js";
+import { askNowAndThen } from "./fragment_poll.js";
 
 /** What Beacon itself costs, in the footer. Without an answer, what is old is not claimed. */
 

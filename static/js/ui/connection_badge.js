@@ -1,11 +1,11 @@
 // @ts-check
-import { announce } from "./announce.js";
-import { describe } from "./reasons.js";
+import { announce } from "./announcements.js";
+import { describe } from "./connection_text.js";
 
 /**
  * The connection's state in the bar: icon, word and colour.
  * @param {HTMLElement} badge
- * @param {import("./connection/status.js").Status} status
+ * @param {import("../connection/status.js").Status} status
  */
 export function showConnection(badge, status) {
   const { look, word, sentence, spoken = word } = describe(status);

@@ -1,9 +1,9 @@
 // @ts-check
-import { announce } from "./announce.js";
-import { areBelow } from "./interaction/pointer.js";
-import { clock } from "./lib/time_text.js";
-import { changedInWords, summarise } from "./summary.js";
-import { setWrong } from "./title.js";
+import { announce } from "./announcements.js";
+import { areBelow } from "../interaction/pointer.js";
+import { clock } from "../lib/time_text.js";
+import { changedInWords, summarise } from "./summary_text.js";
+import { setWrong } from "./tab_title.js";
 
 /** Rows of the strip before the rest is held back. */
 const SHOWN = 5;

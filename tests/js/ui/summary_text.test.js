@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { changedInWords, summarise } from "../../static/js/summary.js";
+import { changedInWords, summarise } from "../../../static/js/ui/summary_text.js";
 
-const cases = JSON.parse(readFileSync(new URL("../dashboard/summaries.json", import.meta.url), "utf-8"));
+const cases = JSON.parse(readFileSync(new URL("../../dashboard/summaries.json", import.meta.url), "utf-8"));
 
 for (const { states, ...expected } of cases) {
   test(`${states.join(", ") || "no service"}: ${expected.words}`, () => {

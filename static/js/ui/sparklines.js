@@ -1,5 +1,5 @@
 // @ts-check
-import { askNowAndThen } from "./nowandthen.js";
+import { askNowAndThen } from "./fragment_poll.js";
 
 /** Sparklines: no event tells of a minute that is over, so a page that somebody looks at asks for them once a minute. */
 
