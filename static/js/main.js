@@ -7,7 +7,7 @@ import { watchCost } from "./ui/self_stats.js";
 import { isUnheard } from "./ui/freshness.js";
 import { watchInterface } from "./interaction/page_interaction.js";
 import { bringMessages } from "./ui/toast_queue.js";
-import { startNotifications } from "./notifications.js";
+import { startNotifications } from "./notifications/panel.js";
 import { refetchFollower, watchReload } from "./interaction/regions.js";
 import { connectionStatus } from "./connection/status.js";
 import { updateStrip } from "./ui/attention_strip.js";

@@ -1,5 +1,5 @@
 // @ts-check
-import { JITTER_MS, leading, namesNotifications } from "../bell.js";
+import { JITTER_MS, leading, namesNotifications } from "../notifications/bell.js";
 import { HeldList } from "./heldlist.js";
 
 /** The page of notifications: its own script. */

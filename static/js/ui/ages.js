@@ -1,5 +1,5 @@
 // @ts-check
-import { untilWords } from "../bell.js";
+import { untilWords } from "../notifications/bell.js";
 import { serverNow } from "../lib/server_clock.js";
 import { ageHeard } from "./freshness.js";
 import { ago, clock, lasting, moment, stamp, zone } from "../lib/time_text.js";

@@ -1,6 +1,6 @@
 // @ts-check
 import { localise, tick } from "../ui/ages.js";
-import { tokenFrom } from "../bell.js";
+import { tokenFrom } from "../notifications/bell.js";
 import { serverNow } from "../lib/server_clock.js";
 import { fetchChecked, Refused } from "../lib/http.js";
 import { Refetch } from "../lib/refetch.js";

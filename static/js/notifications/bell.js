@@ -1,5 +1,5 @@
 // @ts-check
-/** Pure decisions about notifications; notifications.js and the widget act on them. */
+/** Pure decisions about notifications; panel.js and the widget act on them. */
 
 /** As many screens hear of an event at once: their questions are spread over this time. */
 export const JITTER_MS = 500;

@@ -1,9 +1,9 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import { countWords, leading, newsIds, namesNotifications, tokenFrom, untilWords } from "../../static/js/bell.js";
-import { askable, isEnding, waitMs } from "../../static/js/widget/decide.js";
-import { Refetch } from "../../static/js/lib/refetch.js";
+import { countWords, leading, newsIds, namesNotifications, tokenFrom, untilWords } from "../../../static/js/notifications/bell.js";
+import { askable, isEnding, waitMs } from "../../../static/js/widget/decide.js";
+import { Refetch } from "../../../static/js/lib/refetch.js";
 
 test("only events about notifications name them", () => {
   const types = ["notification.created", "notification.changed", "flag.changed", undefined];

@@ -1,9 +1,9 @@
 // @ts-check
 import { countWords, JITTER_MS, namesNotifications, newsIds } from "./bell.js";
 import { removeFlashes, startFlashes } from "./flash.js";
-import { fetchChecked } from "./lib/http.js";
-import { showToast } from "./ui/toast_queue.js";
-import { Refetch } from "./lib/refetch.js";
+import { fetchChecked } from "../lib/http.js";
+import { showToast } from "../ui/toast_queue.js";
+import { Refetch } from "../lib/refetch.js";
 
 /** The bell and its panel. What they show is this person's own: refetched whenever an event names it, never pushed. */
 

@@ -1,6 +1,6 @@
 // @ts-check
-import { serverNow } from "./lib/server_clock.js";
-import { showToast } from "./ui/toast_queue.js";
+import { serverNow } from "../lib/server_clock.js";
+import { showToast } from "../ui/toast_queue.js";
 
 /** An operator's messages: put away by the reader, or gone when they end. Never before. */
 
