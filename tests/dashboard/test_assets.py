@@ -11,8 +11,8 @@ from app.web import js_bundle
 from app.web.assets import SCRIPT, SHEET, STATIC_FOLDER, Assets
 
 NODE = str(Path(sys.executable).with_name("node"))
-BOUNDARY = "boundary.js"  # stands by itself, because it must work when the bundle cannot even be loaded
-LATER = ("evidence/reports.js",)  # by an address that the page has
+BOUNDARY = "telemetry/error_boundary.js"  # stands by itself, because it must work when the bundle cannot even be loaded
+LATER = ("telemetry/client_reports.js",)  # by an address that the page has
 
 
 def test_the_build_changes_with_a_files_content_and_name(tmp_path: Path) -> None:

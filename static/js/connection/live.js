@@ -27,7 +27,7 @@ const NOBODY = { note() {}, status() {}, frame() {}, heard() {}, build() {}, mea
  * @property {(frame: Frame) => void} frame  every frame of the stream or of a poll, before it is shown
  * @property {(heartbeatMs?: number) => void} heard  Beacon was heard, and knows what there is to know
  * @property {(build: string) => void} build  the server runs this one
- * @property {(tell: (measure: import("../evidence/measure.js").Measure) => void) => void} measure  for whoever measures the wire
+ * @property {(tell: (measure: import("../telemetry/connection_stats.js").Measure) => void) => void} measure  for whoever measures the wire
  */
 export class Live {
   #tokens;

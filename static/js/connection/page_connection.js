@@ -9,11 +9,11 @@ import { Feed } from "./htmx_bridge.js";
 import { fetchChecked } from "../lib/http.js";
 import { shareName } from "../tabs/election.js";
 import { Live } from "./live.js";
-import { failedAt, WITHIN_MS } from "../poison.js";
+import { failedAt, WITHIN_MS } from "../telemetry/render_failures.js";
 import { isOver } from "./policy.js";
 import { describe } from "../ui/connection_text.js";
 import { refetchRegions } from "../interaction/regions.js";
-import { reportError } from "../report.js";
+import { reportError } from "../telemetry/error_report.js";
 import { Share } from "../tabs/shared_stream.js";
 import { connectionStatus } from "./status.js";
 import { setAway } from "../ui/tab_title.js";
@@ -85,7 +85,7 @@ function csrf() {
  * @returns {import("./live.js").Hearer["measure"]}
  */
 function measuring() {
-  /** @typedef {(measure: import("../evidence/measure.js").Measure) => void} Tell */
+  /** @typedef {(measure: import("../telemetry/connection_stats.js").Measure) => void} Tell */
   if (Math.random() >= Number(page.reportShare)) return () => {};
   /** @type {Tell[]} */
   const kept = [];

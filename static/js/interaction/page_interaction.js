@@ -10,7 +10,7 @@ import { watchHands } from "./pointer.js";
 import { watchMenu } from "./menu.js";
 import { forget, release, watchNews } from "./new_rows.js";
 import { refetchRegions } from "./regions.js";
-import { reportError } from "../report.js";
+import { reportError } from "../telemetry/error_report.js";
 import { keepTrends, watchTrends } from "../ui/sparklines.js";
 
 /** What the reader's hands are on stays as it is; everything else says how fresh it is. */

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { noticeOf } from "../../../static/js/ui/banner_text.js";
-import { failedAt, WITHIN_MS } from "../../../static/js/poison.js";
+import { failedAt, WITHIN_MS } from "../../../static/js/telemetry/render_failures.js";
 import { modeOf } from "../../../static/js/ui/connection_details.js";
 import { describe } from "../../../static/js/ui/connection_text.js";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Vitals } from "../../static/js/vitals.js";
+import { Vitals } from "../../../static/js/telemetry/page_health.js";
 
 test("a single failure of a page that runs is no death", () => {
   assert.equal(new Vitals().failed({ where: "script", started: true, now: 0 }), false);

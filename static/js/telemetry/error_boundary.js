@@ -1,6 +1,6 @@
 // @ts-check
-import { reportError } from "./report.js";
-import { Vitals } from "./vitals.js";
+import { reportError } from "./error_report.js";
+import { Vitals } from "./page_health.js";
 
 /** The error boundary: hears of every failure that nobody caught, tells the server, and offers a way out of a dead page.
  * A script of its own, because it must stand when the others cannot even be loaded. */

@@ -1,12 +1,12 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Measure, MAX_SAMPLES } from "../../static/js/evidence/measure.js";
-import { decide, initialModel } from "../../static/js/connection/policy.js";
+import { Measure, MAX_SAMPLES } from "../../../static/js/telemetry/connection_stats.js";
+import { decide, initialModel } from "../../../static/js/connection/policy.js";
 
 /**
- * @typedef {import("../../static/js/connection/policy.js").Happening} Happening
- * @typedef {import("../../static/js/evidence/measure.js").Report} Report
+ * @typedef {import("../../../static/js/connection/policy.js").Happening} Happening
+ * @typedef {import("../../../static/js/telemetry/connection_stats.js").Report} Report
  */
 
 /** @type {Happening} */

@@ -1,5 +1,5 @@
 // @ts-check
-import { Measure } from "./measure.js";
+import { Measure } from "./connection_stats.js";
 
 /** Tells the server what this page measured of its connection. Nothing waits for it, and nobody hears of its failures. */
 
