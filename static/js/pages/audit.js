@@ -1,7 +1,7 @@
 // @ts-check
-import { HeldList } from "./heldlist.js";
-import { isPaused } from "./reload.js";
-import { watchVerify } from "./verify.js";
+import { HeldList } from "./pausable_list.js";
+import { isPaused } from "./region_reload.js";
+import { watchVerify } from "./audit_verification.js";
 
 /**
  * The page of the audit: its own script. Most entries have no event that everybody may see, so it asks for the number of the
@@ -12,7 +12,7 @@ const EVERY_MS = 2_000;
 const JITTER_MS = 200;
 const TIMEOUT_MS = 10_000;
 
-/** @type {import("./heldlist.js").Kind} */
+/** @type {import("./pausable_list.js").Kind} */
 const AUDIT = {
   link: "audit-new",
   list: (root) => root.querySelector("#audit"),

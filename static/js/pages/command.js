@@ -1,6 +1,6 @@
 // @ts-check
 import { Refetch } from "../lib/refetch.js";
-import { reload } from "./reload.js";
+import { reload } from "./region_reload.js";
 
 /** The page of one command: its phase comes by the stream, its log and results are loaded again when there is more. */
 

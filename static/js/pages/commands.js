@@ -1,17 +1,17 @@
 // @ts-check
 import { showToast } from "../ui/toast.js";
-import { confirmed } from "./confirm.js";
-import { buttonsAround, complain, link, placeOf, showDoing } from "./doing.js";
-import { answered, intentId, settled } from "./intent.js";
-import { pressOf } from "./press.js";
-import { watchReview } from "./review.js";
-import { watchScope } from "./scope.js";
+import { confirmed } from "./confirm_dialog.js";
+import { buttonsAround, complain, link, placeOf, showDoing } from "./command_progress.js";
+import { answered, intentId, settled } from "./command_intent.js";
+import { pressOf } from "./command_form.js";
+import { watchReview } from "./command_review.js";
+import { watchScope } from "./job_selection.js";
 
 /**
  * Buttons that give commands: what was pressed shows at once, what was observed follows by the stream. Without this
  * script the same forms lead to the same place.
  *
- * @typedef {import("./press.js").Press} Press
+ * @typedef {import("./command_form.js").Press} Press
  * @typedef {{ phase?: string, link?: string, detail?: string }} Told
  */
 

@@ -1,6 +1,6 @@
 // @ts-check
 import { Refetch } from "../lib/refetch.js";
-import { isPaused, reload } from "./reload.js";
+import { isPaused, reload } from "./region_reload.js";
 
 /**
  * The page of the rollout: its own script. What it shows is loaded again when the flag changed, and now and then, for what

@@ -1,5 +1,5 @@
 // @ts-check
-import { isPaused, reload } from "./reload.js";
+import { isPaused, reload } from "./region_reload.js";
 
 /**
  * The page of one service: its own script, for what no event tells of. A minute of checks that is over, workers that were

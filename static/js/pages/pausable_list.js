@@ -1,6 +1,6 @@
 // @ts-check
 import { Refetch } from "../lib/refetch.js";
-import { isPaused, reload } from "./reload.js";
+import { isPaused, reload } from "./region_reload.js";
 import { isReading, watchUse } from "../interaction/focus.js";
 
 /**

@@ -1,11 +1,11 @@
 // @ts-check
-import { HeldList } from "./heldlist.js";
+import { HeldList } from "./pausable_list.js";
 
 /** The list of commands: phases come by the stream into their rows; a command that is new here waits while one reads. */
 
 const JITTER_MS = 500;
 
-/** @type {import("./heldlist.js").Kind} */
+/** @type {import("./pausable_list.js").Kind} */
 const COMMANDS = {
   link: "commands-new",
   list: (root) => root.querySelector("#commands"),

@@ -1,10 +1,10 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { answered, intentId, settled } from "../../static/js/pages/intent.js";
-import { keyOf } from "../../static/js/pages/press.js";
+import { answered, intentId, settled } from "../../../static/js/pages/command_intent.js";
+import { keyOf } from "../../../static/js/pages/command_form.js";
 
-/** What a tab keeps. @returns {import("../../static/js/pages/intent.js").Kept} */
+/** What a tab keeps. @returns {import("../../../static/js/pages/command_intent.js").Kept} */
 function tab() {
   /** @type {Map<string, string>} */
   const kept = new Map();

@@ -1,12 +1,12 @@
 // @ts-check
 import { JITTER_MS, leading, namesNotifications } from "../notifications/bell.js";
-import { HeldList } from "./heldlist.js";
+import { HeldList } from "./pausable_list.js";
 
 /** The page of notifications: its own script. */
 
 const REGIONS = new Set(["notifications", "notifications-head", "notifications-pages", "mutes"]);
 
-/** @type {import("./heldlist.js").Kind} */
+/** @type {import("./pausable_list.js").Kind} */
 const NOTICES = {
   link: "notifications-new",
   list: (root) => root.querySelector("[data-region=notifications]"),

@@ -1,5 +1,5 @@
 // @ts-check
-import { HeldList } from "./heldlist.js";
+import { HeldList } from "./pausable_list.js";
 
 /**
  * The page of discrepancies: its own script. What it looks for is a tile that changed its state, or what is wrong with it: the stream
@@ -11,7 +11,7 @@ const JITTER_MS = 500; // with the answer, less than a second
 /** What the stream said last of each service. @type {Map<string, string>} */
 const said = new Map();
 
-/** @type {import("./heldlist.js").Kind} */
+/** @type {import("./pausable_list.js").Kind} */
 const RECORD = {
   link: "record-new",
   list: (root) => root.querySelector("#record"),

@@ -4,7 +4,7 @@ import { showToast } from "../ui/toast.js";
 /**
  * What the page shows of a press, where it was pressed: that it is under way, and what became of its sending.
  *
- * @typedef {import("./press.js").Press} Press
+ * @typedef {import("./command_form.js").Press} Press
  */
 
 const DOING = /** @type {Record<string, string>} */ ({ "retry-job": "retrying…", "delete-job": "deleting…" });
