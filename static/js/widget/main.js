@@ -4,8 +4,8 @@ import { tokenFrom } from "../notifications/bell.js";
 import { serverNow } from "../lib/server_clock.js";
 import { fetchChecked, Refused } from "../lib/http.js";
 import { Refetch } from "../lib/refetch.js";
-import { askable, isEnding, waitMs } from "./decide.js";
-import { showFailure, showFresh, showNothing } from "./fresh.js";
+import { askable, isEnding, waitMs } from "./widget_rules.js";
+import { showFailure, showFresh, showNothing } from "./freshness_line.js";
 
 /**
  * The panel inside another page. On the same site the login session fills it; otherwise the page around it may hand

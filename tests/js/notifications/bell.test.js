@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import { countWords, leading, newsIds, namesNotifications, tokenFrom, untilWords } from "../../../static/js/notifications/bell.js";
-import { askable, isEnding, waitMs } from "../../../static/js/widget/decide.js";
+import { askable, isEnding, waitMs } from "../../../static/js/widget/widget_rules.js";
 import { Refetch } from "../../../static/js/lib/refetch.js";
 
 test("only events about notifications name them", () => {
