@@ -5,7 +5,7 @@ import { Banner } from "../ui/banner.js";
 import { takeWhenHidden } from "./build_update.js";
 import { serverNow } from "../lib/server_clock.js";
 import { Delivery } from "./delivery.js";
-import { Feed } from "./htmx_bridge.js";
+import { HtmxBridge } from "./htmx_bridge.js";
 import { fetchChecked } from "../lib/http.js";
 import { shareName } from "../tabs/election.js";
 import { Live } from "./live.js";
@@ -34,9 +34,9 @@ const KEPT = 500;
  */
 export function connect(prepare, note) {
   if (!canFollow()) return; // the page keeps saying that it is not live, and its link to a refresh
-  const feed = new Feed(/** @type {any} */ (window).htmx);
+  const bridge = new HtmxBridge(/** @type {any} */ (window).htmx);
   const watch = { note, poison: (/** @type {unknown} */ error) => poisoned(error) };
-  const delivery = new Delivery(Number(page.cursor), feed, () => refetchRegions(prepare), watch);
+  const delivery = new Delivery(Number(page.cursor), bridge, () => refetchRegions(prepare), watch);
   const live = new Live(new TokenSource(csrf(), page.session ?? ""), delivery, page.session ?? "");
   const share = new Share(live, delivery, { streamOn: page.stream === "on", pollMs }, shareName(page.session ?? "", page.build ?? ""), note);
   const banner = new Banner(place("banner"), pollMs, () => share.reconnect());

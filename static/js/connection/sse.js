@@ -79,13 +79,3 @@ export class FrameParser {
     }
   }
 }
-
-/**
- * A frame's bytes again, for a reader that wants the text of a stream.
- * @param {Frame} frame
- */
-export function encodeFrame(frame) {
-  const id = frame.id === null ? "" : `id: ${frame.id}\n`;
-  const data = frame.data.split("\n").map((line) => `data: ${line}\n`);
-  return new TextEncoder().encode(`${id}${data.join("")}\n`);
-}
