@@ -2,7 +2,7 @@
 import { localise, markAged, markUnheard, tick } from "./ui/ages.js";
 import { trimLists } from "./ui/list_limit.js";
 import { serverNow, startClock } from "./lib/server_clock.js";
-import { connect } from "./connection/page_connection.js";
+import { startConnection } from "./connection/page_connection.js";
 import { watchCost } from "./ui/self_stats.js";
 import { isUnheard } from "./ui/freshness.js";
 import { watchInterface } from "./interaction/page_interaction.js";
@@ -88,4 +88,4 @@ bringMessages();
 watchCost();
 watchReload(localise);
 bringKeys();
-connect(localise, note);
+startConnection(localise, note);

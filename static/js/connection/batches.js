@@ -6,19 +6,19 @@
  */
 
 /** Characters that go into one write: four tiles or some thirty rows. Twice as many make tasks of 100 ms. */
-const SLICE_LENGTH = 16_384;
+const MAX_BATCH_CHARS = 16_384;
 
 /**
  * Only fragments go together: what is acted on has its own turn. Pure.
  * @param {Iterable<import("./sse.js").Frame>} waiting
  * @returns {number} how many of the first ones are shown at once
  */
-export function together(waiting) {
+export function batchLength(waiting) {
   let count = 0;
   let length = 0;
   for (const { event, data } of waiting) {
     length += data.length;
-    if (count > 0 && (event !== "" || length > SLICE_LENGTH)) break;
+    if (count > 0 && (event !== "" || length > MAX_BATCH_CHARS)) break;
     count += 1;
     if (event !== "") break;
   }
@@ -30,7 +30,7 @@ export function together(waiting) {
  * @param {import("./sse.js").Frame[]} frames
  * @returns {import("./sse.js").Frame}
  */
-export function joined(frames) {
+export function joinFrames(frames) {
   const last = frames.at(-1);
   if (!last) throw new Error("nothing to show");
   return { ...last, data: frames.map(({ data }) => data).join("\n") };
@@ -41,7 +41,7 @@ export function joined(frames) {
  * kept waiting for.
  * @returns {Promise<void>}
  */
-export function breath() {
+export function yieldToPage() {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {

@@ -4,38 +4,38 @@ import { connectionStatus } from "./status.js";
 /** A newer build is taken when nobody looks and nothing would be lost. */
 
 /** One reload for each build: behind a proxy two of them may answer by turns. */
-const TAKEN = "beacon-build";
+const RELOADED_BUILD_KEY = "beacon-build";
 
 /** @param {string} build */
-export function takeWhenHidden(build) {
-  const look = () => {
-    if (document.visibilityState !== "hidden" || isKept() || wasTaken(build)) return;
-    sessionStorage.setItem(TAKEN, build);
+export function reloadWhenHidden(build) {
+  const reloadIfHidden = () => {
+    if (document.visibilityState !== "hidden" || mustNotReload() || wasReloadedFor(build)) return;
+    sessionStorage.setItem(RELOADED_BUILD_KEY, build);
     location.reload();
   };
-  document.addEventListener("visibilitychange", look);
-  look();
+  document.addEventListener("visibilitychange", reloadIfHidden);
+  reloadIfHidden();
 }
 
 /** @param {string} build */
-function wasTaken(build) {
-  return sessionStorage.getItem(TAKEN) === build;
+function wasReloadedFor(build) {
+  return sessionStorage.getItem(RELOADED_BUILD_KEY) === build;
 }
 
 /** A server that is away would leave an error of the browser's own; a pause is there to keep what stands. */
-function isKept() {
+function mustNotReload() {
   const { state, paused } = connectionStatus.value;
-  return paused || (state !== "connected" && state !== "polling") || isTyped();
+  return paused || (state !== "connected" && state !== "polling") || hasUnsavedInput();
 }
 
 /** Whether a reload would take something from its reader: text, a choice, an open dialog. */
-function isTyped() {
+function hasUnsavedInput() {
   if (document.querySelector("dialog[open]")) return true;
-  return [...document.querySelectorAll("input, textarea, select")].some((field) => isShown(field) && isChanged(field));
+  return [...document.querySelectorAll("input, textarea, select")].some((field) => isVisible(field) && isChanged(field));
 }
 
 /** A closed dialog or panel holds nobody's words, only what a script has set. */
-function isShown(/** @type {Element} */ field) {
+function isVisible(/** @type {Element} */ field) {
   return field.getClientRects().length > 0;
 }
 

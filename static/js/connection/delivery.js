@@ -1,6 +1,6 @@
 // @ts-check
-import { breath, joined, together } from "./batches.js";
-import { split } from "./urgent_messages.js";
+import { yieldToPage, joinFrames, batchLength } from "./batches.js";
+import { splitUrgent } from "./urgent_messages.js";
 
 /**
  * From frames to the screen: each event once and in order, whichever way it came. Stream, poll and another tab may
@@ -8,39 +8,39 @@ import { split } from "./urgent_messages.js";
  */
 
 /** Frames that wait while the page is paused; beyond that its regions are loaded again instead. */
-export const HELD_BOUND = 500;
+export const MAX_HELD_FRAMES = 500;
 
 /** @type {Frame} */
-const TOO_MUCH = { event: "reset", data: '{"reason":"more came during the pause than is kept"}', id: null, retry: null };
+const OVERFLOW_RESET = { event: "reset", data: '{"reason":"more came during the pause than is kept"}', id: null, retry: null };
 
 /**
  * @typedef {import("./sse.js").Frame} Frame
- * @typedef {{ frame: Frame, resolve: () => void, reject: (error: unknown) => void }} Turn
+ * @typedef {{ frame: Frame, resolve: () => void, reject: (error: unknown) => void }} QueuedFrame
  */
 
 export class Delivery {
-  #feed;
+  #bridge;
   #refetch;
-  #watch;
-  /** @type {Turn[]} */
-  #turns = [];
-  #working = false;
+  #observer;
+  /** @type {QueuedFrame[]} */
+  #queue = [];
+  #draining = false;
   /** @type {Frame[] | null} */
   #held = null;
   #overflowed = false;
 
   /**
    * @param {number} cursor  the id up to which the page shows everything
-   * @param {{ write: (frame: Frame) => Promise<void> }} feed
+   * @param {{ write: (frame: Frame) => Promise<void> }} bridge
    * @param {() => Promise<number>} refetch  loads the page's regions again and returns their cursor
-   * @param {{ note: (message: string) => void, poison?: (error: unknown, frame: Frame) => void }} watch
+   * @param {{ log: (message: string) => void, renderFailed?: (error: unknown, frame: Frame) => void }} observer
    */
-  constructor(cursor, feed, refetch, watch) {
+  constructor(cursor, bridge, refetch, observer) {
     this.cursor = cursor; // shown
     this.received = cursor; // shown, on its way to the screen, or held
-    this.#feed = feed;
+    this.#bridge = bridge;
     this.#refetch = refetch;
-    this.#watch = watch;
+    this.#observer = observer;
   }
 
   /**
@@ -53,7 +53,7 @@ export class Delivery {
     if (frame.event !== "reset" && id <= this.received) return Promise.resolve();
     this.received = id;
     if (this.#held) return this.#hold(this.#held, frame);
-    return this.#inTurn(frame);
+    return this.#enqueue(frame);
   }
 
   /** From here on nothing on the page changes; what people must hear of at once still comes through. */
@@ -67,8 +67,8 @@ export class Delivery {
     const overflowed = this.#overflowed;
     this.#held = null;
     this.#overflowed = false;
-    if (overflowed) await this.#inTurn(TOO_MUCH);
-    await Promise.all(held.map((frame) => this.#inTurn(frame)));
+    if (overflowed) await this.#enqueue(OVERFLOW_RESET);
+    await Promise.all(held.map((frame) => this.#enqueue(frame)));
   }
 
   /**
@@ -77,13 +77,13 @@ export class Delivery {
    */
   #hold(held, frame) {
     if (frame.event === "signal") {
-      signal(frame);
+      dispatchSignal(frame);
       return Promise.resolve();
     }
-    const { urgent, rest } = split(frame.data);
+    const { urgent, rest } = splitUrgent(frame.data);
     if (urgent) this.#showNow({ ...frame, data: urgent });
     if (!this.#overflowed) held.push({ ...frame, data: rest });
-    if (held.length > HELD_BOUND) {
+    if (held.length > MAX_HELD_FRAMES) {
       held.length = 0;
       this.#overflowed = true;
     }
@@ -92,17 +92,17 @@ export class Delivery {
 
   /** @param {Frame} frame */
   #showNow(frame) {
-    this.#feed.write(frame).catch((error) => this.#watch.note(`event ${frame.id} during a pause: ${error}`));
+    this.#bridge.write(frame).catch((error) => this.#observer.log(`event ${frame.id} during a pause: ${error}`));
   }
 
   /**
    * @param {Frame} frame
    * @returns {Promise<void>}
    */
-  #inTurn(frame) {
+  #enqueue(frame) {
     return new Promise((resolve, reject) => {
-      this.#turns.push({ frame, resolve, reject });
-      if (!this.#working) this.#work();
+      this.#queue.push({ frame, resolve, reject });
+      if (!this.#draining) this.#drain();
     });
   }
 
@@ -110,37 +110,37 @@ export class Delivery {
    * One slice after the other. Where one fails for good, those behind it were taken on the strength of it and fail too:
    * whoever brought them begins again after the cursor.
    */
-  async #work() {
-    this.#working = true;
-    while (this.#turns.length > 0) {
-      const slice = this.#turns.splice(0, together(framesOf(this.#turns)));
+  async #drain() {
+    this.#draining = true;
+    while (this.#queue.length > 0) {
+      const batch = this.#queue.splice(0, batchLength(queuedFrames(this.#queue)));
       try {
-        await this.#deliver(slice.map(({ frame }) => frame));
-        for (const { resolve } of slice) resolve();
+        await this.#deliver(batch.map(({ frame }) => frame));
+        for (const { resolve } of batch) resolve();
       } catch (error) {
         this.received = this.cursor;
-        for (const { reject } of [...slice, ...this.#turns.splice(0)]) reject(error);
+        for (const { reject } of [...batch, ...this.#queue.splice(0)]) reject(error);
       }
-      await breath();
+      await yieldToPage();
     }
-    this.#working = false;
+    this.#draining = false;
   }
 
-  /** @param {Frame[]} slice */
-  async #deliver(slice) {
-    const [first] = slice;
+  /** @param {Frame[]} batch */
+  async #deliver(batch) {
+    const [first] = batch;
     if (first?.event === "reset") {
-      await this.#startOver(`reset (${JSON.parse(first.data).reason})`);
+      await this.#reload(`reset (${JSON.parse(first.data).reason})`);
       return;
     }
-    const frames = slice.filter(({ id }) => Number(id) > this.cursor);
+    const frames = batch.filter(({ id }) => Number(id) > this.cursor);
     if (first?.event === "") await this.#show(frames);
-    else frames.forEach(signal);
-    this.#moveTo(frames.at(-1));
+    else frames.forEach(dispatchSignal);
+    this.#advance(frames.at(-1));
   }
 
   /** @param {Frame | undefined} frame */
-  #moveTo(frame) {
+  #advance(frame) {
     this.cursor = Math.max(this.cursor, Number(frame?.id ?? 0)); // showing it may have moved the cursor further
   }
 
@@ -149,10 +149,10 @@ export class Delivery {
     const [first, ...others] = frames;
     if (!first) return;
     try {
-      await this.#feed.write(joined(frames));
+      await this.#bridge.write(joinFrames(frames));
     } catch (error) {
       if (others.length > 0) await this.#showEach(frames); // all but one of them can be shown
-      else await this.#makeUpFor(first, error);
+      else await this.#recover(first, error);
     }
   }
 
@@ -161,7 +161,7 @@ export class Delivery {
     for (const frame of frames) {
       if (Number(frame.id) <= this.cursor) continue;
       await this.#show([frame]);
-      this.#moveTo(frame);
+      this.#advance(frame);
     }
   }
 
@@ -169,35 +169,35 @@ export class Delivery {
    * @param {Frame} frame
    * @param {unknown} error
    */
-  async #makeUpFor(frame, error) {
-    this.#watch.poison?.(error, frame);
-    await this.#startOver(`event ${frame.id} could not be shown (${error})`);
+  async #recover(frame, error) {
+    this.#observer.renderFailed?.(error, frame);
+    await this.#reload(`event ${frame.id} could not be shown (${error})`);
   }
 
   /**
    * Frames wait meanwhile: one that came between the page's answer and its swap would be lost from the screen.
    * @param {string} why
    */
-  async #startOver(why) {
-    this.#watch.note(`${why}: loading the page's regions again`);
+  async #reload(why) {
+    this.#observer.log(`${why}: loading the page's regions again`);
     this.cursor = await this.#refetch();
     this.received = Math.max(this.received, this.cursor);
   }
 }
 
 /**
- * @param {Turn[]} turns
+ * @param {QueuedFrame[]} queue
  * @returns {Generator<Frame>}
  */
-function* framesOf(turns) {
-  for (const { frame } of turns) yield frame;
+function* queuedFrames(queue) {
+  for (const { frame } of queue) yield frame;
 }
 
 /**
  * Something that a part of the page acts on by itself.
  * @param {Frame} frame
  */
-function signal(frame) {
+function dispatchSignal(frame) {
   if (frame.event !== "signal") return;
   document.dispatchEvent(new CustomEvent("beacon:signal", { detail: JSON.parse(frame.data) }));
 }

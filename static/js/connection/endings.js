@@ -1,15 +1,15 @@
 // @ts-check
 import { OtherUser, Refused } from "../lib/http.js";
-import { Ended } from "./stream.js";
+import { StreamEnded } from "./stream.js";
 
 /**
  * What the end of a stream or of a poll means for the connection. Pure.
  *
- * @typedef {import("./policy.js").Happening} Happening
+ * @typedef {import("./policy.js").ConnectionEvent} ConnectionEvent
  */
 
 /** The server said that it closes, and why. */
-export class Bye extends Error {
+export class StreamBye extends Error {
   /**
    * @param {string} reason
    * @param {number | null} retryMs
@@ -23,12 +23,12 @@ export class Bye extends Error {
 
 /**
  * @param {unknown} error
- * @returns {Happening}
+ * @returns {ConnectionEvent}
  */
-export function streamEnded(error) {
+export function streamEndEvent(error) {
   if (error instanceof OtherUser) return { kind: "other-user" };
-  if (error instanceof Bye) return { kind: "bye", reason: error.reason, retryMs: error.retryMs };
-  if (error instanceof Ended) return { kind: "failed", reason: error.reason };
+  if (error instanceof StreamBye) return { kind: "bye", reason: error.reason, retryMs: error.retryMs };
+  if (error instanceof StreamEnded) return { kind: "failed", reason: error.reason };
   if (!(error instanceof Refused)) return { kind: "failed", reason: "lost" };
   if (error.status === 401) return { kind: "signed-out" };
   if (isFlagOff(error)) return { kind: "flag-off" };
@@ -40,7 +40,7 @@ export function streamEnded(error) {
  * @param {unknown} error
  * @returns {{ kind: "signed-out" } | { kind: "other-user" } | { kind: "poll-failed", retryAfterMs: number | undefined }}
  */
-export function pollEnded(error) {
+export function pollEndEvent(error) {
   if (error instanceof OtherUser) return { kind: "other-user" };
   if (error instanceof Refused && error.status === 401) return { kind: "signed-out" };
   return { kind: "poll-failed", retryAfterMs: error instanceof Refused ? error.retryAfterMs : undefined };
@@ -50,8 +50,8 @@ export function pollEnded(error) {
  * Whether it belongs among the errors that people can look at: a goodbye and a flag that is off are how things should go.
  * @param {unknown} error
  */
-export function isTrouble(error) {
-  return !(error instanceof Bye) && !isFlagOff(error);
+export function isError(error) {
+  return !(error instanceof StreamBye) && !isFlagOff(error);
 }
 
 /** @param {unknown} error */

@@ -5,18 +5,18 @@
  */
 
 /** Less says nothing: clocks are set, and computers, networks and pages are busy for a moment. */
-export const LATE_MS = 5_000;
+export const LATE_AFTER_MS = 5_000;
 /** The promptest of so many heartbeats says what the server's clock is; older ones know of no step of it. */
-const CLOCKS = 20;
+const HEARTBEATS_COMPARED = 20;
 /** What is held back and let go in one piece ends with a prompt heartbeat, which comes so soon after the late ones. */
-const ONE_PIECE_MS = 500;
+const SAME_CHUNK_MS = 500;
 
 export class Lateness {
   #heartbeatMs;
   #dueAt;
   /** @type {number[]} */
   #differences = []; // between this page's clock and the server's, each with what its heartbeat took
-  #slowest = -Infinity; // of the newest heartbeat and those that came in one piece with it
+  #largestDifference = -Infinity; // of the newest heartbeat and those that came in one piece with it
   #heardAt = -Infinity;
 
   /**
@@ -35,23 +35,23 @@ export class Lateness {
   heartbeat(sentAt, at) {
     if (!Number.isFinite(sentAt)) return;
     const difference = at - sentAt;
-    this.#differences = [...this.#differences, difference].slice(-CLOCKS);
-    const together = at - this.#heardAt <= Math.min(ONE_PIECE_MS, this.#heartbeatMs / 2);
-    this.#slowest = together ? Math.max(this.#slowest, difference) : difference;
+    this.#differences = [...this.#differences, difference].slice(-HEARTBEATS_COMPARED);
+    const together = at - this.#heardAt <= Math.min(SAME_CHUNK_MS, this.#heartbeatMs / 2);
+    this.#largestDifference = together ? Math.max(this.#largestDifference, difference) : difference;
     this.#heardAt = at;
-    this.#dueAt = sentAt + this.#least + this.#heartbeatMs;
+    this.#dueAt = sentAt + this.#smallestDifference + this.#heartbeatMs;
   }
 
   /**
    * @param {number} at
    * @returns {number}  whole seconds; 0 while it is no more than usual
    */
-  by(at) {
-    const ms = Math.max(at - this.#dueAt, this.#slowest - this.#least);
-    return ms > LATE_MS ? Math.round(ms / 1_000) : 0;
+  secondsAt(at) {
+    const ms = Math.max(at - this.#dueAt, this.#largestDifference - this.#smallestDifference);
+    return ms > LATE_AFTER_MS ? Math.round(ms / 1_000) : 0;
   }
 
-  get #least() {
+  get #smallestDifference() {
     return Math.min(...this.#differences);
   }
 }

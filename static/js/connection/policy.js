@@ -6,19 +6,19 @@
 
 export const ATTEMPT_DELAYS_MS = [1_000, 2_000, 4_000, 8_000, 16_000];
 export const BACKGROUND_ATTEMPT_MS = 30_000;
-export const HELLO_WITHIN_MS = 10_000;
-export const SILENCE_MS = 30_000;
+export const HELLO_TIMEOUT_MS = 10_000;
+export const SILENCE_TIMEOUT_MS = 30_000;
 /** How a stream ends that opened and stayed or fell silent. Two in a row are held back: there opening proves nothing. */
-export const HELD = ["no-hello", "silence"];
-const HELD_BEFORE_POLLING = 2;
+export const SILENT_ENDINGS = ["no-hello", "silence"];
+const SILENT_STREAMS_BEFORE_POLLING = 2;
 /** So many goodbyes without a single event or heartbeat in between are a loop, not a courtesy. */
-const GOODBYES_BEFORE_FAILURE = 3;
+const BYES_BEFORE_FAILURE = 3;
 const DEFAULT_RETRY_MS = 1_000;
 /** The longest of the attempts' own waits: whoever is told to wait longer asks on meanwhile, like a page that polls. */
-const LONG_MS = 20_000;
+const LONGEST_ATTEMPT_WAIT_MS = 20_000;
 /** A flag that moves tells thousands of pages in the same moment: they take their first poll, or their stream, in turn. */
-export const FIRST_POLL_WITHIN_MS = 3_000;
-export const OPEN_WITHIN_MS = 500;
+export const FIRST_POLL_SPREAD_MS = 3_000;
+export const REOPEN_SPREAD_MS = 500;
 
 /**
  * @typedef {"connected" | "reconnecting" | "polling" | "offline"} State
@@ -27,8 +27,8 @@ export const OPEN_WITHIN_MS = 500;
  * @property {State} state
  * @property {string} reason  a key of the words in connection_text.js
  * @property {number} failures  since the last event or heartbeat; neither opening nor `hello` proves anything
- * @property {number} goodbyes
- * @property {number} held  streams in a row that stayed or fell silent; only a prompt heartbeat proves that they come through
+ * @property {number} byes
+ * @property {number} silentStreams  streams in a row that stayed or fell silent; only a prompt heartbeat proves that they come through
  * @property {number} lateS  so many seconds late is what comes over the stream
  * @property {boolean} pollFailed  the newest poll failed
  * @property {boolean} streamAllowed  as the server last said
@@ -40,7 +40,7 @@ export const OPEN_WITHIN_MS = 500;
  *   | { kind: "flag-off" } | { kind: "bye", reason: string, retryMs?: number | null }
  *   | { kind: "polled", stream: string } | { kind: "poll-failed", retryAfterMs?: number | undefined }
  *   | { kind: "no-network" } | { kind: "network", barred?: boolean } | { kind: "woke", overdue?: boolean, barred?: boolean } | { kind: "asked" }
- *   | { kind: "signed-out" } | { kind: "other-user" }} Happening
+ *   | { kind: "signed-out" } | { kind: "other-user" }} ConnectionEvent
  *
  * @typedef {object} Decision  a number: do it in so many milliseconds; null: do not; absent: leave as it is
  * @property {Model} model
@@ -51,39 +51,39 @@ export const OPEN_WITHIN_MS = 500;
 
 /**
  * @param {Model} model
- * @param {Happening} happening
+ * @param {ConnectionEvent} event
  * @param {number} random  from 0 to 1: spreads what many pages would otherwise do at once
  * @returns {Decision}
  */
-export function decide(model, happening, random) {
-  if (isOver(model.reason)) return { model }; // only a new page ends that
-  const decision = react(model, happening, random);
+export function decide(model, event, random) {
+  if (isSessionOver(model.reason)) return { model }; // only a new page ends that
+  const decision = handleEvent(model, event, random);
   return decision.model.state === "connected" ? decision : { ...decision, model: { ...decision.model, lateS: 0 } };
 }
 
 /**
  * @param {Model} model
- * @param {Happening} happening
+ * @param {ConnectionEvent} event
  * @param {number} random
  * @returns {Decision}
  */
-function react(model, happening, random) {
-  switch (happening.kind) {
-    case "start": return start(happening, random);
-    case "hello": return isHeldBack(model) ? { model } : connected(model, "live");
-    case "proof": return { model: { ...model, failures: 0, goodbyes: 0 } };
-    case "heartbeat": return heartbeat(model, happening);
-    case "late": return model.state === "connected" ? late(model, model.reason === "degraded", happening.lateS) : { model };
-    case "failed": return failed(model, happening, random);
-    case "flag-off": return withoutStream(model, jittered(model.pollMs, random));
-    case "bye": return bye(model, happening, random);
-    case "polled": return polled(model, happening.stream, random);
-    case "poll-failed": return pollFailed(model, happening.retryAfterMs ?? 0, random);
+function handleEvent(model, event, random) {
+  switch (event.kind) {
+    case "start": return onStart(event, random);
+    case "hello": return isBuffered(model) ? { model } : becomeConnected(model, "live");
+    case "proof": return { model: { ...model, failures: 0, byes: 0 } };
+    case "heartbeat": return onHeartbeat(model, event);
+    case "late": return model.state === "connected" ? applyLateness(model, model.reason === "degraded", event.lateS) : { model };
+    case "failed": return onFailure(model, event, random);
+    case "flag-off": return pollInstead(model, addJitter(model.pollMs, random));
+    case "bye": return onBye(model, event, random);
+    case "polled": return onPolled(model, event.stream, random);
+    case "poll-failed": return onPollFailed(model, event.retryAfterMs ?? 0, random);
     case "no-network": return { model: { ...model, state: "offline", reason: "no-network" }, open: null, poll: null, close: true };
-    case "network": return network(model, happening);
-    case "woke": return woke(model, happening);
-    case "asked": return asked(model);
-    default: return over(model, happening.kind);
+    case "network": return onNetwork(model, event);
+    case "woke": return onWake(model, event);
+    case "asked": return onReconnectRequest(model);
+    default: return endSession(model, event.kind);
   }
 }
 
@@ -91,18 +91,18 @@ function react(model, happening, random) {
  * Whether this page may show nothing more: its login has ended, or its browser is now somebody else's.
  * @param {string} reason
  */
-export function isOver(reason) {
+export function isSessionOver(reason) {
   return reason === "signed-out" || reason === "other-user";
 }
 
 /** @returns {Model} */
 export function initialModel() {
-  return { state: "reconnecting", reason: "starting", failures: 0, goodbyes: 0, held: 0, lateS: 0, pollFailed: false, streamAllowed: true, pollMs: 5_000 };
+  return { state: "reconnecting", reason: "starting", failures: 0, byes: 0, silentStreams: 0, lateS: 0, pollFailed: false, streamAllowed: true, pollMs: 5_000 };
 }
 
 /** @param {Model} model */
-function isHeldBack({ held }) {
-  return held >= HELD_BEFORE_POLLING;
+function isBuffered({ silentStreams }) {
+  return silentStreams >= SILENT_STREAMS_BEFORE_POLLING;
 }
 
 /**
@@ -110,20 +110,20 @@ function isHeldBack({ held }) {
  * @param {string} reason
  * @returns {Decision}
  */
-function connected(model, reason) {
+function becomeConnected(model, reason) {
   return { model: { ...model, state: "connected", reason, pollFailed: false, lateS: 0 }, poll: null };
 }
 
 /**
  * A stream that was held back is believed when a heartbeat comes in time; until then the page polls beside it.
  * @param {Model} before
- * @param {Extract<Happening, { kind: "heartbeat" }>} happening
+ * @param {Extract<ConnectionEvent, { kind: "heartbeat" }>} event
  * @returns {Decision}
  */
-function heartbeat(before, { degraded, lateS = 0 }) {
-  const model = { ...before, failures: 0, goodbyes: 0 };
+function onHeartbeat(before, { degraded, lateS = 0 }) {
+  const model = { ...before, failures: 0, byes: 0 };
   if (lateS > 0 && model.state !== "connected") return { model };
-  return late(lateS > 0 ? model : { ...model, held: 0 }, degraded, lateS);
+  return applyLateness(lateS > 0 ? model : { ...model, silentStreams: 0 }, degraded, lateS);
 }
 
 /**
@@ -133,8 +133,8 @@ function heartbeat(before, { degraded, lateS = 0 }) {
  * @param {number} lateS
  * @returns {Decision}
  */
-function late(model, degraded, lateS) {
-  if (lateS === 0) return connected(model, degraded ? "degraded" : "live");
+function applyLateness(model, degraded, lateS) {
+  if (lateS === 0) return becomeConnected(model, degraded ? "degraded" : "live");
   const next = { ...model, lateS, reason: degraded ? "degraded" : "late" };
   return model.lateS > 0 ? { model: next } : { model: next, poll: 0 };
 }
@@ -143,62 +143,62 @@ function late(model, degraded, lateS) {
  * @param {number} ms
  * @param {number} random
  */
-export function jittered(ms, random, share = 0.2) {
+export function addJitter(ms, random, share = 0.2) {
   return Math.round(ms * (1 + share * (2 * random - 1)));
 }
 
 /**
- * @param {Extract<Happening, { kind: "start" }>} happening
+ * @param {Extract<ConnectionEvent, { kind: "start" }>} event
  * @param {number} random
  * @returns {Decision}
  */
-function start(happening, random) {
-  const model = { ...initialModel(), streamAllowed: happening.streamOn, pollMs: happening.pollMs };
-  if (!happening.online) return decide(model, { kind: "no-network" }, random);
-  return happening.streamOn ? { model, open: 0, poll: null } : withoutStream(model, 0);
+function onStart(event, random) {
+  const model = { ...initialModel(), streamAllowed: event.streamOn, pollMs: event.pollMs };
+  if (!event.online) return decide(model, { kind: "no-network" }, random);
+  return event.streamOn ? { model, open: 0, poll: null } : pollInstead(model, 0);
 }
 
 /**
  * Five attempts, each with one poll so that nothing goes stale meanwhile; then polling, or offline where that fails too.
  * @param {Model} before
- * @param {Extract<Happening, { kind: "failed" }>} happening
+ * @param {Extract<ConnectionEvent, { kind: "failed" }>} event
  * @param {number} random
  * @returns {Decision}
  */
-function failed(before, happening, random) {
-  const model = { ...before, failures: before.failures + 1, held: HELD.includes(happening.reason) ? before.held + 1 : 0 };
+function onFailure(before, event, random) {
+  const model = { ...before, failures: before.failures + 1, silentStreams: SILENT_ENDINGS.includes(event.reason) ? before.silentStreams + 1 : 0 };
   const delay = ATTEMPT_DELAYS_MS[model.failures - 1] ?? BACKGROUND_ATTEMPT_MS;
-  const open = Math.max(Math.min(jittered(delay, random), BACKGROUND_ATTEMPT_MS), happening.retryAfterMs ?? 0);
-  if (!isHeldBack(model) && model.failures <= ATTEMPT_DELAYS_MS.length && open <= LONG_MS) {
-    return { model: { ...model, state: "reconnecting", reason: happening.reason }, open, poll: 0 };
+  const open = Math.max(Math.min(addJitter(delay, random), BACKGROUND_ATTEMPT_MS), event.retryAfterMs ?? 0);
+  if (!isBuffered(model) && model.failures <= ATTEMPT_DELAYS_MS.length && open <= LONGEST_ATTEMPT_WAIT_MS) {
+    return { model: { ...model, state: "reconnecting", reason: event.reason }, open, poll: 0 };
   }
-  const reason = isHeldBack(model) || model.failures <= ATTEMPT_DELAYS_MS.length ? happening.reason : "exhausted";
+  const reason = isBuffered(model) || model.failures <= ATTEMPT_DELAYS_MS.length ? event.reason : "exhausted";
   return { model: { ...model, state: model.pollFailed ? "offline" : "polling", reason }, open, poll: 0 };
 }
 
 /**
- * The flag says no: poll, quietly. `polled` brings the page back.
+ * The flag says no: poll, quietly. `onPolled` brings the page back.
  * @param {Model} model
  * @param {number} poll
  * @returns {Decision}
  */
-function withoutStream(model, poll) {
-  const next = { ...model, failures: 0, goodbyes: 0, held: 0, streamAllowed: false, reason: "flag-off" };
+function pollInstead(model, poll) {
+  const next = { ...model, failures: 0, byes: 0, silentStreams: 0, streamAllowed: false, reason: "flag-off" };
   return { model: { ...next, state: model.pollFailed ? "offline" : "polling" }, open: null, poll, close: true };
 }
 
 /**
  * @param {Model} model
- * @param {Extract<Happening, { kind: "bye" }>} happening
+ * @param {Extract<ConnectionEvent, { kind: "bye" }>} event
  * @param {number} random
  * @returns {Decision}
  */
-function bye(model, { reason, retryMs }, random) {
-  if (reason === "flag-off") return withoutStream(model, Math.round(random * Math.min(model.pollMs, FIRST_POLL_WITHIN_MS)));
-  const goodbyes = model.goodbyes + 1;
-  if (goodbyes > GOODBYES_BEFORE_FAILURE) return failed(model, { kind: "failed", reason: "lost" }, random);
-  const open = reason === "revoked" ? 0 : jittered(retryMs ?? DEFAULT_RETRY_MS, random);
-  return { model: { ...model, goodbyes, state: "reconnecting", reason }, open };
+function onBye(model, { reason, retryMs }, random) {
+  if (reason === "flag-off") return pollInstead(model, Math.round(random * Math.min(model.pollMs, FIRST_POLL_SPREAD_MS)));
+  const byes = model.byes + 1;
+  if (byes > BYES_BEFORE_FAILURE) return onFailure(model, { kind: "failed", reason: "lost" }, random);
+  const open = reason === "revoked" ? 0 : addJitter(retryMs ?? DEFAULT_RETRY_MS, random);
+  return { model: { ...model, byes, state: "reconnecting", reason }, open };
 }
 
 /**
@@ -207,14 +207,14 @@ function bye(model, { reason, retryMs }, random) {
  * @param {number} random
  * @returns {Decision}
  */
-function polled(before, stream, random) {
+function onPolled(before, stream, random) {
   if (before.state === "connected" && !before.lateS) return { model: before }; // it was under way when the stream came back
   const model = { ...before, pollFailed: false, streamAllowed: stream === "on" };
-  const again = nextPoll(model, random);
-  if (stream !== "on") return withoutStream(model, again);
+  const again = nextPollDelay(model, random);
+  if (stream !== "on") return pollInstead(model, again);
   if (model.state === "connected") return { model, poll: again };
   if (model.reason === "flag-off") {
-    return { model: { ...model, state: "reconnecting", reason: "switched-on" }, open: Math.round(random * OPEN_WITHIN_MS), poll: null };
+    return { model: { ...model, state: "reconnecting", reason: "switched-on" }, open: Math.round(random * REOPEN_SPREAD_MS), poll: null };
   }
   if (model.state === "reconnecting") return { model };
   const recovered = before.pollFailed ? { open: 0 } : {}; // the server is back: so may the stream be
@@ -227,11 +227,11 @@ function polled(before, stream, random) {
  * @param {number} random
  * @returns {Decision}
  */
-function pollFailed(before, retryAfterMs, random) {
+function onPollFailed(before, retryAfterMs, random) {
   if (before.state === "connected" && !before.lateS) return { model: before };
-  const poll = Math.max(nextPoll(before, random), retryAfterMs);
+  const poll = Math.max(nextPollDelay(before, random), retryAfterMs);
   if (before.state === "connected") return { model: before, poll };
-  const model = { ...before, pollFailed: true, held: 0 }; // it is not the stream alone that does not come through
+  const model = { ...before, pollFailed: true, silentStreams: 0 }; // it is not the stream alone that does not come through
   if (model.state === "reconnecting") return { model };
   return { model: { ...model, state: "offline" }, poll };
 }
@@ -241,19 +241,19 @@ function pollFailed(before, retryAfterMs, random) {
  * @param {Model} model
  * @param {number} random
  */
-function nextPoll({ pollMs }, random) {
-  return Math.min(jittered(pollMs, random), pollMs + 1_000);
+function nextPollDelay({ pollMs }, random) {
+  return Math.min(addJitter(pollMs, random), pollMs + 1_000);
 }
 
 /**
  * Whatever waits for a timer was waiting for this, but what the server asked to wait for.
  * @param {Model} before
- * @param {Extract<Happening, { kind: "network" }>} happening
+ * @param {Extract<ConnectionEvent, { kind: "network" }>} event
  * @returns {Decision}
  */
-function network(before, { barred }) {
+function onNetwork(before, { barred }) {
   if (before.state === "connected" || (barred && before.reason !== "no-network")) return { model: before };
-  const model = { ...before, failures: 0, goodbyes: 0, held: 0 };
+  const model = { ...before, failures: 0, byes: 0, silentStreams: 0 };
   if (!model.streamAllowed) return { model: { ...model, reason: "flag-off" }, poll: 0 };
   return { model: { ...model, state: "reconnecting", reason: "network" }, open: 0, poll: null };
 }
@@ -262,10 +262,10 @@ function network(before, { barred }) {
  * The computer slept, or the page was out of sight: what waits for a timer is done now, but what the server asked to
  * wait for. A stream that owes a heartbeat (`overdue`) is not waited for: it may have died without a word.
  * @param {Model} model
- * @param {Extract<Happening, { kind: "woke" }>} happening
+ * @param {Extract<ConnectionEvent, { kind: "woke" }>} event
  * @returns {Decision}
  */
-function woke(model, { overdue, barred }) {
+function onWake(model, { overdue, barred }) {
   if (model.reason === "no-network") return { model };
   if (model.state !== "connected") return model.streamAllowed && !barred ? { model, open: 0, poll: 0 } : { model, poll: 0 };
   if (!overdue) return { model };
@@ -278,10 +278,10 @@ function woke(model, { overdue, barred }) {
  * @param {Model} model
  * @returns {Decision}
  */
-function asked(model) {
+function onReconnectRequest(model) {
   if (!model.streamAllowed) return { model, poll: 0 };
-  const held = Math.min(model.held, HELD_BEFORE_POLLING - 1);
-  return { model: { ...model, held, state: "reconnecting", reason: "asked" }, open: 0, poll: null, close: true };
+  const silentStreams = Math.min(model.silentStreams, SILENT_STREAMS_BEFORE_POLLING - 1);
+  return { model: { ...model, silentStreams, state: "reconnecting", reason: "asked" }, open: 0, poll: null, close: true };
 }
 
 /**
@@ -289,6 +289,6 @@ function asked(model) {
  * @param {"signed-out" | "other-user"} reason
  * @returns {Decision}
  */
-function over(model, reason) {
+function endSession(model, reason) {
   return { model: { ...model, state: "offline", reason }, open: null, poll: null, close: true };
 }

@@ -1,28 +1,28 @@
 // @ts-check
 import { fetchChecked, Refused } from "../lib/http.js";
-import { chunksOf, takeAll } from "./stream.js";
+import { readFrames, takeFrames } from "./stream.js";
 
 /** As many frames as one answer holds: after so many there may be more. */
-const FULL = 500;
+const MAX_FRAMES_PER_ANSWER = 500;
 const TIMEOUT_MS = 10_000;
 
 /**
  * Takes everything after the cursor, in as many answers as it needs, and returns whether this user may stream.
  * @param {() => number} cursor
- * @param {import("./stream.js").Take} take  gets every frame, `hello` first
+ * @param {import("./stream.js").TakeFrame} take  gets every frame, `hello` first
  * @param {AbortSignal} signal
  * @returns {Promise<string>}
  */
 export async function pollAll(cursor, take, signal) {
   for (;;) {
     const { stream, count } = await pollOnce(cursor(), take, signal);
-    if (count < FULL) return stream;
+    if (count < MAX_FRAMES_PER_ANSWER) return stream;
   }
 }
 
 /**
  * @param {number} after
- * @param {import("./stream.js").Take} take
+ * @param {import("./stream.js").TakeFrame} take
  * @param {AbortSignal} signal
  */
 async function pollOnce(after, take, signal) {
@@ -32,8 +32,8 @@ async function pollOnce(after, take, signal) {
   const response = await fetchChecked(address, options, "text/event-stream");
   let stream = "";
   let count = 0;
-  for await (const frames of chunksOf(response)) {
-    await takeAll(frames, async (frame) => {
+  for await (const frames of readFrames(response)) {
+    await takeFrames(frames, async (frame) => {
       if (frame.event === "hello") stream = JSON.parse(frame.data).stream;
       else if (frame.event === "" || frame.event === "signal") count += 1;
       await take(frame);

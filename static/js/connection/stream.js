@@ -1,19 +1,19 @@
 // @ts-check
 import { fetchChecked, Refused } from "../lib/http.js";
-import { HELLO_WITHIN_MS, SILENCE_MS } from "./policy.js";
+import { HELLO_TIMEOUT_MS, SILENCE_TIMEOUT_MS } from "./policy.js";
 import { FrameParser } from "./sse.js";
 
 const ADDRESS = "/api/stream/events?as=html";
 /** A heartbeat may come so late without meaning anything. */
-const LATE_MS = 2_000;
+const HEARTBEAT_GRACE_MS = 2_000;
 
 /**
  * @typedef {import("./sse.js").Frame} Frame
- * @typedef {(frame: Frame) => Promise<void>} Take
+ * @typedef {(frame: Frame) => Promise<void>} TakeFrame
  */
 
 /** The stream ended for a reason that is known: `bye`, or nothing heard in time. */
-export class Ended extends Error {
+export class StreamEnded extends Error {
   /** @param {string} reason */
   constructor(reason) {
     super(reason);
@@ -25,52 +25,52 @@ export class Ended extends Error {
 export class Stream {
   #control = new AbortController();
   #lastFrameAt = Date.now();
-  #silenceMs = SILENCE_MS;
-  #heartbeatMs = SILENCE_MS;
+  #silenceMs = SILENCE_TIMEOUT_MS;
+  #heartbeatMs = SILENCE_TIMEOUT_MS;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
   /**
-   * Reads until the stream ends, and then throws: `Refused`, `Ended`, or what the network said.
-   * @param {import("./stream_token.js").TokenSource} tokens
+   * Reads until the stream ends, and then throws: `Refused`, `StreamEnded`, or what the network said.
+   * @param {import("./stream_token.js").StreamTokenSource} tokens
    * @param {number} cursor
-   * @param {Take} take  the next frame is read when this one has been taken
+   * @param {TakeFrame} take  the next frame is read when this one has been taken
    * @returns {Promise<never>}
    */
   async read(tokens, cursor, take) {
-    this.#expectWithin(HELLO_WITHIN_MS, "no-hello");
+    this.#setTimeout(HELLO_TIMEOUT_MS, "no-hello");
     try {
       const response = await this.#request(tokens, cursor);
-      await this.#frames(response, take);
+      await this.#read(response, take);
     } catch (error) {
       throw this.#control.signal.aborted ? this.#control.signal.reason : error;
     } finally {
       clearTimeout(this.#timer);
       this.close();
     }
-    throw new Ended("lost");
+    throw new StreamEnded("lost");
   }
 
   close() {
-    this.#control.abort(new Ended("closed"));
+    this.#control.abort(new StreamEnded("closed"));
   }
 
   /** Whether a heartbeat is missing. A computer that slept may have lost its stream without a word. */
   get isOverdue() {
-    return Date.now() - this.#lastFrameAt > this.#heartbeatMs + LATE_MS;
+    return Date.now() - this.#lastFrameAt > this.#heartbeatMs + HEARTBEAT_GRACE_MS;
   }
 
   /**
-   * @param {import("./stream_token.js").TokenSource} tokens
+   * @param {import("./stream_token.js").StreamTokenSource} tokens
    * @param {number} cursor
    */
   async #request(tokens, cursor) {
     try {
-      return await this.#open(await tokens.get(this.#control.signal), cursor);
+      return await this.#fetch(await tokens.get(this.#control.signal), cursor);
     } catch (error) {
       if (!(error instanceof Refused) || error.status !== 401) throw error;
       tokens.drop(); // it may just have ended: one fresh one, and no more
-      return await this.#open(await tokens.get(this.#control.signal), cursor);
+      return await this.#fetch(await tokens.get(this.#control.signal), cursor);
     }
   }
 
@@ -78,26 +78,26 @@ export class Stream {
    * @param {string} token
    * @param {number} cursor
    */
-  #open(token, cursor) {
+  #fetch(token, cursor) {
     const headers = { Accept: "text/event-stream", Authorization: `Bearer ${token}`, "Last-Event-ID": String(cursor) };
     return fetchChecked(ADDRESS, { headers, signal: this.#control.signal }, "text/event-stream");
   }
 
   /**
    * @param {Response} response
-   * @param {Take} take
+   * @param {TakeFrame} take
    */
-  async #frames(response, take) {
+  async #read(response, take) {
     let greeted = false;
-    for await (const frames of chunksOf(response)) {
-      await takeAll(frames, async (frame) => {
+    for await (const frames of readFrames(response)) {
+      await takeFrames(frames, async (frame) => {
         if (frame.event === "hello") {
           greeted = true;
-          this.#heartbeatMs = 1_000 * (JSON.parse(frame.data).heartbeatS ?? 0) || SILENCE_MS;
-          this.#silenceMs = Math.max(SILENCE_MS, 2 * this.#heartbeatMs);
+          this.#heartbeatMs = 1_000 * (JSON.parse(frame.data).heartbeatS ?? 0) || SILENCE_TIMEOUT_MS;
+          this.#silenceMs = Math.max(SILENCE_TIMEOUT_MS, 2 * this.#heartbeatMs);
         }
         this.#lastFrameAt = Date.now();
-        if (greeted) this.#expectWithin(this.#silenceMs, "silence");
+        if (greeted) this.#setTimeout(this.#silenceMs, "silence");
         await take(frame);
       });
     }
@@ -107,18 +107,18 @@ export class Stream {
    * @param {number} ms
    * @param {string} reason
    */
-  #expectWithin(ms, reason) {
+  #setTimeout(ms, reason) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#control.abort(new Ended(reason)), ms);
+    this.#timer = setTimeout(() => this.#control.abort(new StreamEnded(reason)), ms);
   }
 }
 
 /**
  * What came in one piece is taken in one go, so that it can be shown together; nothing more is read until all of it is.
  * @param {Frame[]} frames
- * @param {Take} take
+ * @param {TakeFrame} take
  */
-export async function takeAll(frames, take) {
+export async function takeFrames(frames, take) {
   const taken = frames.map(take);
   for (const one of taken) one.catch(() => {}); // the first one that failed is told below
   for (const one of taken) await one;
@@ -129,7 +129,7 @@ export async function takeAll(frames, take) {
  * @param {Response} response
  * @returns {AsyncGenerator<Frame[]>}
  */
-export async function* chunksOf(response) {
+export async function* readFrames(response) {
   if (!response.body) throw new Refused("no-body", response.status);
   const reader = response.body.getReader();
   const parser = new FrameParser();

@@ -2,10 +2,10 @@
 import { OtherUser, Refused, fetchChecked } from "../lib/http.js";
 
 /** Tokens are asked for again a little before they end, because the request needs its time too. */
-const MARGIN_MS = 10_000;
+const RENEWAL_MARGIN_MS = 10_000;
 
 /** The short-lived token of this page's streams. Memory only: not in storage, not in the address. */
-export class TokenSource {
+export class StreamTokenSource {
   #token = "";
   #endsAt = 0;
   #csrf;
@@ -32,7 +32,7 @@ export class TokenSource {
     if (typeof answer.token !== "string") throw new Refused("no-token", response.status);
     if (answer.session !== this.#session) throw new OtherUser();
     this.#token = answer.token;
-    this.#endsAt = Date.now() + answer.expiresInS * 1_000 - MARGIN_MS;
+    this.#endsAt = Date.now() + answer.expiresInS * 1_000 - RENEWAL_MARGIN_MS;
     return this.#token;
   }
 

@@ -3,11 +3,11 @@
  * The tabs of one login in one browser: a lock that one of them holds, and a channel between them.
  *
  * @typedef {object} Handlers
- * @property {() => void} lead  this tab holds the lock now
- * @property {() => void} follow  another one has taken it away
- * @property {(message: any) => void} message
+ * @property {() => void} onLead  this tab holds the lock now
+ * @property {() => void} onFollow  another one has taken it away
+ * @property {(message: any) => void} onMessage
  */
-export class Tabs {
+export class TabChannel {
   #name;
   #handlers;
   /** @type {BroadcastChannel | null} */
@@ -27,35 +27,35 @@ export class Tabs {
   }
 
   /** Plain HTTP off this machine has no locks: each tab is then on its own. */
-  static get possible() {
+  static get isSupported() {
     return "locks" in navigator && "BroadcastChannel" in window;
   }
 
-  get joined() {
+  get isOpen() {
     return this.#channel !== null;
   }
 
-  join() {
+  open() {
     if (this.#channel) return;
     this.#channel = new BroadcastChannel(this.#name);
-    this.#channel.addEventListener("message", (event) => this.#handlers.message(event.data));
-    this.#ask(false);
+    this.#channel.addEventListener("message", (event) => this.#handlers.onMessage(event.data));
+    this.#requestLock(false);
   }
 
-  leave() {
+  close() {
     this.#channel?.close();
     this.#channel = null;
-    this.#withdraw();
+    this.#abandonLock();
   }
 
   /** Takes the lock from a tab that does not answer. */
-  steal() {
-    if (this.#channel) this.#ask(true);
+  stealLock() {
+    if (this.#channel) this.#requestLock(true);
   }
 
   /** Lets the next one have the lock, and asks for it as a tab that has just come. */
-  handBack() {
-    if (this.#channel) this.#ask(false);
+  releaseLock() {
+    if (this.#channel) this.#requestLock(false);
   }
 
   /** @param {object} message */
@@ -64,11 +64,11 @@ export class Tabs {
   }
 
   /** @param {boolean} steal */
-  #ask(steal) {
-    this.#withdraw();
+  #requestLock(steal) {
+    this.#abandonLock();
     const request = (this.#request = new AbortController());
     const options = steal ? { steal } : { signal: request.signal };
-    navigator.locks.request(this.#name, options, () => this.#hold(request)).catch(() => this.#lost(request));
+    navigator.locks.request(this.#name, options, () => this.#holdLock(request)).catch(() => this.#onLockLost(request));
   }
 
   /**
@@ -76,21 +76,21 @@ export class Tabs {
    * @param {AbortController} request
    * @returns {Promise<void>}
    */
-  #hold(request) {
+  #holdLock(request) {
     if (request !== this.#request) return Promise.resolve();
-    this.#handlers.lead();
+    this.#handlers.onLead();
     return new Promise((resolve) => { this.#release = resolve; });
   }
 
   /** @param {AbortController} request */
-  #lost(request) {
+  #onLockLost(request) {
     if (request !== this.#request) return; // withdrawn by this tab itself
     this.#release = null;
-    this.#handlers.follow();
-    this.#ask(false);
+    this.#handlers.onFollow();
+    this.#requestLock(false);
   }
 
-  #withdraw() {
+  #abandonLock() {
     this.#request?.abort();
     this.#request = null;
     this.#release?.();

@@ -4,26 +4,26 @@
  * minute, so it is always a visible tab that asks: a leader is judged by its answers, never by its own promises.
  */
 
-export const PING_EVERY_MS = 400;
-export const ANSWER_WITHIN_MS = 800;
-export const ASLEEP_AFTER_MS = 60_000;
+export const PING_INTERVAL_MS = 400;
+export const ANSWER_TIMEOUT_MS = 800;
+export const HIDDEN_BEFORE_SLEEP_MS = 60_000;
 /** A page that was out of sight, or whose computer slept, for less has missed no timer that matters. */
-export const ABSENT_MS = 5_000;
-const HIDDEN_ABSENT_MS = 75_000;
+export const MIN_ABSENCE_MS = 5_000;
+const MIN_HIDDEN_ABSENCE_MS = 75_000;
 /** A page that lets its own timer wait for so long slept itself, and must not blame the leader. */
-const OVERSLEPT_MS = 1_500;
+const LATE_TIMER_MS = 1_500;
 
 /**
  * @typedef {object} Watch
- * @property {number} lookedAt
+ * @property {number} checkedAt
  * @property {number | null} unansweredSince  the first ping that the leader has not answered
  *
  * @typedef {{ visible: boolean, state: import("../connection/policy.js").State }} Leader  as it last answered
  */
 
 /** @returns {Watch} */
-export function newWatch(now = 0) {
-  return { lookedAt: now, unansweredSince: null };
+export function startWatch(now = 0) {
+  return { checkedAt: now, unansweredSince: null };
 }
 
 /**
@@ -32,11 +32,11 @@ export function newWatch(now = 0) {
  * @param {number} now
  * @returns {{ watch: Watch, steal: boolean }}  without stealing, the leader is asked again
  */
-export function look(watch, now) {
-  const overslept = now - watch.lookedAt > OVERSLEPT_MS;
+export function checkLeader(watch, now) {
+  const overslept = now - watch.checkedAt > LATE_TIMER_MS;
   const unansweredSince = overslept ? now : (watch.unansweredSince ?? now);
-  if (now - unansweredSince >= ANSWER_WITHIN_MS) return { watch: newWatch(now), steal: true };
-  return { watch: { lookedAt: now, unansweredSince }, steal: false };
+  if (now - unansweredSince >= ANSWER_TIMEOUT_MS) return { watch: startWatch(now), steal: true };
+  return { watch: { checkedAt: now, unansweredSince }, steal: false };
 }
 
 /**
@@ -45,7 +45,7 @@ export function look(watch, now) {
  * @param {Leader} leader
  * @returns {{ watch: Watch, steal: boolean }}
  */
-export function answered(watch, leader) {
+export function onAnswer(watch, leader) {
   return { watch: { ...watch, unansweredSince: null }, steal: !leader.visible && leader.state !== "connected" };
 }
 
@@ -73,8 +73,8 @@ export function nextTerm(known, now) {
  * @param {number} ms
  * @param {boolean} visible
  */
-export function hasSlept(ms, visible) {
-  return ms > (visible ? ABSENT_MS : HIDDEN_ABSENT_MS);
+export function computerSlept(ms, visible) {
+  return ms > (visible ? MIN_ABSENCE_MS : MIN_HIDDEN_ABSENCE_MS);
 }
 
 /**
@@ -82,6 +82,6 @@ export function hasSlept(ms, visible) {
  * @param {string} session
  * @param {string} build
  */
-export function shareName(session, build) {
+export function channelName(session, build) {
   return `beacon ${session} ${build}`;
 }

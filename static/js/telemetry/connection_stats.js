@@ -4,7 +4,7 @@
  * happens and looks at no clock. In the streaming cohort an attempt is a stream that was asked for, in the polling cohort
  * a poll; what was measured in one cohort is never told as the other's.
  *
- * @typedef {import("../connection/policy.js").Happening} Happening
+ * @typedef {import("../connection/policy.js").ConnectionEvent} ConnectionEvent
  * @typedef {import("../connection/policy.js").Model} Model
  *
  * @typedef {object} Report  times in whole milliseconds
@@ -19,25 +19,25 @@
 
 export const MAX_SAMPLES = 100;
 /** The time of a change stands in its row, and everything that people wrote comes behind it or is escaped. */
-const OWN_TIME = /<td class="at"><time datetime="([^"]+)"/;
+const EVENT_TIME = /<td class="at"><time datetime="([^"]+)"/;
 /** Of so many heartbeats the least delayed one says what the server's clock is; older ones know of no step of it. */
-const CLOCKS = 20;
+const HEARTBEATS_COMPARED = 20;
 /** Whoever polls later than that slept or lost the network: what came meanwhile says nothing of delivery. */
-const LATE_POLLS = 2;
+const MAX_MISSED_POLLS = 2;
 
-export class Measure {
+export class ConnectionStats {
   /** @type {Report} */
-  #now = none("streaming");
+  #report = emptyReport("streaming");
   #random;
-  #lags = 0;
+  #lagCount = 0;
   /** @type {number | undefined} */
-  #pageClock; // the server's, less that of this page, as the page was told when it was loaded
+  #pageClockOffset; // the server's, less that of this page, as the page was told when it was loaded
   /** @type {number[]} */
-  #clocks = [];
-  /** @type {{ at: number, greeted: boolean, proved: boolean } | null} */
+  #clockOffsets = [];
+  /** @type {{ at: number, helloReceived: boolean, counted: boolean } | null} */
   #attempt = null;
   /** Only an event after this one was written while the page listened. */
-  #listensAfter = Infinity;
+  #liveAfter = Infinity;
   #polledAt = -Infinity;
   #pollMs = 0;
   #reachable = true;
@@ -48,26 +48,26 @@ export class Measure {
   }
 
   /** @param {number} at  here and below: milliseconds of a clock that is never set */
-  opening(at) {
-    this.#settle();
-    this.#attempt = { at, greeted: false, proved: false };
+  streamOpening(at) {
+    this.#finishAttempt();
+    this.#attempt = { at, helloReceived: false, counted: false };
   }
 
   /**
-   * @param {Happening} happening
+   * @param {ConnectionEvent} event
    * @param {Model} before
    * @param {Model} after
    * @param {number} at
    */
-  happened(happening, before, after, at) {
-    this.#belong(after.streamAllowed ? "streaming" : "polling");
+  onConnectionEvent(event, before, after, at) {
+    this.#switchCohort(after.streamAllowed ? "streaming" : "polling");
     this.#pollMs = after.pollMs;
     this.#reachable = after.state !== "offline" && !after.pollFailed;
-    if (happening.kind === "hello") this.#greeted(at);
-    else if (happening.kind === "proof" || happening.kind === "heartbeat") this.#proved();
-    else if (happening.kind === "polled" || happening.kind === "poll-failed") this.#polled(happening.kind === "polled", at);
-    else if (happening.kind === "woke") this.#listensAfter = Infinity; // what comes now waited for this page
-    else if (happening.kind !== "start") this.#ended(before, after);
+    if (event.kind === "hello") this.#onHello(at);
+    else if (event.kind === "proof" || event.kind === "heartbeat") this.#countSuccess();
+    else if (event.kind === "polled" || event.kind === "poll-failed") this.#countPoll(event.kind === "polled", at);
+    else if (event.kind === "woke") this.#liveAfter = Infinity; // what comes now waited for this page
+    else if (event.kind !== "start") this.#onStreamEnd(before, after);
   }
 
   /**
@@ -77,68 +77,68 @@ export class Measure {
    * @param {number} serverNow  milliseconds since 1970 by the server's clock, as the page knows it
    * @param {number} at
    */
-  heard(frame, serverNow, at) {
-    this.#pageClock ??= serverNow - at;
-    if (frame.event === "heartbeat") this.#clocks = [Date.parse(JSON.parse(frame.data).timestamp) - at, ...this.#clocks].slice(0, CLOCKS);
-    if (frame.event === "hello" || (frame.event === "heartbeat" && this.#listensAfter === Infinity)) {
-      this.#listensAfter = JSON.parse(frame.data).head;
+  onFrame(frame, serverNow, at) {
+    this.#pageClockOffset ??= serverNow - at;
+    if (frame.event === "heartbeat") this.#clockOffsets = [Date.parse(JSON.parse(frame.data).timestamp) - at, ...this.#clockOffsets].slice(0, HEARTBEATS_COMPARED);
+    if (frame.event === "hello" || (frame.event === "heartbeat" && this.#liveAfter === Infinity)) {
+      this.#liveAfter = JSON.parse(frame.data).head;
     }
-    if (frame.event !== "" || !this.#isListening(frame, at)) return;
-    const since = at - Date.parse(OWN_TIME.exec(frame.data)?.[1] ?? "");
-    if (Number.isFinite(since)) this.#sample(since);
+    if (frame.event !== "" || !this.#wasLive(frame, at)) return;
+    const since = at - Date.parse(EVENT_TIME.exec(frame.data)?.[1] ?? "");
+    if (Number.isFinite(since)) this.#addLag(since);
   }
 
   /** Another tab owns the wire, or nobody looks. */
-  letGo() {
-    this.#settle();
+  stop() {
+    this.#finishAttempt();
     this.#polledAt = -Infinity;
   }
 
   /** @returns {Report | null}  since the last one; null where there is nothing to tell, or nobody can be told */
-  take() {
-    const { attempts, failures, fallbacks, reconnects, helloMs, lagMs, cohort } = this.#now;
+  takeReport() {
+    const { attempts, failures, fallbacks, reconnects, helloMs, lagMs, cohort } = this.#report;
     if (!this.#reachable || attempts + failures + fallbacks + reconnects + helloMs.length + lagMs.length === 0) return null;
     // No word of the server comes before it was said: the largest difference is the nearest.
-    const clock = Math.max(this.#pageClock ?? 0, ...this.#clocks);
-    const taken = { ...this.#now, lagMs: lagMs.map((since) => Math.max(0, Math.round(since + clock))) };
-    this.#begin(cohort);
+    const clock = Math.max(this.#pageClockOffset ?? 0, ...this.#clockOffsets);
+    const taken = { ...this.#report, lagMs: lagMs.map((since) => Math.max(0, Math.round(since + clock))) };
+    this.#startReport(cohort);
     return taken;
   }
 
   /** @param {Report["cohort"]} cohort */
-  #belong(cohort) {
-    if (cohort !== this.#now.cohort) this.#begin(cohort);
+  #switchCohort(cohort) {
+    if (cohort !== this.#report.cohort) this.#startReport(cohort);
   }
 
   /** @param {Report["cohort"]} cohort */
-  #begin(cohort) {
-    this.#now = none(cohort);
-    this.#lags = 0;
+  #startReport(cohort) {
+    this.#report = emptyReport(cohort);
+    this.#lagCount = 0;
   }
 
   /** @param {number} at */
-  #greeted(at) {
+  #onHello(at) {
     if (!this.#attempt) return;
-    this.#attempt.greeted = true;
-    if (this.#now.helloMs.length < MAX_SAMPLES) this.#now.helloMs.push(Math.round(at - this.#attempt.at));
+    this.#attempt.helloReceived = true;
+    if (this.#report.helloMs.length < MAX_SAMPLES) this.#report.helloMs.push(Math.round(at - this.#attempt.at));
   }
 
   /** Neither an answer nor `hello` proves that a stream works: what comes through it does. */
-  #proved() {
-    if (!this.#attempt || this.#attempt.proved) return;
-    this.#attempt.proved = true;
-    this.#now.attempts += 1;
+  #countSuccess() {
+    if (!this.#attempt || this.#attempt.counted) return;
+    this.#attempt.counted = true;
+    this.#report.attempts += 1;
   }
 
   /**
    * @param {boolean} worked
    * @param {number} at
    */
-  #polled(worked, at) {
+  #countPoll(worked, at) {
     if (worked) this.#polledAt = at;
-    if (this.#now.cohort === "streaming") return;
-    this.#now.attempts += 1;
-    if (!worked) this.#now.failures += 1;
+    if (this.#report.cohort === "streaming") return;
+    this.#report.attempts += 1;
+    if (!worked) this.#report.failures += 1;
   }
 
   /**
@@ -146,49 +146,49 @@ export class Measure {
    * @param {Model} before
    * @param {Model} after
    */
-  #ended(before, after) {
+  #onStreamEnd(before, after) {
     if (after === before || after.state === "connected") return;
     const failed = after.failures > before.failures;
-    const worked = this.#attempt?.proved ?? false;
+    const worked = this.#attempt?.counted ?? false;
     if (failed && !worked) {
       this.#attempt = null;
-      this.#now.attempts += 1;
-      this.#now.failures += 1;
+      this.#report.attempts += 1;
+      this.#report.failures += 1;
     }
-    if (before.state === "connected" && after.state === "reconnecting" && (worked || !failed)) this.#now.reconnects += 1;
-    if (failed && isTrying(before) && !isTrying(after)) this.#now.fallbacks += 1;
-    this.#settle();
+    if (before.state === "connected" && after.state === "reconnecting" && (worked || !failed)) this.#report.reconnects += 1;
+    if (failed && isStreaming(before) && !isStreaming(after)) this.#report.fallbacks += 1;
+    this.#finishAttempt();
   }
 
   /** A stream that said hello and was given up before it brought anything has opened, all the same. */
-  #settle() {
-    if (this.#attempt?.greeted && this.#now.cohort === "streaming") this.#proved();
+  #finishAttempt() {
+    if (this.#attempt?.helloReceived && this.#report.cohort === "streaming") this.#countSuccess();
     this.#attempt = null;
-    this.#listensAfter = Infinity;
+    this.#liveAfter = Infinity;
   }
 
   /**
    * @param {import("../connection/sse.js").Frame} frame
    * @param {number} at
    */
-  #isListening(frame, at) {
-    if (this.#attempt?.greeted) return Number(frame.id) > this.#listensAfter;
-    return this.#now.cohort === "polling" && at - this.#polledAt < LATE_POLLS * this.#pollMs + 2_000;
+  #wasLive(frame, at) {
+    if (this.#attempt?.helloReceived) return Number(frame.id) > this.#liveAfter;
+    return this.#report.cohort === "polling" && at - this.#polledAt < MAX_MISSED_POLLS * this.#pollMs + 2_000;
   }
 
   /**
    * Each of them all has the same chance to be among those that are told.
    * @param {number} since  from an event's own time to its arrival, each by its own clock
    */
-  #sample(since) {
-    this.#lags += 1;
-    const place = this.#lags <= MAX_SAMPLES ? this.#lags - 1 : Math.floor(this.#random() * this.#lags);
-    if (place < MAX_SAMPLES) this.#now.lagMs[place] = since;
+  #addLag(since) {
+    this.#lagCount += 1;
+    const place = this.#lagCount <= MAX_SAMPLES ? this.#lagCount - 1 : Math.floor(this.#random() * this.#lagCount);
+    if (place < MAX_SAMPLES) this.#report.lagMs[place] = since;
   }
 }
 
 /** @param {Model} model */
-function isTrying({ state }) {
+function isStreaming({ state }) {
   return state === "connected" || state === "reconnecting";
 }
 
@@ -196,6 +196,6 @@ function isTrying({ state }) {
  * @param {Report["cohort"]} cohort
  * @returns {Report}
  */
-function none(cohort) {
+function emptyReport(cohort) {
   return { cohort, attempts: 0, failures: 0, fallbacks: 0, reconnects: 0, helloMs: [], lagMs: [] };
 }

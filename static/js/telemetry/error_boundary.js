@@ -1,22 +1,22 @@
 // @ts-check
 import { reportError } from "./error_report.js";
-import { Vitals } from "./page_health.js";
+import { PageHealth } from "./page_health.js";
 
 /** The error boundary: hears of every failure that nobody caught, tells the server, and offers a way out of a dead page.
  * A script of its own, because it must stand when the others cannot even be loaded. */
 
-const vitals = new Vitals();
+const pageHealth = new PageHealth();
 const root = document.documentElement;
 
 /**
  * @param {unknown} error
  * @param {string} where
  */
-function failed(error, where) {
+function onFailure(error, where) {
   reportError(error, where);
   const isLive = "connection" in root.dataset; // a page without a connection is a form, and cannot go stale
   const started = root.dataset.connection !== "none";
-  if (isLive && vitals.failed({ where, started, now: performance.now() })) offerReload();
+  if (isLive && pageHealth.recordFailure({ where, started, now: performance.now() })) offerReload();
 }
 
 function offerReload() {
@@ -25,10 +25,10 @@ function offerReload() {
 }
 
 /** @param {Event} event */
-function notLoaded(event) {
-  if (event.target instanceof HTMLScriptElement) failed(new Error(`${new URL(event.target.src).pathname} did not load`), "load");
+function onLoadError(event) {
+  if (event.target instanceof HTMLScriptElement) onFailure(new Error(`${new URL(event.target.src).pathname} did not load`), "load");
 }
 
-addEventListener("error", (event) => (event instanceof ErrorEvent ? failed(event.error ?? event.message, "script") : notLoaded(event)), { capture: true });
-addEventListener("unhandledrejection", (event) => failed(event.reason, "promise"));
-document.addEventListener("htmx:error", (event) => failed(/** @type {CustomEvent} */ (event).detail?.error, "swap"));
+addEventListener("error", (event) => (event instanceof ErrorEvent ? onFailure(event.error ?? event.message, "script") : onLoadError(event)), { capture: true });
+addEventListener("unhandledrejection", (event) => onFailure(event.reason, "promise"));
+document.addEventListener("htmx:error", (event) => onFailure(/** @type {CustomEvent} */ (event).detail?.error, "swap"));

@@ -7,16 +7,16 @@ const MAX_TEXT = 2_000;
 const MAX_REPORTS = 10;
 
 /** @type {Set<string>} */
-const told = new Set();
+const reported = new Set();
 
 /**
  * @param {unknown} error
  * @param {string} where  a word for the part that failed: `script`, `promise`, `swap`, `stream`
  * @returns {{ where: string, message: string, stack: string, page: string }}
  */
-export function describe(error, where) {
+export function describeError(error, where) {
   const known = error instanceof Error ? error : new Error(String(error));
-  return { where, message: cut(known.message || known.name), stack: cut(known.stack ?? ""), page: location.pathname };
+  return { where, message: truncate(known.message || known.name), stack: truncate(known.stack ?? ""), page: location.pathname };
 }
 
 /**
@@ -26,15 +26,15 @@ export function describe(error, where) {
  * @returns {void}
  */
 export function reportError(error, where) {
-  const report = describe(error, where);
+  const report = describeError(error, where);
   const key = `${report.where} ${report.message}`;
-  if (told.has(key) || told.size >= MAX_REPORTS) return;
-  told.add(key);
+  if (reported.has(key) || reported.size >= MAX_REPORTS) return;
+  reported.add(key);
   const headers = { "Content-Type": "application/json" };
   fetch(ADDRESS, { method: "POST", headers, body: JSON.stringify(report), credentials: "same-origin", keepalive: true }).catch(() => {});
 }
 
 /** @param {string} text */
-function cut(text) {
+function truncate(text) {
   return text.slice(0, MAX_TEXT);
 }

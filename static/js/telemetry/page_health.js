@@ -1,10 +1,10 @@
 // @ts-check
 /** Whether a page is past helping itself. Pure. */
 
-const WINDOW_MS = 10_000;
-const TOO_MANY = 5;
+const FAILURE_WINDOW_MS = 10_000;
+const MAX_FAILURES = 5;
 
-export class Vitals {
+export class PageHealth {
   /** @type {number[]} */
   #failures = [];
 
@@ -13,9 +13,9 @@ export class Vitals {
    * @param {{ where: string, started: boolean, now: number }} failure
    * @returns {boolean} whether the page is dead
    */
-  failed({ where, started, now }) {
+  recordFailure({ where, started, now }) {
     if (where === "load" || !started) return true;
-    this.#failures = [...this.#failures.filter((at) => now - at < WINDOW_MS), now];
-    return this.#failures.length >= TOO_MANY;
+    this.#failures = [...this.#failures.filter((at) => now - at < FAILURE_WINDOW_MS), now];
+    return this.#failures.length >= MAX_FAILURES;
   }
 }

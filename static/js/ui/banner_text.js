@@ -1,5 +1,5 @@
 // @ts-check
-import { HELD } from "../connection/policy.js";
+import { SILENT_ENDINGS } from "../connection/policy.js";
 
 /** Which banner stands under the bar, if any: one at a time, the worst first. Pure. */
 
@@ -34,7 +34,7 @@ export function noticeOf({ state, reason, since, pollMs, updated, unheardSince, 
     return { name: "unheard", look: "offline", text, action: "reconnect" };
   }
   if (state === "polling" && reason !== "flag-off") {
-    const why = HELD.includes(reason) ? ", perhaps because of a proxy in between" : "";
+    const why = SILENT_ENDINGS.includes(reason) ? ", perhaps because of a proxy in between" : "";
     const text = `Live updates paused since ${since}${why}. The page asks for changes every ${pollMs / 1_000} s; everything else works.`;
     return { name: "polling", look: "polling", text, action: "reconnect" };
   }

@@ -2,7 +2,7 @@
 /** Whether what a page shows may still be believed, and whose silence it is: the service's or Beacon's. Pure. */
 
 /** So much later than it should, a heartbeat may come. */
-const LATE_MS = 5_000;
+const LATE_AFTER_MS = 5_000;
 
 /**
  * @param {{ connection: string, held: boolean, aged: boolean, unheard: boolean }} region  `held`: a change waits until
@@ -29,5 +29,5 @@ export function ageHeard(checkedAt, heardAt) {
  */
 export function isUnheard({ state, heardAt, now, heartbeatMs, pollMs }) {
   const usual = state === "connected" ? heartbeatMs : state === "polling" ? pollMs : Math.min(pollMs, heartbeatMs);
-  return state === "offline" || now - heardAt > usual + LATE_MS;
+  return state === "offline" || now - heardAt > usual + LATE_AFTER_MS;
 }

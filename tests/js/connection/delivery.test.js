@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Delivery, HELD_BOUND } from "../../../static/js/connection/delivery.js";
+import { Delivery, MAX_HELD_FRAMES } from "../../../static/js/connection/delivery.js";
 
 /** @param {number} id @param {Partial<import("../../../static/js/connection/sse.js").Frame>} [members] */
 const frame = (id, members) => ({ event: "", data: `<p>${id}</p>`, id: String(id), retry: null, ...members });
@@ -24,7 +24,7 @@ function screen({ cursor = 10, fails = new Set([0]), pageCursor = 0 } = {}) {
     shown.push("page");
     return pageCursor;
   };
-  return { shown, delivery: new Delivery(cursor, feed, refetch, { note: () => {} }) };
+  return { shown, delivery: new Delivery(cursor, feed, refetch, { log: () => {} }) };
 }
 
 test("an event at or below the cursor is not shown again", async () => {
@@ -96,7 +96,7 @@ test("while it is held nothing is shown but signals, and then all of it in order
 test("more than is kept during a hold becomes one load of the page", async () => {
   const { shown, delivery } = screen({ pageCursor: 9_000 });
   delivery.hold();
-  for (let id = 11; id <= 11 + HELD_BOUND * 2; id += 1) await delivery.take(frame(id));
+  for (let id = 11; id <= 11 + MAX_HELD_FRAMES * 2; id += 1) await delivery.take(frame(id));
   await delivery.release();
   assert.deepEqual([shown, delivery.cursor, delivery.received], [["page"], 9_000, 9_000]);
 });
@@ -113,7 +113,7 @@ test("where neither a frame nor the page can be had, those behind it are not sho
   };
   /** @type {unknown[]} */
   const poison = [];
-  const watch = { note() {}, poison: () => poison.push(1) };
+  const watch = { log() {}, renderFailed: () => poison.push(1) };
   let away = true;
   const refetch = async () => {
     if (away) throw new Error("server away");
@@ -138,7 +138,7 @@ test("what came meanwhile is shown in one go, as much as a slice holds", async (
       written.push(`${one.id}: ${one.data.length}`);
     },
   };
-  const delivery = new Delivery(10, feed, async () => 0, { note: () => {} });
+  const delivery = new Delivery(10, feed, async () => 0, { log: () => {} });
   const half = "x".repeat(8_000);
   await Promise.all([11, 12, 13, 14].map((id) => delivery.take(frame(id, { data: half }))));
   assert.deepEqual(written, ["11: 8000", "13: 16001", "14: 8000"]); // the first one waits for nobody
@@ -172,7 +172,7 @@ test("an operator's message is shown during a hold, and its row waits with the o
       written.push(one.data);
     },
   };
-  const delivery = new Delivery(10, feed, async () => 0, { note: () => {} });
+  const delivery = new Delivery(10, feed, async () => 0, { log: () => {} });
   const flash = '<hx-upsert hx-target="#flashes" key="data-id"><p>late &lt;/hx-upsert&gt;</p></hx-upsert>';
   const row = '<hx-upsert hx-target="#changes"><tr></tr></hx-upsert>';
   delivery.hold();

@@ -1,16 +1,16 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ATTEMPT_DELAYS_MS, BACKGROUND_ATTEMPT_MS, decide, FIRST_POLL_WITHIN_MS, initialModel, jittered, OPEN_WITHIN_MS } from "../../../static/js/connection/policy.js";
+import { ATTEMPT_DELAYS_MS, BACKGROUND_ATTEMPT_MS, decide, FIRST_POLL_SPREAD_MS, initialModel, addJitter, REOPEN_SPREAD_MS } from "../../../static/js/connection/policy.js";
 
 const MIDDLE = 0.5; // the random number that jitters nothing
 
 /**
- * @typedef {import("../../../static/js/connection/policy.js").Happening} Happening
+ * @typedef {import("../../../static/js/connection/policy.js").ConnectionEvent} ConnectionEvent
  * @typedef {import("../../../static/js/connection/policy.js").Model} Model
  */
 
-/** @param {Happening[]} happenings */
+/** @param {ConnectionEvent[]} happenings */
 function after(...happenings) {
   /** @type {import("../../../static/js/connection/policy.js").Decision} */
   let decision = { model: initialModel() };
@@ -18,17 +18,17 @@ function after(...happenings) {
   return decision;
 }
 
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const START = { kind: "start", streamOn: true, online: true, pollMs: 5_000 };
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const LOST = { kind: "failed", reason: "lost" };
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const HELLO = { kind: "hello" };
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const PROOF = { kind: "proof" };
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const POLLED = { kind: "polled", stream: "on" };
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const POLL_FAILED = { kind: "poll-failed" };
 
 test("a page that may stream opens at once and does not poll", () => {
@@ -59,7 +59,7 @@ test("a late poll changes nothing while connected", () => {
 });
 
 test("five attempts after 1, 2, 4, 8 and 16 seconds, each with one poll", () => {
-  /** @type {Happening[]} */
+  /** @type {ConnectionEvent[]} */
   const lost = [START, HELLO, PROOF];
   for (const delay of [1_000, 2_000, 4_000, 8_000, 16_000]) {
     lost.push(LOST);
@@ -70,8 +70,8 @@ test("five attempts after 1, 2, 4, 8 and 16 seconds, each with one poll", () => 
 
 test("no attempt waits over 30 seconds or strays more than a fifth", () => {
   for (const delay of ATTEMPT_DELAYS_MS) {
-    assert.equal(jittered(delay, 0), delay * 0.8);
-    assert.ok(jittered(delay, 1) <= Math.min(30_000, delay * 1.2));
+    assert.equal(addJitter(delay, 0), delay * 0.8);
+    assert.ok(addJitter(delay, 1) <= Math.min(30_000, delay * 1.2));
   }
 });
 
@@ -115,16 +115,16 @@ test("the server's goodbye is no failure and is followed after the wait that it 
 });
 
 test("goodbyes without anything in between are failures in the end", () => {
-  /** @type {Happening} */
+  /** @type {ConnectionEvent} */
   const bye = { kind: "bye", reason: "drain" };
   assert.equal(after(START, HELLO, bye, HELLO, bye, HELLO, bye, HELLO, bye).model.failures, 1);
 });
 
 test("a goodbye because of the flag moves to polling at once, and the first polls of many pages are spread", () => {
-  /** @type {Happening} */
+  /** @type {ConnectionEvent} */
   const bye = { kind: "bye", reason: "flag-off" };
   const { model } = after(START, HELLO);
-  for (const [random, poll] of /** @type {const} */ ([[0, 0], [0.5, FIRST_POLL_WITHIN_MS / 2], [1, FIRST_POLL_WITHIN_MS]])) {
+  for (const [random, poll] of /** @type {const} */ ([[0, 0], [0.5, FIRST_POLL_SPREAD_MS / 2], [1, FIRST_POLL_SPREAD_MS]])) {
     const moved = decide(model, bye, random);
     assert.deepEqual([moved.model.state, moved.model.reason, moved.open, moved.poll], ["polling", "flag-off", null, poll]);
   }
@@ -133,7 +133,7 @@ test("a goodbye because of the flag moves to polling at once, and the first poll
 
 test("the flag's going off leaves no failures and no goodbyes to whoever is switched on again", () => {
   const off = after(START, HELLO, { kind: "bye", reason: "drain" }, LOST, LOST, LOST, LOST, { kind: "flag-off" });
-  assert.deepEqual([off.model.failures, off.model.goodbyes], [0, 0]);
+  assert.deepEqual([off.model.failures, off.model.byes], [0, 0]);
   const on = decide(off.model, POLLED, MIDDLE);
   assert.equal(decide(on.model, LOST, MIDDLE).open, ATTEMPT_DELAYS_MS[0]);
 });
@@ -145,7 +145,7 @@ test("a refusal because of the flag does not race with polls that say on", () =>
 
 test("a poll that says on brings a switched-off page back to the stream", () => {
   const { model, open, poll } = after({ ...START, streamOn: false }, POLLED);
-  assert.deepEqual([model.state, model.reason, open, poll], ["reconnecting", "switched-on", OPEN_WITHIN_MS / 2, null]);
+  assert.deepEqual([model.state, model.reason, open, poll], ["reconnecting", "switched-on", REOPEN_SPREAD_MS / 2, null]);
 });
 
 test("a poll that says off ends the attempts", () => {
@@ -166,7 +166,7 @@ test("Retry-After is obeyed by attempts and polls", () => {
 });
 
 test("whoever is told to wait for long polls meanwhile, and the first attempt after it counts as before", () => {
-  /** @type {Happening} */
+  /** @type {ConnectionEvent} */
   const refused = { kind: "failed", reason: "refused", retryAfterMs: 600_000 };
   const { model, open, poll } = after(START, refused);
   assert.deepEqual([model.state, model.reason, model.failures, open, poll], ["polling", "refused", 1, 600_000, 0]);
@@ -231,7 +231,7 @@ test("a background attempt waits 30 seconds at most, a poll its interval and a s
 });
 
 test("a heartbeat from a server without its database is no failure, and the next good one clears it", () => {
-  /** @type {Happening} */
+  /** @type {ConnectionEvent} */
   const degraded = { kind: "heartbeat", degraded: true };
   const { model } = after(START, LOST, HELLO, degraded);
   assert.deepEqual([model.state, model.reason, model.failures], ["connected", "degraded", 0]);
@@ -245,17 +245,17 @@ test("a person's Reconnect tries at once, and one more failure leads back to pol
   assert.equal(decide(model, LOST, MIDDLE).model.state, "polling");
 });
 
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const SILENT = { kind: "failed", reason: "silence" };
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const NO_HELLO = { kind: "failed", reason: "no-hello" };
 
-/** @param {number} [lateS] @returns {Happening} */
+/** @param {number} [lateS] @returns {ConnectionEvent} */
 const beat = (lateS = 0) => ({ kind: "heartbeat", degraded: false, lateS });
 
 test("a stream that stays silent twice is polled around, with the reason, and tried on with growing waits", () => {
   assert.equal(after(START, NO_HELLO).model.state, "reconnecting");
-  /** @type {Happening[]} */
+  /** @type {ConnectionEvent[]} */
   const happened = [START, NO_HELLO];
   for (const delay of [2_000, 4_000, 8_000, 16_000, BACKGROUND_ATTEMPT_MS, BACKGROUND_ATTEMPT_MS]) {
     happened.push(NO_HELLO);
@@ -275,7 +275,7 @@ test("a stream that is held back is believed when a heartbeat comes in time, and
   const late = decide(burst.model, beat(12), MIDDLE);
   assert.deepEqual([late.model.state, late.poll], ["polling", undefined]);
   const { model, poll } = decide(late.model, beat(), MIDDLE);
-  assert.deepEqual([model.state, model.reason, model.held, poll], ["connected", "live", 0, null]);
+  assert.deepEqual([model.state, model.reason, model.silentStreams, poll], ["connected", "live", 0, null]);
 });
 
 test("what came with its opening does not make a stream that falls silent again a new one", () => {

@@ -1,31 +1,31 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Measure, MAX_SAMPLES } from "../../../static/js/telemetry/connection_stats.js";
+import { ConnectionStats, MAX_SAMPLES } from "../../../static/js/telemetry/connection_stats.js";
 import { decide, initialModel } from "../../../static/js/connection/policy.js";
 
 /**
- * @typedef {import("../../../static/js/connection/policy.js").Happening} Happening
+ * @typedef {import("../../../static/js/connection/policy.js").ConnectionEvent} ConnectionEvent
  * @typedef {import("../../../static/js/telemetry/connection_stats.js").Report} Report
  */
 
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const LOST = { kind: "failed", reason: "lost" };
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const HELLO = { kind: "hello" };
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const HEARTBEAT = { kind: "heartbeat", degraded: false };
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const POLLED = { kind: "polled", stream: "on" };
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const POLLED_OFF = { kind: "polled", stream: "off" };
-/** @type {Happening} */
+/** @type {ConnectionEvent} */
 const POLL_FAILED = { kind: "poll-failed" };
 const EPOCH = Date.parse("2026-11-21T12:00:00.000Z");
 
 /** A page's connection as the policy moves it, measured; a second goes by between any two things. */
 class Page {
-  measure = new Measure(() => 0.5);
+  measure = new ConnectionStats(() => 0.5);
   model = initialModel();
   at = 0.25;
   /** By how much the page thinks that the server's clock is behind. */
@@ -35,25 +35,25 @@ class Page {
     this.meets({ kind: "start", streamOn, online: true, pollMs: 5_000 });
   }
 
-  /** @param {Happening[]} happenings */
+  /** @param {ConnectionEvent[]} happenings */
   meets(...happenings) {
-    for (const happening of happenings) {
+    for (const event of happenings) {
       this.at += 1_000;
       const before = this.model;
-      this.model = decide(before, happening, 0.5).model;
-      this.measure.happened(happening, before, this.model, this.at);
+      this.model = decide(before, event, 0.5).model;
+      this.measure.onConnectionEvent(event, before, this.model, this.at);
     }
     return this;
   }
 
-  /** @param {Happening[]} happenings */
+  /** @param {ConnectionEvent[]} happenings */
   opens(...happenings) {
-    this.measure.opening(this.at);
+    this.measure.streamOpening(this.at);
     return this.meets(...happenings);
   }
 
   /** The stream says hello with the log at `head`. */
-  greeted(head = 100) {
+  helloReceived(head = 100) {
     this.opens(HELLO);
     return this.hears("hello", JSON.stringify({ head }));
   }
@@ -61,7 +61,7 @@ class Page {
   /** @param {string} event @param {string} data @param {number | null} [id] */
   hears(event, data, id = null) {
     const frame = { event, data, id: id === null ? null : String(id), retry: null };
-    this.measure.heard(frame, EPOCH + this.at - this.skew, this.at);
+    this.measure.onFrame(frame, EPOCH + this.at - this.skew, this.at);
     return this;
   }
 
@@ -82,15 +82,15 @@ class Page {
 
   /** @returns {Partial<Report>}  what is not zero or empty */
   told() {
-    const found = Object.entries(this.measure.take() ?? {});
+    const found = Object.entries(this.measure.takeReport() ?? {});
     return Object.fromEntries(found.filter(([, value]) => (Array.isArray(value) ? value.length > 0 : value !== 0)));
   }
 }
 
 test("an attempt that brings something is one, with its time to hello, and is told once", () => {
-  const page = new Page().greeted().meets(HEARTBEAT, HEARTBEAT);
+  const page = new Page().helloReceived().meets(HEARTBEAT, HEARTBEAT);
   assert.deepEqual(page.told(), { cohort: "streaming", attempts: 1, helloMs: [1_000] });
-  assert.equal(page.meets(HEARTBEAT).measure.take(), null);
+  assert.equal(page.meets(HEARTBEAT).measure.takeReport(), null);
 });
 
 test("hello alone proves nothing: a stream that ends before it brought anything has failed", () => {
@@ -99,14 +99,14 @@ test("hello alone proves nothing: a stream that ends before it brought anything 
 });
 
 test("a stream that had worked and is lost, or says goodbye, is a reconnect and no failure", () => {
-  for (const end of [LOST, .../** @type {Happening[]} */ (["drain", "lifetime", "slow"].map((reason) => ({ kind: "bye", reason })))]) {
-    const page = new Page().greeted().meets(HEARTBEAT, end).greeted().meets(HEARTBEAT);
+  for (const end of [LOST, .../** @type {ConnectionEvent[]} */ (["drain", "lifetime", "slow"].map((reason) => ({ kind: "bye", reason })))]) {
+    const page = new Page().helloReceived().meets(HEARTBEAT, end).helloReceived().meets(HEARTBEAT);
     assert.deepEqual(page.told(), { cohort: "streaming", attempts: 2, reconnects: 1, helloMs: [1_000, 1_000] });
   }
 });
 
 test("a goodbye right after hello is no failure, and goodbyes without end are one", () => {
-  /** @type {Happening} */
+  /** @type {ConnectionEvent} */
   const bye = { kind: "bye", reason: "drain" };
   const page = new Page().opens(HELLO, bye);
   assert.deepEqual(page.told(), { cohort: "streaming", attempts: 1, reconnects: 1, helloMs: [1_000] });
@@ -121,30 +121,30 @@ test("five failures and one more are one fallback, however long the page then po
 });
 
 test("the flag is no failure, whether a refusal, a goodbye or a poll says it", () => {
-  for (const end of /** @type {Happening[]} */ ([{ kind: "flag-off" }, { kind: "bye", reason: "flag-off" }, POLLED_OFF])) {
+  for (const end of /** @type {ConnectionEvent[]} */ ([{ kind: "flag-off" }, { kind: "bye", reason: "flag-off" }, POLLED_OFF])) {
     const told = new Page().opens(end).told();
     assert.deepEqual([told.failures, told.fallbacks, told.reconnects], [undefined, undefined, undefined]);
   }
 });
 
 test("a network that is away, a person who asks and a tab that lets go are no failures", () => {
-  for (const end of /** @type {Happening[]} */ ([{ kind: "no-network" }, { kind: "asked" }, { kind: "signed-out" }, { kind: "other-user" }])) {
+  for (const end of /** @type {ConnectionEvent[]} */ ([{ kind: "no-network" }, { kind: "asked" }, { kind: "signed-out" }, { kind: "other-user" }])) {
     assert.deepEqual(new Page().opens(end).told(), {});
   }
   const page = new Page().opens();
-  page.measure.letGo();
+  page.measure.stop();
   assert.deepEqual(page.told(), {});
 });
 
 test("a tab that lets go of a stream and takes it up again has not reconnected", () => {
-  const page = new Page().greeted().meets(HEARTBEAT);
-  page.measure.letGo();
-  page.meets({ kind: "start", streamOn: true, online: true, pollMs: 5_000 }).greeted().meets(HEARTBEAT);
+  const page = new Page().helloReceived().meets(HEARTBEAT);
+  page.measure.stop();
+  page.meets({ kind: "start", streamOn: true, online: true, pollMs: 5_000 }).helloReceived().meets(HEARTBEAT);
   assert.deepEqual(page.told(), { cohort: "streaming", attempts: 2, helloMs: [1_000, 1_000] });
 });
 
 test("lag is that of events written while the stream was open, never of what was missed before", () => {
-  const page = new Page().greeted(100).event(99, 3_600_000).event(100, 3_600_000).event(101, 42).event(102, -5);
+  const page = new Page().helloReceived(100).event(99, 3_600_000).event(100, 3_600_000).event(101, 42).event(102, -5);
   assert.deepEqual(page.told().lagMs, [42, 0]);
   page.hears("signal", "{}", 103).hears("", "<p>no time</p>", 104);
   assert.equal(page.told().lagMs, undefined);
@@ -153,14 +153,14 @@ test("lag is that of events written while the stream was open, never of what was
 test("a page that was loaded slowly has the server's clock from the heartbeat that came least late", () => {
   const page = new Page();
   page.skew = 1_500;
-  page.greeted(100).event(101, 2_600);
+  page.helloReceived(100).event(101, 2_600);
   assert.deepEqual(page.told().lagMs, [1_100], "nothing better is known before the first heartbeat");
   page.event(102, 2_600).beats(102, 900).beats(102, 10).beats(102, 400).event(103, 30);
   assert.deepEqual(page.told().lagMs, [2_590, 20]);
 });
 
 test("what waited for a computer that slept is not measured until a heartbeat says where the log is", () => {
-  const page = new Page().greeted(100).meets({ kind: "woke" }).event(101, 3_600_000);
+  const page = new Page().helloReceived(100).meets({ kind: "woke" }).event(101, 3_600_000);
   page.beats(110).event(110, 3_600_000).event(111, 7);
   assert.deepEqual(page.told().lagMs, [7]);
 });
@@ -178,7 +178,7 @@ test("a page of the streaming cohort that polls for want of a stream measures no
 });
 
 test("what was measured in one cohort is not told as the other's", () => {
-  const page = new Page(false).meets(POLLED_OFF).event(100, 4_000).meets(POLLED).greeted().meets(HEARTBEAT);
+  const page = new Page(false).meets(POLLED_OFF).event(100, 4_000).meets(POLLED).helloReceived().meets(HEARTBEAT);
   assert.deepEqual(page.told(), { cohort: "streaming", attempts: 1, helloMs: [1_000] });
   const left = page.opens(LOST).meets({ kind: "bye", reason: "flag-off" }, POLLED_OFF);
   assert.deepEqual(left.told(), { cohort: "polling", attempts: 1 });
@@ -186,12 +186,12 @@ test("what was measured in one cohort is not told as the other's", () => {
 
 test("nothing is told to a server that does not answer; it is told when it does", () => {
   const page = new Page().opens(LOST, POLL_FAILED);
-  assert.equal(page.measure.take(), null);
+  assert.equal(page.measure.takeReport(), null);
   assert.deepEqual(page.meets(POLLED).told(), { cohort: "streaming", attempts: 1, failures: 1 });
 });
 
 test("of many lags a hundred are told, each with the same chance", () => {
-  const page = new Page().greeted(0);
+  const page = new Page().helloReceived(0);
   for (let id = 1; id <= MAX_SAMPLES; id += 1) page.event(id, 1);
   page.event(MAX_SAMPLES + 1, 9); // the random number says the middle
   const lags = page.told().lagMs ?? [];

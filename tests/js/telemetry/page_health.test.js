@@ -1,25 +1,25 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Vitals } from "../../../static/js/telemetry/page_health.js";
+import { PageHealth } from "../../../static/js/telemetry/page_health.js";
 
 test("a single failure of a page that runs is no death", () => {
-  assert.equal(new Vitals().failed({ where: "script", started: true, now: 0 }), false);
+  assert.equal(new PageHealth().recordFailure({ where: "script", started: true, now: 0 }), false);
 });
 
 test("what stops the start is", () => {
-  assert.equal(new Vitals().failed({ where: "script", started: false, now: 0 }), true);
-  assert.equal(new Vitals().failed({ where: "load", started: true, now: 0 }), true);
+  assert.equal(new PageHealth().recordFailure({ where: "script", started: false, now: 0 }), true);
+  assert.equal(new PageHealth().recordFailure({ where: "load", started: true, now: 0 }), true);
 });
 
 test("so are five failures within ten seconds, and no fewer", () => {
-  const vitals = new Vitals();
-  const deaths = [0, 1_000, 2_000, 3_000, 9_999].map((now) => vitals.failed({ where: "swap", started: true, now }));
+  const pageHealth = new PageHealth();
+  const deaths = [0, 1_000, 2_000, 3_000, 9_999].map((now) => pageHealth.recordFailure({ where: "swap", started: true, now }));
   assert.deepEqual(deaths, [false, false, false, false, true]);
 });
 
 test("failures of long ago do not count", () => {
-  const vitals = new Vitals();
-  const deaths = [0, 1, 2, 3, 10_001, 10_002].map((now) => vitals.failed({ where: "promise", started: true, now }));
+  const pageHealth = new PageHealth();
+  const deaths = [0, 1, 2, 3, 10_001, 10_002].map((now) => pageHealth.recordFailure({ where: "promise", started: true, now }));
   assert.equal(deaths.includes(true), false);
 });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { noticeOf } from "../../../static/js/ui/banner_text.js";
-import { failedAt, WITHIN_MS } from "../../../static/js/telemetry/render_failures.js";
+import { recordRenderFailure, FAILURE_WINDOW_MS } from "../../../static/js/telemetry/render_failures.js";
 import { modeOf } from "../../../static/js/ui/connection_details.js";
 import { describe } from "../../../static/js/ui/connection_text.js";
 
@@ -56,8 +56,8 @@ test("the mode says by which way events come", () => {
 });
 
 test("one event that cannot be shown is bad luck, two within a minute are an error", () => {
-  const first = failedAt([], 0);
+  const first = recordRenderFailure([], 0);
   assert.equal(first.broken, false);
-  assert.equal(failedAt(first.moments, WITHIN_MS - 1).broken, true);
-  assert.equal(failedAt(first.moments, WITHIN_MS).broken, false);
+  assert.equal(recordRenderFailure(first.moments, FAILURE_WINDOW_MS - 1).broken, true);
+  assert.equal(recordRenderFailure(first.moments, FAILURE_WINDOW_MS).broken, false);
 });
