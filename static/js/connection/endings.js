@@ -1,5 +1,5 @@
 // @ts-check
-import { OtherUser, Refused } from "../lib/http.js";
+import { DifferentUserError, ResponseError } from "../lib/http.js";
 import { StreamEnded } from "./stream.js";
 
 /**
@@ -26,10 +26,10 @@ export class StreamBye extends Error {
  * @returns {ConnectionEvent}
  */
 export function streamEndEvent(error) {
-  if (error instanceof OtherUser) return { kind: "other-user" };
+  if (error instanceof DifferentUserError) return { kind: "other-user" };
   if (error instanceof StreamBye) return { kind: "bye", reason: error.reason, retryMs: error.retryMs };
   if (error instanceof StreamEnded) return { kind: "failed", reason: error.reason };
-  if (!(error instanceof Refused)) return { kind: "failed", reason: "lost" };
+  if (!(error instanceof ResponseError)) return { kind: "failed", reason: "lost" };
   if (error.status === 401) return { kind: "signed-out" };
   if (isFlagOff(error)) return { kind: "flag-off" };
   const reason = error.reason === "wrong-type" || error.reason === "redirect" ? "wrong-type" : "refused";
@@ -41,9 +41,9 @@ export function streamEndEvent(error) {
  * @returns {{ kind: "signed-out" } | { kind: "other-user" } | { kind: "poll-failed", retryAfterMs: number | undefined }}
  */
 export function pollEndEvent(error) {
-  if (error instanceof OtherUser) return { kind: "other-user" };
-  if (error instanceof Refused && error.status === 401) return { kind: "signed-out" };
-  return { kind: "poll-failed", retryAfterMs: error instanceof Refused ? error.retryAfterMs : undefined };
+  if (error instanceof DifferentUserError) return { kind: "other-user" };
+  if (error instanceof ResponseError && error.status === 401) return { kind: "signed-out" };
+  return { kind: "poll-failed", retryAfterMs: error instanceof ResponseError ? error.retryAfterMs : undefined };
 }
 
 /**
@@ -56,5 +56,5 @@ export function isError(error) {
 
 /** @param {unknown} error */
 function isFlagOff(error) {
-  return error instanceof Refused && error.status === 403 && error.reason === "flag-off";
+  return error instanceof ResponseError && error.status === 403 && error.reason === "flag-off";
 }

@@ -1,6 +1,6 @@
 // @ts-check
 import { StreamBye, isError, pollEndEvent, streamEndEvent } from "./endings.js";
-import { OtherUser } from "../lib/http.js";
+import { DifferentUserError } from "../lib/http.js";
 import { decide, initialModel, SILENCE_TIMEOUT_MS } from "./policy.js";
 import { pollAll } from "./poll.js";
 import { StreamEnded, Stream } from "./stream.js";
@@ -259,7 +259,7 @@ export class LiveConnection {
   /** @param {Frame} frame */
   #checkHello(frame) {
     const { session, build } = JSON.parse(frame.data);
-    if (session !== this.#session) throw new OtherUser();
+    if (session !== this.#session) throw new DifferentUserError();
     this.#listener.build(build);
   }
 

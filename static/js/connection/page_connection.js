@@ -11,13 +11,13 @@ import { channelName } from "../tabs/election.js";
 import { LiveConnection } from "./live.js";
 import { recordRenderFailure, FAILURE_WINDOW_MS } from "../telemetry/render_failures.js";
 import { isSessionOver } from "./policy.js";
-import { describe } from "../ui/connection_text.js";
+import { describeConnection } from "../ui/connection_text.js";
 import { refetchRegions } from "../interaction/regions.js";
 import { reportError } from "../telemetry/error_report.js";
 import { SharedStream } from "../tabs/shared_stream.js";
 import { connectionStatus } from "./status.js";
-import { setAway } from "../ui/tab_title.js";
-import { clock, moment } from "../lib/time_text.js";
+import { setOffline } from "../ui/tab_title.js";
+import { clock, formatMoment } from "../lib/time_text.js";
 import { StreamTokenSource } from "./stream_token.js";
 
 /** The parts of the connection, put together for this page. */
@@ -62,8 +62,8 @@ export function startConnection(prepare, log) {
  * @param {(message: string) => void} log
  */
 function loadDetails(actions, log) {
-  import("../ui/connection_details.js").then(({ bindDetail }) => {
-    bindDetail(requireElement("connection-detail"), pollMs, actions, { describe, clock, moment, tick, connectionStatus });
+  import("../ui/connection_details.js").then(({ bindDetails }) => {
+    bindDetails(requireElement("connection-detail"), pollMs, actions, { describeConnection, clock, formatMoment, tick, connectionStatus });
   }).catch((error) => {
     log(`connection details: ${error}`);
     setTimeout(() => loadDetails(actions, log), pollMs);
@@ -125,7 +125,7 @@ function showStatus(banner, log) {
     document.documentElement.dataset.role = now.role;
     document.documentElement.toggleAttribute("data-paused", now.paused);
     showConnection(badge, now);
-    setAway(isSessionOver(now.reason) ? "signed out" : now.state === "offline" ? "offline" : "");
+    setOffline(isSessionOver(now.reason) ? "signed out" : now.state === "offline" ? "offline" : "");
     if (now === before || now.state !== before.state || now.reason !== before.reason) log(`${now.state} (${now.reason})`);
     if (now.reason === "other-user" && before.reason !== "other-user") showOtherUser(banner);
     document.dispatchEvent(new CustomEvent("beacon:connection", { detail: now }));

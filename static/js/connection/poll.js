@@ -1,5 +1,5 @@
 // @ts-check
-import { fetchChecked, Refused } from "../lib/http.js";
+import { fetchChecked, ResponseError } from "../lib/http.js";
 import { readFrames, takeFrames } from "./stream.js";
 
 /** As many frames as one answer holds: after so many there may be more. */
@@ -39,6 +39,6 @@ async function pollOnce(after, take, signal) {
       await take(frame);
     });
   }
-  if (!stream) throw new Refused("no-hello", response.status);
+  if (!stream) throw new ResponseError("no-hello", response.status);
   return { stream, count };
 }

@@ -1,5 +1,5 @@
 // @ts-check
-import { fetchChecked, Refused } from "../lib/http.js";
+import { fetchChecked, ResponseError } from "../lib/http.js";
 import { HELLO_TIMEOUT_MS, SILENCE_TIMEOUT_MS } from "./policy.js";
 import { FrameParser } from "./sse.js";
 
@@ -31,7 +31,7 @@ export class Stream {
   #timer;
 
   /**
-   * Reads until the stream ends, and then throws: `Refused`, `StreamEnded`, or what the network said.
+   * Reads until the stream ends, and then throws: `ResponseError`, `StreamEnded`, or what the network said.
    * @param {import("./stream_token.js").StreamTokenSource} tokens
    * @param {number} cursor
    * @param {TakeFrame} take  the next frame is read when this one has been taken
@@ -68,7 +68,7 @@ export class Stream {
     try {
       return await this.#fetch(await tokens.get(this.#control.signal), cursor);
     } catch (error) {
-      if (!(error instanceof Refused) || error.status !== 401) throw error;
+      if (!(error instanceof ResponseError) || error.status !== 401) throw error;
       tokens.drop(); // it may just have ended: one fresh one, and no more
       return await this.#fetch(await tokens.get(this.#control.signal), cursor);
     }
@@ -130,7 +130,7 @@ export async function takeFrames(frames, take) {
  * @returns {AsyncGenerator<Frame[]>}
  */
 export async function* readFrames(response) {
-  if (!response.body) throw new Refused("no-body", response.status);
+  if (!response.body) throw new ResponseError("no-body", response.status);
   const reader = response.body.getReader();
   const parser = new FrameParser();
   try {

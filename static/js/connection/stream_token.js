@@ -1,5 +1,5 @@
 // @ts-check
-import { OtherUser, Refused, fetchChecked } from "../lib/http.js";
+import { DifferentUserError, ResponseError, fetchChecked } from "../lib/http.js";
 
 /** Tokens are asked for again a little before they end, because the request needs its time too. */
 const RENEWAL_MARGIN_MS = 10_000;
@@ -29,8 +29,8 @@ export class StreamTokenSource {
     const headers = { "X-CSRFToken": this.#csrf, Accept: "application/json" };
     const response = await fetchChecked("/api/stream/token", { method: "POST", headers, signal }, "application/json");
     const answer = await response.json();
-    if (typeof answer.token !== "string") throw new Refused("no-token", response.status);
-    if (answer.session !== this.#session) throw new OtherUser();
+    if (typeof answer.token !== "string") throw new ResponseError("no-token", response.status);
+    if (answer.session !== this.#session) throw new DifferentUserError();
     this.#token = answer.token;
     this.#endsAt = Date.now() + answer.expiresInS * 1_000 - RENEWAL_MARGIN_MS;
     return this.#token;

@@ -1,11 +1,11 @@
 // @ts-check
 /** Whether somebody is in the middle of something: what holds the focus, a selection or an open dialog is never swapped. */
 
-const OPEN = "dialog[open], details[open], :popover-open";
+const OPEN_ELEMENTS = "dialog[open], details[open], :popover-open";
 
 /** @param {Element} element */
-export function inUse(element) {
-  return hasFocus(element) || hasSelection(element) || element.matches(OPEN) || element.querySelector(OPEN) !== null || hasTyped(element);
+export function isInUse(element) {
+  return hasFocus(element) || hasSelection(element) || element.matches(OPEN_ELEMENTS) || element.querySelector(OPEN_ELEMENTS) !== null || hasTyped(element);
 }
 
 /**
@@ -13,29 +13,29 @@ export function inUse(element) {
  * @param {Element} list
  */
 export function isReading(list) {
-  return isScrolledInto(list.closest("table") ?? list) || inUse(list.closest("[data-region]") ?? list);
+  return isScrolledInto(list.closest("table") ?? list) || isInUse(list.closest("[data-region]") ?? list);
 }
 
 /**
  * To ask where something lies, or whether anything is selected, makes the browser lay the whole page out: for each event
  * of a busy stream that is most of its work. So both are remembered until the reader does something, or things have moved.
  */
-const LOOK_EVERY_MS = 1_000;
-let looked = { at: -Infinity, into: false };
-let selects = false;
+const CHECK_INTERVAL_MS = 1_000;
+let lastCheck = { at: -Infinity, into: false };
+let hasSelectedText = false;
 
-export function watchUse() {
-  document.addEventListener("scroll", () => { looked = { at: -Infinity, into: false }; }, { passive: true });
-  document.addEventListener("selectionchange", () => { selects = getSelection()?.isCollapsed === false; });
+export function watchFocus() {
+  document.addEventListener("scroll", () => { lastCheck = { at: -Infinity, into: false }; }, { passive: true });
+  document.addEventListener("selectionchange", () => { hasSelectedText = getSelection()?.isCollapsed === false; });
 }
 
 /** @param {Element} table */
 function isScrolledInto(table) {
   const now = performance.now();
-  if (now - looked.at < LOOK_EVERY_MS) return looked.into;
+  if (now - lastCheck.at < CHECK_INTERVAL_MS) return lastCheck.into;
   const bar = document.querySelector(".bar")?.getBoundingClientRect().bottom ?? 0;
-  looked = { at: now, into: scrollY > 0 && table.getBoundingClientRect().top < bar };
-  return looked.into;
+  lastCheck = { at: now, into: scrollY > 0 && table.getBoundingClientRect().top < bar };
+  return lastCheck.into;
 }
 
 /** @param {Element} element */
@@ -46,7 +46,7 @@ function hasFocus(element) {
 
 /** @param {Element} element */
 function hasSelection(element) {
-  return selects && getSelection()?.containsNode(element, true) === true;
+  return hasSelectedText && getSelection()?.containsNode(element, true) === true;
 }
 
 /** @param {Element} element */

@@ -1,11 +1,11 @@
 // @ts-check
-import { arrow, shortcut } from "./shortcuts.js";
+import { nextIndex, findShortcut } from "./shortcuts.js";
 
 /** Single keys for what people do often, arrows in lists. Switched off in the help dialog, for this browser. */
 
-const STORE = "beacon:keys";
-const LISTS = "#changes, #strip-rows, #tiles";
-const TYPING = "input:not([type=checkbox], [type=radio], [type=button]), textarea, select, [contenteditable]:not([contenteditable=false])";
+const STORAGE_KEY = "beacon:keys";
+const ARROW_LISTS = "#changes, #strip-rows, #tiles";
+const TEXT_FIELDS = "input:not([type=checkbox], [type=radio], [type=button]), textarea, select, [contenteditable]:not([contenteditable=false])";
 
 /** @type {Record<string, () => void>} */
 const ACTIONS = {
@@ -15,10 +15,10 @@ const ACTIONS = {
   pause: () => void document.dispatchEvent(new CustomEvent("beacon:pause-toggle")),
 };
 
-/** @param {KeyboardEvent[]} earlier  were pressed before this module came */
-export function watchKeyboard(earlier) {
-  document.addEventListener("keydown", pressed);
-  earlier.forEach(pressed);
+/** @param {KeyboardEvent[]} earlierEvents  were pressed before this module came */
+export function watchKeyboard(earlierEvents) {
+  document.addEventListener("keydown", onKeydown);
+  earlierEvents.forEach(onKeydown);
   const opener = document.getElementById("help-open");
   const choice = /** @type {HTMLInputElement | null} */ (document.getElementById("help-keys"));
   if (opener) {
@@ -26,32 +26,32 @@ export function watchKeyboard(earlier) {
     opener.addEventListener("click", showHelp);
   }
   if (choice) {
-    choice.checked = choice.defaultChecked = areOn();
-    choice.addEventListener("change", () => localStorage.setItem(STORE, choice.checked ? "on" : "off"));
+    choice.checked = choice.defaultChecked = areShortcutsOn();
+    choice.addEventListener("change", () => localStorage.setItem(STORAGE_KEY, choice.checked ? "on" : "off"));
   }
   if (location.hash === "#q") focusSearch();
 }
 
 /** @param {KeyboardEvent} event */
-function pressed(event) {
+function onKeydown(event) {
   if (event.defaultPrevented || event.isComposing) return;
   const target = event.target instanceof Element ? event.target : document.body;
-  const typing = target.closest(TYPING) !== null;
+  const typing = target.closest(TEXT_FIELDS) !== null;
   const inDialog = document.querySelector("dialog[open]") !== null;
-  const name = shortcut(event, { typing, inDialog, enabled: areOn() });
+  const name = findShortcut(event, { typing, inDialog, enabled: areShortcutsOn() });
   if (name) {
     event.preventDefault();
     ACTIONS[name]?.();
-  } else if (!typing && !inDialog) step(event, target);
+  } else if (!typing && !inDialog) moveFocus(event, target);
 }
 
 /**
  * @param {KeyboardEvent} event
  * @param {Element} target
  */
-function step(event, target) {
-  const rows = [...(target.closest(LISTS)?.children ?? [])].filter((row) => row.id && row.checkVisibility());
-  const next = arrow(event, rows.findIndex((row) => row.contains(target)), rows.length);
+function moveFocus(event, target) {
+  const rows = [...(target.closest(ARROW_LISTS)?.children ?? [])].filter((row) => row.id && row.checkVisibility());
+  const next = nextIndex(event, rows.findIndex((row) => row.contains(target)), rows.length);
   const row = next === null ? undefined : /** @type {HTMLElement | undefined} */ (rows[next]);
   if (!row) return;
   event.preventDefault();
@@ -60,8 +60,8 @@ function step(event, target) {
   (link ?? row).focus();
 }
 
-function areOn() {
-  return localStorage.getItem(STORE) !== "off";
+function areShortcutsOn() {
+  return localStorage.getItem(STORAGE_KEY) !== "off";
 }
 
 function focusSearch() {

@@ -1,73 +1,73 @@
 // @ts-check
-import { isReading, watchUse } from "./focus.js";
-import { Waiting } from "./row_queue.js";
+import { isReading, watchFocus } from "./focus.js";
+import { RowQueue } from "./row_queue.js";
 
 /** The bar above the list of changes: new rows wait behind "3 new" while somebody reads, or where rows do not enter. */
 
-const KEEP = 50;
+const MAX_QUEUED_ROWS = 50;
 
-/** @type {Waiting<Element>} */
-const waiting = new Waiting(KEEP);
+/** @type {RowQueue<Element>} */
+const queue = new RowQueue(MAX_QUEUED_ROWS);
 
-const list = () => document.getElementById("changes");
+const changeList = () => document.getElementById("changes");
 
 /**
  * @param {Element} target
  * @returns {boolean} whether rows for it have to wait
  */
-export function mustWait(target) {
-  return target.id === "changes" && (entersNothing(target) || isReading(target));
+export function mustQueue(target) {
+  return target.id === "changes" && (isCountOnly(target) || isReading(target));
 }
 
 /** @param {Iterable<Element>} rows */
-export function wait(rows) {
+export function queueRows(rows) {
   for (const row of rows) {
     const id = Number(/** @type {HTMLElement} */ (row).dataset.id);
     const shown = document.getElementById(row.id);
-    if (!shown) waiting.add(id, row);
+    if (!shown) queue.add(id, row);
   }
-  show();
+  showCount();
 }
 
 /** Rows enter by themselves once nobody reads any more. */
-export function release() {
-  const target = list();
-  if (target && waiting.count > 0 && !mustWait(target)) enter(target);
+export function releaseRows() {
+  const target = changeList();
+  if (target && queue.count > 0 && !mustQueue(target)) insertRows(target);
 }
 
 /** What the server has just rendered holds everything that waited. */
-export function forget() {
-  waiting.clear();
-  show();
+export function clearRows() {
+  queue.clear();
+  showCount();
 }
 
-export function watchNews() {
+export function watchNewRows() {
   document.addEventListener("click", (event) => {
-    const target = list();
-    if (!(event.target instanceof Element) || !event.target.closest("#news-link") || !target || entersNothing(target)) return;
+    const target = changeList();
+    if (!(event.target instanceof Element) || !event.target.closest("#news-link") || !target || isCountOnly(target)) return;
     event.preventDefault(); // elsewhere the link loads the page's own address
-    enter(target);
+    insertRows(target);
     target.closest("section")?.scrollIntoView({ block: "start" });
   });
-  watchUse();
+  watchFocus();
   for (const name of ["scroll", "selectionchange", "focusout", "input"]) {
-    document.addEventListener(name, () => setTimeout(release), { passive: true });
+    document.addEventListener(name, () => setTimeout(releaseRows), { passive: true });
   }
 }
 
 /** @param {Element} target */
-function entersNothing(target) {
+function isCountOnly(target) {
   return /** @type {HTMLElement} */ (target).dataset.rows === "counted";
 }
 
 /** @param {Element} target */
-function enter(target) {
-  for (const row of waiting.take()) {
+function insertRows(target) {
+  for (const row of queue.take()) {
     const old = document.getElementById(row.id);
     if (old) old.replaceWith(row);
     else target.insertBefore(row, firstOlder(target, Number(/** @type {HTMLElement} */ (row).dataset.id)));
   }
-  show();
+  showCount();
   document.dispatchEvent(new CustomEvent("beacon:rows"));
 }
 
@@ -80,9 +80,9 @@ function firstOlder(target, id) {
   return [...rows].find((row) => Number(row.dataset.id) < id) ?? target.querySelector(":scope > .empty");
 }
 
-function show() {
+function showCount() {
   const link = document.getElementById("news-link");
   if (!link) return;
-  link.hidden = waiting.count === 0;
-  link.textContent = `${waiting.count.toLocaleString("en-GB")} new`;
+  link.hidden = queue.count === 0;
+  link.textContent = `${queue.count.toLocaleString("en-GB")} new`;
 }

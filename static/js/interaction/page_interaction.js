@@ -1,66 +1,66 @@
 // @ts-check
 import { trimLists } from "../ui/list_limit.js";
 import { serverNow } from "../lib/server_clock.js";
-import { addCopies, watchCopies } from "./copy_buttons.js";
-import { markCut, watchCut } from "../ui/truncated_text.js";
-import { noteFigures } from "../ui/change_highlight.js";
+import { addCopyButtons, watchCopyButtons } from "./copy_buttons.js";
+import { markTruncated, watchTruncated } from "../ui/truncated_text.js";
+import { highlightChanges } from "../ui/change_highlight.js";
 import { isStale } from "../ui/freshness.js";
-import { dirtyRegions, guard, releaseRegions } from "./swap_guard.js";
-import { watchHands } from "./pointer.js";
+import { dirtyRegionNames, guardSwap, releaseRegions } from "./swap_guard.js";
+import { watchPointer } from "./pointer.js";
 import { watchMenu } from "./menu.js";
-import { forget, release, watchNews } from "./new_rows.js";
+import { clearRows, releaseRows, watchNewRows } from "./new_rows.js";
 import { refetchRegions } from "./regions.js";
 import { reportError } from "../telemetry/error_report.js";
-import { keepTrends, watchTrends } from "../ui/sparklines.js";
+import { keepSparklines, watchSparklines } from "../ui/sparklines.js";
 
 /** What the reader's hands are on stays as it is; everything else says how fresh it is. */
 
-const LETTING_GO = ["focusout", "selectionchange", "close", "toggle"];
+const RELEASE_EVENTS = ["focusout", "selectionchange", "close", "toggle"];
 
 /** @param {(root: ParentNode) => void} prepare  runs on what is loaded again before any of it is shown */
-export function watchInterface(prepare) {
+export function watchInteraction(prepare) {
   document.addEventListener("htmx:before:swap", (event) => {
     const tasks = /** @type {CustomEvent} */ (event).detail.tasks;
     for (const { fragment } of tasks) {
-      keepTrends(fragment);
-      addCopies(fragment);
-      noteFigures(fragment);
+      keepSparklines(fragment);
+      addCopyButtons(fragment);
+      highlightChanges(fragment);
     }
-    guard(tasks);
+    guardSwap(tasks);
   });
-  document.addEventListener("htmx:after:settle", (event) => touched(/** @type {CustomEvent} */ (event).detail.task?.target));
+  document.addEventListener("htmx:after:settle", (event) => noteUpdate(/** @type {CustomEvent} */ (event).detail.task?.target));
   document.addEventListener("beacon:rows", trimLists);
   document.addEventListener("beacon:regions", (event) => {
-    if (/** @type {CustomEvent} */ (event).detail.includes("changes")) forget(); // with any other region, rows go on waiting
-    addCopies(document);
+    if (/** @type {CustomEvent} */ (event).detail.includes("changes")) clearRows(); // with any other region, rows go on waiting
+    addCopyButtons(document);
   });
-  const letGo = () => releaseRegions((wanted) => refetchRegions(prepare, wanted)).catch((error) => reportError(error, "swap"));
-  for (const name of LETTING_GO) document.addEventListener(name, () => setTimeout(letGo), { capture: true });
-  watchNews();
-  watchTrends();
-  watchHands();
-  watchCopies();
-  watchCut();
+  const releaseHeld = () => releaseRegions((wanted) => refetchRegions(prepare, wanted)).catch((error) => reportError(error, "swap"));
+  for (const name of RELEASE_EVENTS) document.addEventListener(name, () => setTimeout(releaseHeld), { capture: true });
+  watchNewRows();
+  watchSparklines();
+  watchPointer();
+  watchCopyButtons();
+  watchTruncated();
   watchMenu();
-  setInterval(settle, 1_000);
+  setInterval(refreshPage, 1_000);
 }
 
-function settle() {
-  release();
-  layOut();
-  markCut();
+function refreshPage() {
+  releaseRows();
+  arrangeTiles();
+  markTruncated();
   const connection = document.documentElement.dataset.connection ?? "none";
   const unheard = document.documentElement.hasAttribute("data-unheard");
-  for (const region of regions()) {
-    const held = dirtyRegions().has(region.dataset.region ?? "");
+  for (const region of allRegions()) {
+    const isHeld = dirtyRegionNames().has(region.dataset.region ?? "");
     const aged = region.querySelector("[data-aged]") !== null;
-    const stale = String(isStale({ connection, held, aged, unheard }));
+    const stale = String(isStale({ connection, held: isHeld, aged, unheard }));
     if (region.dataset.isStale !== stale) region.dataset.isStale = stale;
   }
 }
 
 /** Many services: what is verified is one line under its number. */
-function layOut() {
+function arrangeTiles() {
   const board = document.getElementById("tiles");
   if (!board) return;
   const tiles = board.querySelectorAll(":scope > .tile");
@@ -72,12 +72,12 @@ function layOut() {
 }
 
 /** @param {unknown} target */
-function touched(target) {
+function noteUpdate(target) {
   const region = target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest("[data-region]")) : null;
   if (region) region.dataset.lastUpdatedAt = new Date(serverNow()).toISOString();
 }
 
 /** @returns {NodeListOf<HTMLElement>} */
-function regions() {
+function allRegions() {
   return document.querySelectorAll("[data-region]");
 }

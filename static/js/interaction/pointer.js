@@ -2,29 +2,29 @@
 /** Where the reader's hands are: what stands above them must not push away what they are about to touch. */
 
 /** A pointer that has not moved for so long was left there: nobody is about to click. */
-const LEFT_MS = 60_000;
+const POINTER_IDLE_MS = 60_000;
 
 /** To ask where things lie makes the browser lay the page out: the answer holds for so long, or until the reader moves. */
-const LOOK_EVERY_MS = 250;
+const CHECK_INTERVAL_MS = 250;
 
 /** @type {{ y: number, at: number } | null} */
 let pointer = null;
-let looked = { at: -Infinity, below: false };
+let lastCheck = { at: -Infinity, below: false };
 
-export function watchHands() {
-  addEventListener("pointermove", note, { passive: true });
-  addEventListener("pointerover", note, { passive: true });
-  document.documentElement.addEventListener("pointerleave", () => { pointer = null; forget(); });
-  for (const name of ["scroll", "focusin", "focusout"]) document.addEventListener(name, forget, { passive: true });
+export function watchPointer() {
+  addEventListener("pointermove", trackPointer, { passive: true });
+  addEventListener("pointerover", trackPointer, { passive: true });
+  document.documentElement.addEventListener("pointerleave", () => { pointer = null; resetCheck(); });
+  for (const name of ["scroll", "focusin", "focusout"]) document.addEventListener(name, resetCheck, { passive: true });
 }
 
-function forget() {
-  looked = { at: -Infinity, below: false };
+function resetCheck() {
+  lastCheck = { at: -Infinity, below: false };
 }
 
 /** @param {PointerEvent} event */
-function note(event) {
-  forget();
+function trackPointer(event) {
+  resetCheck();
   const inside = event.pointerType !== "touch" && event.target instanceof Element && event.target.closest("main");
   pointer = inside ? { y: event.clientY, at: Date.now() } : null;
 }
@@ -34,25 +34,25 @@ function note(event) {
  * keeps in its place what is looked at.
  * @param {Element} element
  */
-export function areBelow(element) {
+export function isPointerBelow(element) {
   const now = performance.now();
-  if (document.hidden || (pointerAt() === null && !focused())) return false;
-  if (now - looked.at >= LOOK_EVERY_MS) looked = { at: now, below: lieBelow(element) };
-  return looked.below;
+  if (document.hidden || (pointerY() === null && !focusedElement())) return false;
+  if (now - lastCheck.at >= CHECK_INTERVAL_MS) lastCheck = { at: now, below: checkBelow(element) };
+  return lastCheck.below;
 }
 
 /** @param {Element} element */
-function lieBelow(element) {
+function checkBelow(element) {
   const { top, bottom } = element.getBoundingClientRect();
   const bar = document.querySelector(".bar")?.getBoundingClientRect().bottom ?? 0;
   if (bottom <= bar || top >= innerHeight) return false;
-  return [pointerAt(), focused()?.getBoundingClientRect().top ?? null].some((y) => y !== null && y >= bottom && y < innerHeight);
+  return [pointerY(), focusedElement()?.getBoundingClientRect().top ?? null].some((y) => y !== null && y >= bottom && y < innerHeight);
 }
 
-function pointerAt() {
-  return pointer && Date.now() - pointer.at < LEFT_MS ? pointer.y : null;
+function pointerY() {
+  return pointer && Date.now() - pointer.at < POINTER_IDLE_MS ? pointer.y : null;
 }
 
-function focused() {
+function focusedElement() {
   return document.activeElement?.closest("main *") ?? null;
 }

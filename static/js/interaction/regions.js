@@ -1,7 +1,7 @@
 // @ts-check
 import { markDirty } from "./swap_guard.js";
-import { fetchChecked, OtherUser } from "../lib/http.js";
-import { inUse } from "./focus.js";
+import { fetchChecked, DifferentUserError } from "../lib/http.js";
+import { isInUse } from "./focus.js";
 
 /** The parts of a page that can be loaded again: elements marked `data-region`. */
 
@@ -19,7 +19,7 @@ export async function refetchRegions(prepare, wanted = () => true) {
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const cursor = Number(page.body.dataset.cursor);
   if (!Number.isSafeInteger(cursor)) throw new Error("the answer is not a page of Beacon");
-  if (page.body.dataset.session !== document.body.dataset.session) throw new OtherUser();
+  if (page.body.dataset.session !== document.body.dataset.session) throw new DifferentUserError();
   prepare(page);
   /** @type {string[]} */
   const replaced = [];
@@ -27,7 +27,7 @@ export async function refetchRegions(prepare, wanted = () => true) {
     const name = /** @type {HTMLElement} */ (region).dataset.region ?? "";
     const fresh = page.querySelector(`[data-region="${CSS.escape(name)}"]`);
     if (!fresh || !wanted(name)) continue;
-    if (inUse(region)) {
+    if (isInUse(region)) {
       markDirty(region);
     } else {
       region.replaceWith(document.adoptNode(fresh));
@@ -46,7 +46,7 @@ export async function refetchRegions(prepare, wanted = () => true) {
  */
 export async function refetchFollower(tile, prepare) {
   const regions = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`[data-follows="${CSS.escape(tile.id)}"]`))];
-  const behind = regions.filter((region) => region.dataset.findings !== tile.dataset.findings && !inUse(region));
+  const behind = regions.filter((region) => region.dataset.findings !== tile.dataset.findings && !isInUse(region));
   if (behind.length > 0) await refetchRegions(prepare, (name) => behind.some((region) => region.dataset.region === name));
 }
 

@@ -3,7 +3,7 @@
  * New rows that wait until nobody reads any more: the newest of each id, and no more of them than the list shows. Pure.
  * @template Row
  */
-export class Waiting {
+export class RowQueue {
   #keep;
   /** @type {Map<number, Row>} */
   #rows = new Map();

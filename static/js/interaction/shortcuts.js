@@ -5,19 +5,19 @@
 const SHORTCUTS = { "/": "search", "?": "help", n: "notifications", r: "pause" };
 
 /** @type {Record<string, number>} */
-const STEPS = { ArrowDown: 1, ArrowUp: -1 };
+const ARROW_STEPS = { ArrowDown: 1, ArrowUp: -1 };
 
 /**
  * @typedef {{ key: string, ctrlKey: boolean, metaKey: boolean, altKey: boolean }} Key
- * @typedef {{ typing: boolean, inDialog: boolean, enabled: boolean }} Where  `enabled`: single keys are switched on
+ * @typedef {{ typing: boolean, inDialog: boolean, enabled: boolean }} KeyContext  `enabled`: single keys are switched on
  */
 
 /**
  * @param {Key} key
- * @param {Where} where
+ * @param {KeyContext} where
  * @returns {string | null}
  */
-export function shortcut(key, { typing, inDialog, enabled }) {
+export function findShortcut(key, { typing, inDialog, enabled }) {
   if (!enabled || typing || inDialog || hasModifier(key)) return null;
   return SHORTCUTS[key.key] ?? null;
 }
@@ -28,8 +28,8 @@ export function shortcut(key, { typing, inDialog, enabled }) {
  * @param {number} at
  * @param {number} length
  */
-export function arrow(key, at, length) {
-  const step = hasModifier(key) ? undefined : STEPS[key.key];
+export function nextIndex(key, at, length) {
+  const step = hasModifier(key) ? undefined : ARROW_STEPS[key.key];
   if (step === undefined || at < 0) return null;
   const next = at + step;
   return next >= 0 && next < length ? next : null;

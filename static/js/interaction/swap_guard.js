@@ -1,6 +1,6 @@
 // @ts-check
-import { mustWait, wait } from "./new_rows.js";
-import { inUse } from "./focus.js";
+import { mustQueue, queueRows } from "./new_rows.js";
+import { isInUse } from "./focus.js";
 
 /**
  * Stands before every swap: takes out what would pull something from under a reader's hands, patches the words of state
@@ -10,17 +10,17 @@ import { inUse } from "./focus.js";
  */
 
 /** Never held, because a swap of them takes nothing from anybody; an open page must not go on claiming what was. */
-const LEAVES = [".tile-now", ".figures", ".tile-age", ".strip-row > .state", ".strip-age"];
+const ALWAYS_PATCHED = [".tile-now", ".figures", ".tile-age", ".strip-row > .state", ".strip-age"];
 
 /** @type {Set<string>} */
-const dirty = new Set();
+const dirtyNames = new Set();
 
 /** @param {Task[]} tasks  those of one swap; what must wait is removed */
-export function guard(tasks) {
+export function guardSwap(tasks) {
   for (let at = tasks.length - 1; at >= 0; at -= 1) {
     const task = tasks[at];
     const target = task && targetOf(task);
-    if (task && target && held(task, target)) tasks.splice(at, 1);
+    if (task && target && isHeld(task, target)) tasks.splice(at, 1);
   }
 }
 
@@ -28,14 +28,14 @@ export function guard(tasks) {
  * @param {Task} task
  * @param {Element} target
  */
-function held(task, target) {
-  if (mustWait(target)) {
-    wait([...task.fragment.children]);
+function isHeld(task, target) {
+  if (mustQueue(target)) {
+    queueRows([...task.fragment.children]);
     return true;
   }
   const upsert = task.swapSpec?.style === "upsert";
   const touched = upsert ? [...task.fragment.children].flatMap((one) => document.getElementById(one.id) ?? []) : [target];
-  if (target.matches(".check") || !touched.some(inUse)) return false;
+  if (target.matches(".check") || !touched.some(isInUse)) return false;
   markDirty(target);
   for (const element of touched) patch(element, task.fragment);
   return true;
@@ -45,12 +45,12 @@ function held(task, target) {
 export function markDirty(element) {
   const region = /** @type {HTMLElement | null} */ (element.closest("[data-region]"));
   if (!region) return;
-  dirty.add(region.dataset.region ?? "");
+  dirtyNames.add(region.dataset.region ?? "");
   region.dataset.isStale = "true";
 }
 
-export function dirtyRegions() {
-  return dirty;
+export function dirtyRegionNames() {
+  return dirtyNames;
 }
 
 /**
@@ -58,16 +58,16 @@ export function dirtyRegions() {
  * @param {(wanted: (name: string) => boolean) => Promise<unknown>} refetch
  */
 export async function releaseRegions(refetch) {
-  const free = [...dirty].filter((name) => {
+  const free = [...dirtyNames].filter((name) => {
     const region = document.querySelector(`[data-region="${CSS.escape(name)}"]`);
-    return !region || !inUse(region);
+    return !region || !isInUse(region);
   });
   if (free.length === 0) return;
-  for (const name of free) dirty.delete(name);
+  for (const name of free) dirtyNames.delete(name);
   try {
     await refetch((name) => free.includes(name));
   } catch (error) {
-    for (const name of free) dirty.add(name);
+    for (const name of free) dirtyNames.add(name);
     throw error;
   }
 }
@@ -79,9 +79,9 @@ export async function releaseRegions(refetch) {
 function patch(element, fragment) {
   const fresh = fragment.getElementById(element.id);
   if (!fresh?.firstElementChild) return; // nothing to put in its place: the row goes when the reader has gone
-  for (const selector of LEAVES) {
-    const [old, now] = [element, fresh].map((root) => find(root, selector));
-    if (old && now && !inUse(old)) old.replaceChildren(...now.cloneNode(true).childNodes);
+  for (const selector of ALWAYS_PATCHED) {
+    const [old, now] = [element, fresh].map((root) => findMatching(root, selector));
+    if (old && now && !isInUse(old)) old.replaceChildren(...now.cloneNode(true).childNodes);
   }
   for (const name of ["data-state", "data-findings"]) {
     const value = fresh.getAttribute(name);
@@ -93,7 +93,7 @@ function patch(element, fragment) {
  * @param {Element} root
  * @param {string} selector
  */
-function find(root, selector) {
+function findMatching(root, selector) {
   return [...root.querySelectorAll("*")].find((one) => one.matches(selector));
 }
 

@@ -19,13 +19,13 @@ export class Countdown {
     this.#now = now;
   }
 
-  run() {
+  resume() {
     if (this.#timer !== undefined) return;
     this.#startedAt = this.#now();
     this.#timer = setTimeout(this.#done, this.#leftMs);
   }
 
-  hold() {
+  pause() {
     if (this.#timer === undefined) return;
     clearTimeout(this.#timer);
     this.#timer = undefined;

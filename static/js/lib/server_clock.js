@@ -2,7 +2,7 @@
 /** The server's clock as this page knows it, so that ages are right where the reader's clock is wrong. */
 
 /** `Date` headers are cut to whole seconds: only a larger difference says anything. */
-const COARSE_MS = 2_000;
+const DATE_HEADER_ERROR_MS = 2_000;
 
 let offsetMs = 0;
 
@@ -25,7 +25,7 @@ export function startClock(iso) {
  * A later word from the server; it also puts right a page that came from the browser's cache.
  * @param {number} epochMs
  */
-export function heardServerTime(epochMs) {
+export function adjustClock(epochMs) {
   if (!Number.isFinite(epochMs)) return;
-  if (Math.abs(epochMs - serverNow()) > COARSE_MS) offsetMs = epochMs - Date.now();
+  if (Math.abs(epochMs - serverNow()) > DATE_HEADER_ERROR_MS) offsetMs = epochMs - Date.now();
 }

@@ -1,56 +1,56 @@
 // @ts-check
 /** Moments as people read them. Pure. */
 
-const STEPS = /** @type {const} */ ([[60, 1, "s"], [3_600, 60, "min"], [86_400, 3_600, "h"], [Infinity, 86_400, "d"]]);
+const UNITS = /** @type {const} */ ([[60, 1, "s"], [3_600, 60, "min"], [86_400, 3_600, "h"], [Infinity, 86_400, "d"]]);
 
 /**
- * `3 s ago`, `2 min ago`. A moment that seems to lie ahead is `0 s ago`: clocks differ, nothing comes from the future.
+ * `3 s formatAgo`, `2 min formatAgo`. A moment that seems to lie ahead is `0 s formatAgo`: clocks differ, nothing comes from the future.
  * @param {number} ms
  */
-export function ago(ms) {
-  return `${span(ms)} ago`;
+export function formatAgo(ms) {
+  return `${formatSpan(ms)} ago`;
 }
 
 /**
  * `for 2 min`
  * @param {number} ms
  */
-export function lasting(ms) {
-  return `for ${span(ms)}`;
+export function formatDuration(ms) {
+  return `for ${formatSpan(ms)}`;
 }
 
 /** @param {number} ms */
-function span(ms) {
+function formatSpan(ms) {
   const seconds = Math.max(0, Math.floor(ms / 1_000));
-  const [, size, unit] = STEPS.find(([below]) => seconds < below) ?? STEPS[3];
+  const [, size, unit] = UNITS.find(([below]) => seconds < below) ?? UNITS[3];
   return `${Math.floor(seconds / size)} ${unit}`;
 }
 
 /** Made once: a formatter costs a hundred times what it formats, and a list is full of times. */
-const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
-const STAMP = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const ZONE = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" });
+const CLOCK_FORMAT = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const DAY_FORMAT = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+const STAMP_FORMAT = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const ZONE_FORMAT = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" });
 
 /** @param {Date} date */
 export function clock(date) {
-  return CLOCK.format(date);
+  return CLOCK_FORMAT.format(date);
 }
 
 /** @param {Date} date */
-export function stamp(date) {
-  return STAMP.format(date);
+export function formatStamp(date) {
+  return STAMP_FORMAT.format(date);
 }
 
 /**
  * The whole of it, in the reader's zone and with the zone's name.
  * @param {Date} date
  */
-export function moment(date) {
-  return `${DAY.format(date)}, ${clock(date)} ${zone(date)}`;
+export function formatMoment(date) {
+  return `${DAY_FORMAT.format(date)}, ${clock(date)} ${zoneName(date)}`;
 }
 
 /** @param {Date} date */
-export function zone(date) {
-  return ZONE.formatToParts(date).find((part) => part.type === "timeZoneName")?.value ?? "";
+export function zoneName(date) {
+  return ZONE_FORMAT.formatToParts(date).find((part) => part.type === "timeZoneName")?.value ?? "";
 }

@@ -2,19 +2,19 @@
 /** Pure decisions about notifications; panel.js and the widget act on them. */
 
 /** As many screens hear of an event at once: their questions are spread over this time. */
-export const JITTER_MS = 500;
+export const REFETCH_SPREAD_MS = 500;
 
 /** Types whose event says: what you show of your notifications may be old. */
-const NAMED = new Set(["notification.created", "notification.changed"]);
+const NOTIFICATION_EVENTS = new Set(["notification.created", "notification.changed"]);
 
 /** @param {unknown} signal */
-export function namesNotifications(signal) {
+export function concernsNotifications(signal) {
   const type = /** @type {{ type?: unknown } | null} */ (signal)?.type;
-  return typeof type === "string" && NAMED.has(type);
+  return typeof type === "string" && NOTIFICATION_EVENTS.has(type);
 }
 
 /** @param {number} unread */
-export function countWords(unread) {
+export function unreadText(unread) {
   if (!(unread > 0)) return "";
   return unread > 99 ? "99+" : String(unread);
 }
@@ -25,7 +25,7 @@ export function countWords(unread) {
  * @param {{ id: string, at: string }[]} items
  * @param {string} since
  */
-export function newsIds(said, items, since) {
+export function newIds(said, items, since) {
   return items.filter(({ id, at }) => at > since && !said.has(id)).map(({ id }) => id);
 }
 
@@ -34,7 +34,7 @@ export function newsIds(said, items, since) {
  * @param {ReadonlySet<string>} shown
  * @param {string[]} fresh  newest first
  */
-export function leading(shown, fresh) {
+export function countLeading(shown, fresh) {
   const known = fresh.findIndex((id) => shown.has(id));
   return known < 0 ? fresh.length : known;
 }
@@ -44,7 +44,7 @@ export function leading(shown, fresh) {
  * @param {Date} end
  * @param {Date} now
  */
-export function untilWords(end, now) {
+export function formatUntil(end, now) {
   const time = end.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   if (end.toDateString() === now.toDateString()) return time;
   return `${end.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;
@@ -57,7 +57,7 @@ export function untilWords(end, now) {
  * @param {readonly string[]} origins
  * @param {unknown} parent
  */
-export function tokenFrom(message, origins, parent) {
+export function readWidgetToken(message, origins, parent) {
   if (message.source !== parent || !origins.includes(message.origin)) return null;
   const { type, token } = /** @type {{ type?: unknown, token?: unknown }} */ (message.data ?? {});
   return type === "beacon:widget-token" && typeof token === "string" && token !== "" ? token : null;

@@ -5,16 +5,16 @@ import { showToast } from "../ui/toast_queue.js";
 /** An operator's messages: put away by the reader, or gone when they end. Never before. */
 
 /** @param {(form: HTMLFormElement, submitter: HTMLElement | null) => Promise<unknown>} send */
-export function startFlashes(send) {
-  endFlashes();
-  setInterval(endFlashes, 1_000);
+export function watchFlashes(send) {
+  removeExpired();
+  setInterval(removeExpired, 1_000);
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (!(form instanceof HTMLFormElement) || form.id !== "flash-form") return;
     event.preventDefault();
     const button = event.submitter;
     send(form, button)
-      .then(() => takeAway(button?.closest(".flash") ?? null))
+      .then(() => removeFlash(button?.closest(".flash") ?? null))
       .catch(() => showToast({ severity: "error", text: "The message could not be put away. Try again." }));
   });
 }
@@ -24,7 +24,7 @@ export function removeFlashes(ids) {
   for (const id of ids) document.getElementById(`flash-${id}`)?.remove();
 }
 
-function endFlashes() {
+function removeExpired() {
   const now = serverNow();
   for (const flash of document.querySelectorAll(".flash")) {
     if (Date.parse(/** @type {HTMLElement} */ (flash).dataset.until ?? "") <= now) flash.remove();
@@ -32,7 +32,7 @@ function endFlashes() {
 }
 
 /** @param {Element | null} flash */
-function takeAway(flash) {
+function removeFlash(flash) {
   const hadFocus = flash?.contains(document.activeElement);
   flash?.remove();
   if (hadFocus) document.getElementById("bell")?.focus({ preventScroll: true });

@@ -1,6 +1,6 @@
 // @ts-check
-import { countWords, JITTER_MS, namesNotifications, newsIds } from "./bell.js";
-import { removeFlashes, startFlashes } from "./flash.js";
+import { unreadText, REFETCH_SPREAD_MS, concernsNotifications, newIds } from "./bell.js";
+import { removeFlashes, watchFlashes } from "./flash.js";
 import { fetchChecked } from "../lib/http.js";
 import { showToast } from "../ui/toast_queue.js";
 import { Refetch } from "../lib/refetch.js";
@@ -8,28 +8,28 @@ import { Refetch } from "../lib/refetch.js";
 /** The bell and its panel. What they show is this person's own: refetched whenever an event names it, never pushed. */
 
 const ADDRESS = "/notifications/panel";
-const LOGGED = 20;
+const MAX_ANNOUNCED = 20;
 
 /** @typedef {(root: ParentNode) => void} Prepare */
 
 /** @type {Set<string>} */
-const said = new Set();
+const announcedIds = new Set();
 
 /** @param {Prepare} prepare  runs on new content before it is shown */
 export function startNotifications(prepare) {
   const panel = document.getElementById("panel");
-  const refetch = new Refetch(() => look(prepare).catch(notLoaded), JITTER_MS);
-  startFlashes(send);
+  const refetch = new Refetch(() => loadPanel(prepare).catch(showLoadError), REFETCH_SPREAD_MS);
+  watchFlashes(sendForm);
   if (!panel) return;
   document.addEventListener("beacon:signal", (event) => {
-    if (namesNotifications(/** @type {CustomEvent} */ (event).detail)) refetch.soon();
+    if (concernsNotifications(/** @type {CustomEvent} */ (event).detail)) refetch.soon();
   });
   document.addEventListener("beacon:regions", () => refetch.soon());
-  document.addEventListener("click", (event) => clicked(event, panel, refetch));
+  document.addEventListener("click", (event) => onClick(event, panel, refetch));
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !panel.hidden && !event.defaultPrevented) close(panel);
+    if (event.key === "Escape" && !panel.hidden && !event.defaultPrevented) closePanel(panel);
   });
-  panel.addEventListener("submit", (event) => submitted(event, refetch));
+  panel.addEventListener("submit", (event) => onSubmit(event, refetch));
 }
 
 /**
@@ -37,18 +37,18 @@ export function startNotifications(prepare) {
  * @param {HTMLElement} panel
  * @param {Refetch} refetch
  */
-function clicked(event, panel, refetch) {
+function onClick(event, panel, refetch) {
   const target = /** @type {Element} */ (event.target);
   if (target.closest("#bell")) {
     if (event.metaKey || event.ctrlKey || event.shiftKey) return; // a link all the same
     event.preventDefault();
-    if (panel.hidden) open(panel, refetch);
-    else close(panel);
+    if (panel.hidden) openPanel(panel, refetch);
+    else closePanel(panel);
   } else if (target.closest("#panel-close")) {
-    close(panel);
+    closePanel(panel);
   } else if (!panel.hidden && !panel.contains(target) && target.isConnected && !target.closest(".toasts")) {
     panel.hidden = true; // the focus is where the reader has clicked
-    markOpen(false);
+    setOpen(false);
   }
 }
 
@@ -56,27 +56,27 @@ function clicked(event, panel, refetch) {
  * @param {HTMLElement} panel
  * @param {Refetch} refetch
  */
-function open(panel, refetch) {
+function openPanel(panel, refetch) {
   panel.hidden = false;
-  markOpen(true);
+  setOpen(true);
   panel.focus({ preventScroll: true });
   refetch.now().catch(() => {});
 }
 
 /** @param {HTMLElement} panel */
-function close(panel) {
+function closePanel(panel) {
   panel.hidden = true;
-  markOpen(false);
+  setOpen(false);
   document.getElementById("bell")?.focus({ preventScroll: true });
 }
 
 /** @param {boolean} isOpen */
-function markOpen(isOpen) {
+function setOpen(isOpen) {
   document.getElementById("bell")?.toggleAttribute("data-open", isOpen);
 }
 
 /** @param {Prepare} prepare */
-async function look(prepare) {
+async function loadPanel(prepare) {
   const options = { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(10_000) };
   const response = await fetchChecked(ADDRESS, options, "text/html");
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html").querySelector(".notices");
@@ -85,7 +85,7 @@ async function look(prepare) {
   prepare(fresh);
   showCount(Number(fresh.dataset.unread));
   removeFlashes((fresh.dataset.dismissed ?? "").split(" ").filter(Boolean));
-  log(fresh);
+  announceNew(fresh);
   replaceContent(body, fresh);
 }
 
@@ -93,7 +93,7 @@ async function look(prepare) {
  * A panel that has something to show keeps it.
  * @param {unknown} error
  */
-function notLoaded(error) {
+function showLoadError(error) {
   const place = document.querySelector("#panel-body > .empty");
   if (place) place.textContent = "Your notifications cannot be loaded just now. The page goes on trying.";
   throw error;
@@ -108,26 +108,26 @@ function showCount(unread) {
   const words = document.createElement("span");
   words.className = "visually-hidden";
   words.textContent = " unread";
-  place.replaceChildren(countWords(unread), ...(unread > 0 ? [words] : []));
+  place.replaceChildren(unreadText(unread), ...(unread > 0 ? [words] : []));
 }
 
 /**
  * New ones are said once, whether the panel is open or not.
  * @param {HTMLElement} fresh
  */
-function log(fresh) {
+function announceNew(fresh) {
   const place = document.getElementById("notices-log");
   const unread = /** @type {HTMLElement[]} */ ([...fresh.querySelectorAll("[data-notice][data-unread]")]);
   const items = unread.map((item) => ({ id: item.dataset.notice ?? "", at: item.querySelector("time")?.dateTime ?? "" }));
-  const news = newsIds(said, items, document.body.dataset.now ?? "");
+  const news = newIds(announcedIds, items, document.body.dataset.now ?? "");
   if (!place || news.length === 0) return;
   for (const id of news.reverse()) {
-    said.add(id);
+    announcedIds.add(id);
     const line = document.createElement("p");
     line.textContent = fresh.querySelector(`[data-notice="${CSS.escape(id)}"] .notice-title`)?.textContent?.trim() ?? "";
     place.append(line);
   }
-  while (place.children.length > LOGGED) place.firstElementChild?.remove();
+  while (place.children.length > MAX_ANNOUNCED) place.firstElementChild?.remove();
 }
 
 /**
@@ -153,11 +153,11 @@ export function replaceContent(body, fresh) {
  * @param {SubmitEvent} event
  * @param {Refetch} refetch
  */
-function submitted(event, refetch) {
+function onSubmit(event, refetch) {
   const form = event.target;
   if (!(form instanceof HTMLFormElement)) return;
   event.preventDefault();
-  send(form, event.submitter)
+  sendForm(form, event.submitter)
     .then(() => {
       form.closest("details")?.removeAttribute("open");
       if (form.dataset.said) showToast({ severity: "success", text: form.dataset.said });
@@ -171,7 +171,7 @@ function submitted(event, refetch) {
  * @param {HTMLFormElement} form
  * @param {HTMLElement | null} submitter
  */
-function send(form, submitter) {
+function sendForm(form, submitter) {
   const csrf = /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
   const headers = { "X-CSRFToken": csrf, Accept: "application/json" };
   const options = { method: "POST", headers, body: formBody(form, submitter), signal: AbortSignal.timeout(10_000) };

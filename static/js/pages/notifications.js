@@ -1,5 +1,5 @@
 // @ts-check
-import { JITTER_MS, leading, namesNotifications } from "../notifications/bell.js";
+import { REFETCH_SPREAD_MS, countLeading, concernsNotifications } from "../notifications/bell.js";
 import { HeldList } from "./pausable_list.js";
 
 /** The page of notifications: its own script. */
@@ -14,13 +14,13 @@ const NOTICES = {
   isLater: (list) => Number(list.dataset.page) > 1,
   newOn: (shown, fresh) => {
     if (NOTICES.isLater(shown)) return Math.max(0, Number(fresh.dataset.total) - Number(shown.dataset.total));
-    return leading(new Set(ids(shown)), ids(fresh));
+    return countLeading(new Set(ids(shown)), ids(fresh));
   },
 };
 
-const held = new HeldList(NOTICES, JITTER_MS);
+const held = new HeldList(NOTICES, REFETCH_SPREAD_MS);
 document.addEventListener("beacon:signal", (event) => {
-  if (namesNotifications(/** @type {CustomEvent} */ (event).detail)) held.soon();
+  if (concernsNotifications(/** @type {CustomEvent} */ (event).detail)) held.soon();
 });
 
 /** @param {Element} list */

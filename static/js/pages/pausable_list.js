@@ -1,7 +1,7 @@
 // @ts-check
 import { Refetch } from "../lib/refetch.js";
 import { isPaused, reload } from "./region_reload.js";
-import { isReading, watchUse } from "../interaction/focus.js";
+import { isReading, watchFocus } from "../interaction/focus.js";
 
 /**
  * The list of a page that takes what is new by itself. While somebody reads it, it says how many wait; so it does on its
@@ -28,7 +28,7 @@ export class HeldList {
   constructor(kind, spreadMs) {
     this.#kind = kind;
     this.#refetch = new Refetch(() => this.#look(), spreadMs);
-    watchUse();
+    watchFocus();
     this.#link?.addEventListener("click", (event) => {
       if (this.#isLater()) return; // the link leads to the first page
       event.preventDefault();

@@ -43,8 +43,8 @@ function sendReport(stats, csrf) {
  */
 function mayReport(now) {
   try {
-    const ago = now - Number(localStorage.getItem(LAST_REPORT_KEY));
-    return ago < 0 || ago >= MIN_INTERVAL_MS;
+    const formatAgo = now - Number(localStorage.getItem(LAST_REPORT_KEY));
+    return formatAgo < 0 || formatAgo >= MIN_INTERVAL_MS;
   } catch {
     return false; // no storage: a refusal would show in the console
   }

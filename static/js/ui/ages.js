@@ -1,8 +1,8 @@
 // @ts-check
-import { untilWords } from "../notifications/bell.js";
+import { formatUntil } from "../notifications/bell.js";
 import { serverNow } from "../lib/server_clock.js";
-import { ageHeard } from "./freshness.js";
-import { ago, clock, lasting, moment, stamp, zone } from "../lib/time_text.js";
+import { ageAtLastContact } from "./freshness.js";
+import { formatAgo, clock, formatDuration, formatMoment, formatStamp, zoneName } from "../lib/time_text.js";
 
 /** Times that tick without the server, and tiles that stop claiming to be fresh when nothing confirms them. */
 
@@ -11,11 +11,11 @@ import { ago, clock, lasting, moment, stamp, zone } from "../lib/time_text.js";
  * @param {ParentNode} root
  */
 export function localise(root) {
-  for (const time of timesOf(root, "time[data-clock]")) write(time, clock(dateOf(time)), moment);
-  for (const time of timesOf(root, "time[data-stamp]")) write(time, stamp(dateOf(time)), moment);
-  for (const time of timesOf(root, "time[data-moment]")) write(time, moment(dateOf(time)), () => time.dateTime);
-  for (const time of timesOf(root, "time[data-until]")) write(time, untilWords(dateOf(time), new Date(serverNow())), moment);
-  for (const place of root.querySelectorAll("[data-zone]")) place.textContent = zone(new Date());
+  for (const time of timesOf(root, "time[data-clock]")) write(time, clock(dateOf(time)), formatMoment);
+  for (const time of timesOf(root, "time[data-stamp]")) write(time, formatStamp(dateOf(time)), formatMoment);
+  for (const time of timesOf(root, "time[data-moment]")) write(time, formatMoment(dateOf(time)), () => time.dateTime);
+  for (const time of timesOf(root, "time[data-until]")) write(time, formatUntil(dateOf(time), new Date(serverNow())), formatMoment);
+  for (const place of root.querySelectorAll("[data-zone]")) place.textContent = zoneName(new Date());
   tick(root);
 }
 
@@ -26,10 +26,10 @@ export function localise(root) {
 export function tick(root, until = serverNow()) {
   const now = serverNow();
   for (const time of timesOf(root, "time[data-age]")) {
-    write(time, ago(now - dateOf(time).getTime()), moment);
+    write(time, formatAgo(now - dateOf(time).getTime()), formatMoment);
   }
   for (const time of timesOf(root, "time[data-lasting]")) {
-    write(time, lasting(until - dateOf(time).getTime()), moment);
+    write(time, formatDuration(until - dateOf(time).getTime()), formatMoment);
   }
 }
 
@@ -42,18 +42,18 @@ export function tick(root, until = serverNow()) {
 export function markAged(lateAfterMs, agedAfterMs, heardAt) {
   for (const tile of document.querySelectorAll(".tile")) {
     const checked = /** @type {HTMLTimeElement | null} */ (tile.querySelector(".check time"));
-    const age = checked ? ageHeard(dateOf(checked).getTime(), heardAt) : 0;
+    const age = checked ? ageAtLastContact(dateOf(checked).getTime(), heardAt) : 0;
     tile.toggleAttribute("data-late", age > lateAfterMs);
     tile.toggleAttribute("data-aged", age > agedAfterMs);
   }
-  for (const part of document.querySelectorAll("[data-ages-with]")) ageAlong(part);
+  for (const part of document.querySelectorAll("[data-ages-with]")) ageWithTile(part);
 }
 
 /**
  * What a page says elsewhere of the service of a tile: one verdict, wherever it stands.
  * @param {Element} part
  */
-function ageAlong(part) {
+function ageWithTile(part) {
   const tile = document.getElementById(part.getAttribute("data-ages-with") ?? "");
   const aged = tile?.hasAttribute("data-aged") ?? false;
   part.toggleAttribute("data-aged", aged);
@@ -68,7 +68,7 @@ function ageAlong(part) {
  * Beside every tile, while nothing is heard from Beacon: its age says nothing of the service any more.
  * @param {number | null} since  by the server's clock; null while it is heard
  */
-export function markUnheard(since) {
+export function markSilence(since) {
   const root = document.documentElement;
   if (root.hasAttribute("data-unheard") !== (since !== null)) {
     root.toggleAttribute("data-unheard", since !== null);
@@ -96,7 +96,7 @@ function dateOf(time) {
 
 /** The moment that the title of an element was made from: all of them are looked at each second. */
 /** @type {WeakMap<Element, string>} */
-const titled = new WeakMap();
+const titleTimes = new WeakMap();
 
 /**
  * Only what differs: a write that changes nothing still costs the browser a layout.
@@ -106,7 +106,7 @@ const titled = new WeakMap();
  */
 function write(time, text, title) {
   if (time.textContent !== text) time.textContent = text;
-  if (titled.get(time) === time.dateTime) return;
-  titled.set(time, time.dateTime);
+  if (titleTimes.get(time) === time.dateTime) return;
+  titleTimes.set(time, time.dateTime);
   time.title = title(dateOf(time));
 }

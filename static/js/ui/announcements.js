@@ -1,12 +1,12 @@
 // @ts-check
 /** The page's one polite sentence for people who listen instead of looking. */
 
-const PAUSE_MS = 1_000;
+const DELAY_MS = 1_000;
 
 /** @typedef {string | (() => string)} Sentence  made when it is said, where what it tells of may have changed by then */
 
 /** @type {Map<string, Sentence>} */
-const waiting = new Map();
+const pending = new Map();
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
@@ -17,13 +17,13 @@ let timer;
  * @param {string} [about]  what it tells of: each thing has its own last sentence
  */
 export function announce(sentence, about = "connection") {
-  waiting.set(about, sentence);
-  timer ??= setTimeout(speak, PAUSE_MS);
+  pending.set(about, sentence);
+  timer ??= setTimeout(announceNow, DELAY_MS);
 }
 
-function speak() {
-  const all = [...waiting.values()].map((sentence) => (typeof sentence === "string" ? sentence : sentence()));
-  waiting.clear();
+function announceNow() {
+  const all = [...pending.values()].map((sentence) => (typeof sentence === "string" ? sentence : sentence()));
+  pending.clear();
   timer = undefined;
   const text = all.filter(Boolean).join(" ");
   const place = document.getElementById("announcements");

@@ -1,18 +1,18 @@
 // @ts-check
 import { announce } from "./announcements.js";
-import { areBelow } from "../interaction/pointer.js";
+import { isPointerBelow } from "../interaction/pointer.js";
 import { clock } from "../lib/time_text.js";
-import { changedInWords, summarise } from "./summary_text.js";
-import { setWrong } from "./tab_title.js";
+import { describeChanges, summarise } from "./summary_text.js";
+import { setProblemCount } from "./tab_title.js";
 
 /** Rows of the strip before the rest is held back. */
-const SHOWN = 5;
+const MAX_ROWS = 5;
 
 /** @type {Set<string> | undefined} the rows that stand in the strip; undefined until it was looked at once */
-let standing;
+let shownRowIds;
 
 /** @type {Map<string, string> | undefined} the state of each service as it was last said */
-let said;
+let announcedStates;
 
 /** @type {number | null} */
 let unheardSince = null;
@@ -22,17 +22,17 @@ let unheardSince = null;
  * @param {number | null} [unheard]  since when nothing is heard from Beacon: then it is said first
  * @returns {void}
  */
-export function updateStrip(unheard = unheardSince) {
+export function updateAttentionStrip(unheard = unheardSince) {
   unheardSince = unheard;
   const line = document.getElementById("summary");
   if (!line) return;
   const { state, words: found, wrong } = summarise(tiles().map(stateOf));
-  const words = unheard === null ? found : `No news from Beacon since ${clock(new Date(unheard))}. Until then: ${lowered(found)}`;
-  setWrong(wrong);
-  sayChanges();
-  holdNew();
-  holdBack();
-  showOldest(line, state === "verified" && unheard === null ? tiles() : []);
+  const words = unheard === null ? found : `No news from Beacon since ${clock(new Date(unheard))}. Until then: ${lowerFirst(found)}`;
+  setProblemCount(wrong);
+  announceChanges();
+  holdNewRows();
+  limitRows();
+  showOldestCheck(line, state === "verified" && unheard === null ? tiles() : []);
   const place = line.querySelector(".summary-words");
   if (!place || place.textContent === words) return;
   place.textContent = words;
@@ -41,17 +41,17 @@ export function updateStrip(unheard = unheardSince) {
 }
 
 /** Which service changed, and to what: the counts are for the eye. A blip of less than a second is not said. */
-function sayChanges() {
-  const before = (said ??= states());
-  if (!changedInWords(before, states())) return;
+function announceChanges() {
+  const before = (announcedStates ??= statesByName());
+  if (!describeChanges(before, statesByName())) return;
   announce(() => {
-    const now = states();
-    said = now;
-    return changedInWords(before, now);
+    const now = statesByName();
+    announcedStates = now;
+    return describeChanges(before, now);
   }, "services");
 }
 
-function states() {
+function statesByName() {
   return new Map(tiles().map((tile) => [tile.querySelector(".tile-name")?.textContent ?? "", stateOf(tile)]));
 }
 
@@ -61,25 +61,25 @@ function tiles() {
 }
 
 /** What has gone wrong since waits while the reader's hands are below: the line says so, and the strip opens when they leave. */
-function holdNew() {
+function holdNewRows() {
   const strip = document.querySelector(".strip");
   const button = document.getElementById("strip-new");
   if (!strip || !button) return;
   const wrong = wrongRows(strip);
-  const stood = standing ?? new Set(wrong.map((row) => row.id));
+  const stood = shownRowIds ?? new Set(wrong.map((row) => row.id));
   const fresh = wrong.filter((row) => !stood.has(row.id));
-  const held = fresh.length > 0 && areBelow(strip) ? fresh : [];
+  const held = fresh.length > 0 && isPointerBelow(strip) ? fresh : [];
   for (const row of strip.querySelectorAll(".strip-row")) row.toggleAttribute("data-held", held.includes(row));
-  standing = new Set(wrong.filter((row) => !held.includes(row)).map((row) => row.id));
+  shownRowIds = new Set(wrong.filter((row) => !held.includes(row)).map((row) => row.id));
   button.hidden = held.length === 0;
   button.textContent = held.length === 1 ? "1 new problem" : `${held.length} new problems`;
-  button.onclick = () => open(held);
+  button.onclick = () => openRows(held);
 }
 
 /** @param {Element[]} rows */
-function open(rows) {
-  for (const row of rows) standing?.add(row.id);
-  updateStrip();
+function openRows(rows) {
+  for (const row of rows) shownRowIds?.add(row.id);
+  updateAttentionStrip();
   rows.find((row) => row.checkVisibility())?.querySelector("a")?.focus();
 }
 
@@ -93,16 +93,16 @@ function wrongRows(strip) {
 }
 
 /** @param {string} words */
-function lowered(words) {
+function lowerFirst(words) {
   return words.charAt(0).toLowerCase() + words.slice(1);
 }
 
 /** The worst few, and how many more: a bad day must not push the tiles off the screen. */
-function holdBack() {
+function limitRows() {
   const list = document.getElementById("strip-rows");
   const more = document.getElementById("strip-more");
   if (!list || !more) return;
-  const beyond = wrongRows(list).filter((row) => !row.hasAttribute("data-held")).slice(SHOWN);
+  const beyond = wrongRows(list).filter((row) => !row.hasAttribute("data-held")).slice(MAX_ROWS);
   for (const row of list.children) row.toggleAttribute("data-beyond", beyond.includes(row));
   const isOpen = list.hasAttribute("data-open");
   more.hidden = beyond.length === 0;
@@ -110,7 +110,7 @@ function holdBack() {
   more.setAttribute("aria-expanded", String(isOpen));
   more.onclick = () => {
     list.toggleAttribute("data-open");
-    holdBack();
+    limitRows();
   };
 }
 
@@ -123,16 +123,16 @@ function stateOf(tile) {
  * @param {HTMLElement} line
  * @param {HTMLElement[]} among
  */
-function showOldest(line, among) {
+function showOldestCheck(line, among) {
   const checks = among.map((tile) => tile.querySelector(".check time")?.getAttribute("datetime") ?? "").filter(Boolean);
   const oldest = checks.sort()[0];
   const place = line.querySelector(".summary-oldest");
   if (!oldest) place?.remove();
-  else setTime(place ?? addOldest(line), oldest);
+  else setTime(place ?? addOldestCheck(line), oldest);
 }
 
 /** @param {HTMLElement} line */
-function addOldest(line) {
+function addOldestCheck(line) {
   const place = document.createElement("span");
   place.className = "summary-oldest";
   const time = document.createElement("time");
@@ -144,9 +144,9 @@ function addOldest(line) {
 
 /**
  * @param {Element} place
- * @param {string} moment
+ * @param {string} formatMoment
  */
-function setTime(place, moment) {
+function setTime(place, formatMoment) {
   const time = place.querySelector("time");
-  if (time && time.dateTime !== moment) time.dateTime = moment;
+  if (time && time.dateTime !== formatMoment) time.dateTime = formatMoment;
 }

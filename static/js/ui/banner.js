@@ -1,12 +1,12 @@
 // @ts-check
 import { loginAddress } from "./connection_badge.js";
 import { showToast } from "./toast_queue.js";
-import { noticeOf } from "./banner_text.js";
+import { chooseBanner } from "./banner_text.js";
 import { connectionStatus } from "../connection/status.js";
 import { clock } from "../lib/time_text.js";
 
 /** @type {Record<import("./banner_text.js").Action, string>} */
-const WORDS = { login: "Log in", reload: "Reload", reconnect: "Reconnect" };
+const ACTION_LABELS = { login: "Log in", reload: "Reload", reconnect: "Reconnect" };
 
 /** The line under the bar that says what is wrong with the connection, since when, and what one can do. */
 export class Banner {
@@ -14,9 +14,9 @@ export class Banner {
   #pollMs;
   #actions;
   #updated = false;
-  #person = "";
-  #unheardSince = "";
-  #toasted = false;
+  #otherUserName = "";
+  #silentSince = "";
+  #toastShown = false;
 
   /**
    * @param {HTMLElement} place
@@ -29,12 +29,12 @@ export class Banner {
     this.#actions = { reconnect, reload: () => location.reload(), login: () => location.assign(loginAddress()) };
     document.addEventListener("beacon:unheard", (event) => {
       const since = /** @type {CustomEvent<number | null>} */ (event).detail;
-      this.#unheardSince = since === null ? "" : clock(new Date(since));
+      this.#silentSince = since === null ? "" : clock(new Date(since));
       this.#show();
     });
     connectionStatus.subscribe((now) => {
       this.#show();
-      this.#toastOnce(now);
+      this.#showToastOnce(now);
     });
   }
 
@@ -46,7 +46,7 @@ export class Banner {
 
   /** @param {string} name  who is signed in now instead */
   otherUser(name) {
-    this.#person = name;
+    this.#otherUserName = name;
     this.#show();
   }
 
@@ -54,23 +54,23 @@ export class Banner {
    * Once for each outage, however often something opens and closes meanwhile.
    * @param {import("../connection/status.js").Status} status
    */
-  #toastOnce({ state, reason, failures }) {
-    if (state === "connected" && failures === 0) this.#toasted = false;
-    if (reason !== "exhausted" || this.#toasted) return;
-    this.#toasted = true;
+  #showToastOnce({ state, reason, failures }) {
+    if (state === "connected" && failures === 0) this.#toastShown = false;
+    if (reason !== "exhausted" || this.#toastShown) return;
+    this.#toastShown = true;
     showToast({ severity: "warning", text: "Live updates paused: the connection could not be had again." });
   }
 
   #show() {
     const { state, reason, since } = connectionStatus.value;
-    const situation = { state, reason, since: clock(new Date(since)), pollMs: this.#pollMs, updated: this.#updated, unheardSince: this.#unheardSince, person: this.#person };
-    const notice = noticeOf(situation);
+    const situation = { state, reason, since: clock(new Date(since)), pollMs: this.#pollMs, updated: this.#updated, unheardSince: this.#silentSince, person: this.#otherUserName };
+    const notice = chooseBanner(situation);
     this.#place.hidden = notice === null;
     if (!notice || this.#place.dataset.shown === notice.text) return;
     this.#place.dataset.shown = notice.text;
     this.#place.dataset.notice = notice.name;
     this.#place.dataset.state = notice.look;
-    this.#place.replaceChildren(words(notice.text), this.#button(notice.action));
+    this.#place.replaceChildren(paragraph(notice.text), this.#button(notice.action));
   }
 
   /** @param {import("./banner_text.js").Action} action */
@@ -78,14 +78,14 @@ export class Banner {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "button";
-    button.textContent = WORDS[action];
+    button.textContent = ACTION_LABELS[action];
     button.addEventListener("click", this.#actions[action]);
     return button;
   }
 }
 
 /** @param {string} text */
-function words(text) {
+function paragraph(text) {
   const line = document.createElement("p");
   line.textContent = text;
   return line;

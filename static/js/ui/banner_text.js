@@ -5,9 +5,9 @@ import { SILENT_ENDINGS } from "../connection/policy.js";
 
 /**
  * @typedef {"login" | "reload" | "reconnect"} Action
- * @typedef {{ name: string, look: string, text: string, action: Action }} Notice
+ * @typedef {{ name: string, look: string, text: string, action: Action }} BannerContent
  *
- * @typedef {object} Situation
+ * @typedef {object} BannerInput
  * @property {import("../connection/policy.js").State} state
  * @property {string} reason
  * @property {string} since  the time of day when it began
@@ -18,17 +18,17 @@ import { SILENT_ENDINGS } from "../connection/policy.js";
  */
 
 /**
- * @param {Situation} situation
- * @returns {Notice | null}
+ * @param {BannerInput} situation
+ * @returns {BannerContent | null}
  */
-export function noticeOf({ state, reason, since, pollMs, updated, unheardSince, person }) {
+export function chooseBanner({ state, reason, since, pollMs, updated, unheardSince, person }) {
   if (reason === "other-user") {
     return { name: "other-user", look: "offline", text: `You are now signed in as ${person || "somebody else"}. This page shows what it showed before.`, action: "reload" };
   }
   if (reason === "signed-out") {
     return { name: "signed-out", look: "offline", text: `Signed out since ${since}. What you see is from before.`, action: "login" };
   }
-  if (state === "offline") return { name: "offline", look: "offline", text: offline(reason, since), action: "reconnect" };
+  if (state === "offline") return { name: "offline", look: "offline", text: offlineText(reason, since), action: "reconnect" };
   if (unheardSince) {
     const text = `No news from Beacon since ${unheardSince}. What you see is from then, and the page goes on trying.`;
     return { name: "unheard", look: "offline", text, action: "reconnect" };
@@ -46,7 +46,7 @@ export function noticeOf({ state, reason, since, pollMs, updated, unheardSince, 
  * @param {string} reason
  * @param {string} since
  */
-function offline(reason, since) {
+function offlineText(reason, since) {
   const what = reason === "no-network" ? "This computer has no network" : "The server cannot be reached";
   return `Offline since ${since}. ${what}; what you see is from before, and the page goes on trying.`;
 }

@@ -1,6 +1,6 @@
 // @ts-check
 import { announce } from "./announcements.js";
-import { describe } from "./connection_text.js";
+import { describeConnection } from "./connection_text.js";
 
 /**
  * The connection's state in the bar: icon, word and colour.
@@ -8,11 +8,11 @@ import { describe } from "./connection_text.js";
  * @param {import("../connection/status.js").Status} status
  */
 export function showConnection(badge, status) {
-  const { look, word, sentence, spoken = word } = describe(status);
+  const { look, word, sentence, spoken = word } = describeConnection(status);
   badge.dataset.state = look;
   badge.title = sentence;
   badge.querySelector("use")?.setAttribute("href", `#i-${look}`);
-  showWord(badge, word, status.reason === "signed-out");
+  setWord(badge, word, status.reason === "signed-out");
   if (status.reason !== "starting") announce(`${spoken}. ${sentence}`);
 }
 
@@ -21,7 +21,7 @@ export function showConnection(badge, status) {
  * @param {string} word
  * @param {boolean} signedOut
  */
-function showWord(badge, word, signedOut) {
+function setWord(badge, word, signedOut) {
   const place = badge.querySelector(".badge-word");
   if (place && place.textContent !== word) place.textContent = word;
   if (signedOut && place) badge.replaceChildren(loginLink());

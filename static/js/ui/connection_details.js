@@ -4,27 +4,27 @@
  * after the rest and is given what it would otherwise bring a second time.
  *
  * @typedef {{ reconnect: () => void, pause: () => void }} Actions
- * @typedef {Pick<typeof import("./connection_text.js"), "describe"> & Pick<typeof import("../lib/time_text.js"), "clock" | "moment">
- *   & Pick<typeof import("./ages.js"), "tick"> & Pick<typeof import("../connection/status.js"), "connectionStatus">} Given
+ * @typedef {Pick<typeof import("./connection_text.js"), "describeConnection"> & Pick<typeof import("../lib/time_text.js"), "clock" | "formatMoment">
+ *   & Pick<typeof import("./ages.js"), "tick"> & Pick<typeof import("../connection/status.js"), "connectionStatus">} Dependencies
  */
 
 /** Reasons that only a new page ends. */
-const OVER = ["signed-out", "other-user"];
+const SESSION_OVER = ["signed-out", "other-user"];
 
 /**
  * @param {HTMLElement} detail
  * @param {number} pollMs
  * @param {Actions} actions
- * @param {Given} given
+ * @param {Dependencies} dependencies
  */
-export function bindDetail(detail, pollMs, actions, given) {
-  const { connectionStatus } = given;
+export function bindDetails(detail, pollMs, actions, dependencies) {
+  const { connectionStatus } = dependencies;
   const show = () => {
-    if (detail.matches(":popover-open")) fill(detail, pollMs, given);
+    if (detail.matches(":popover-open")) update(detail, pollMs, dependencies);
   };
-  part(detail, "reconnect").addEventListener("click", actions.reconnect);
-  part(detail, "pause").addEventListener("click", actions.pause);
-  part(detail, "actions").hidden = false;
+  findPart(detail, "reconnect").addEventListener("click", actions.reconnect);
+  findPart(detail, "pause").addEventListener("click", actions.pause);
+  findPart(detail, "actions").hidden = false;
   detail.addEventListener("toggle", show);
   connectionStatus.subscribe(show);
   setInterval(show, 1_000);
@@ -33,18 +33,18 @@ export function bindDetail(detail, pollMs, actions, given) {
 /**
  * @param {HTMLElement} detail
  * @param {number} pollMs
- * @param {Given} given
+ * @param {Dependencies} dependencies
  */
-function fill(detail, pollMs, given) {
-  const { connectionStatus, describe } = given;
+function update(detail, pollMs, dependencies) {
+  const { connectionStatus, describeConnection } = dependencies;
   const status = connectionStatus.value;
-  write(part(detail, "reason"), describe(status).sentence);
-  write(part(detail, "mode"), modeOf(status, pollMs));
-  write(part(detail, "next"), nextAttempt(status.nextAttemptAt));
-  write(part(detail, "pause"), status.paused ? "Resume this tab" : "Pause this tab");
-  part(detail, "https").hidden = status.role !== "alone" || window.isSecureContext;
-  showLastEvent(part(detail, "last"), connectionStatus.lastEventAt, given);
-  showErrors(part(detail, "errors"), status.errors, given);
+  setText(findPart(detail, "reason"), describeConnection(status).sentence);
+  setText(findPart(detail, "mode"), describeMode(status, pollMs));
+  setText(findPart(detail, "next"), nextAttempt(status.nextAttemptAt));
+  setText(findPart(detail, "pause"), status.paused ? "Resume this tab" : "Pause this tab");
+  findPart(detail, "https").hidden = status.role !== "alone" || window.isSecureContext;
+  showLastEvent(findPart(detail, "last"), connectionStatus.lastEventAt, dependencies);
+  showErrors(findPart(detail, "errors"), status.errors, dependencies);
 }
 
 /** @param {number | null} at */
@@ -56,11 +56,11 @@ function nextAttempt(at) {
 /**
  * @param {HTMLElement} place
  * @param {number | null} at
- * @param {Given} given
+ * @param {Dependencies} dependencies
  */
-function showLastEvent(place, at, { moment, tick }) {
+function showLastEvent(place, at, { formatMoment, tick }) {
   if (at === null) {
-    write(place, "none since this page was loaded");
+    setText(place, "none since this page was loaded");
     return;
   }
   const date = new Date(at);
@@ -68,7 +68,7 @@ function showLastEvent(place, at, { moment, tick }) {
   time.dataset.age = "";
   if (time.dateTime !== date.toISOString()) {
     time.dateTime = date.toISOString();
-    place.replaceChildren(time, ` · ${moment(date)}`);
+    place.replaceChildren(time, ` · ${formatMoment(date)}`);
   }
   tick(place);
 }
@@ -76,19 +76,19 @@ function showLastEvent(place, at, { moment, tick }) {
 /**
  * @param {HTMLElement} place
  * @param {readonly import("../connection/status.js").Trouble[]} errors
- * @param {Given} given
+ * @param {Dependencies} dependencies
  */
-function showErrors(place, errors, given) {
-  const list = part(place, "error-list");
+function showErrors(place, errors, dependencies) {
+  const list = findPart(place, "error-list");
   place.hidden = errors.length === 0;
   if (list.dataset.newest === String(errors.at(-1)?.at)) return;
   list.dataset.newest = String(errors.at(-1)?.at);
-  list.replaceChildren(...[...errors].reverse().map((error) => errorRow(error, given)));
+  list.replaceChildren(...[...errors].reverse().map((error) => errorRow(error, dependencies)));
 }
 
 /**
  * @param {import("../connection/status.js").Trouble} trouble
- * @param {Given} given
+ * @param {Dependencies} dependencies
  */
 function errorRow({ at, text }, { clock }) {
   const row = document.createElement("li");
@@ -104,7 +104,7 @@ function errorRow({ at, text }, { clock }) {
  * @param {string} name
  * @returns {HTMLElement}
  */
-function part(root, name) {
+function findPart(root, name) {
   const found = /** @type {HTMLElement | null} */ (root.querySelector(`[data-part=${name}]`));
   if (!found) throw new Error(`the page has no ${name}`);
   return found;
@@ -114,7 +114,7 @@ function part(root, name) {
  * @param {HTMLElement} place
  * @param {string} text
  */
-function write(place, text) {
+function setText(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }
 
@@ -123,9 +123,9 @@ function write(place, text) {
  * @param {Pick<import("../connection/status.js").Status, "state" | "role" | "paused"> & { reason?: string }} status
  * @param {number} pollMs
  */
-export function modeOf({ state, reason = "", role, paused }, pollMs) {
+export function describeMode({ state, reason = "", role, paused }, pollMs) {
   const shared = { leader: ", for all tabs of this browser", follower: ", through another tab", alone: "", asleep: "" }[role];
-  return `${wayOf(state, reason, pollMs)}${shared}${paused ? "; paused here" : ""}`;
+  return `${modeText(state, reason, pollMs)}${shared}${paused ? "; paused here" : ""}`;
 }
 
 /**
@@ -133,8 +133,8 @@ export function modeOf({ state, reason = "", role, paused }, pollMs) {
  * @param {string} reason
  * @param {number} pollMs
  */
-function wayOf(state, reason, pollMs) {
+function modeText(state, reason, pollMs) {
   if (state === "connected" && reason !== "late") return "Live stream";
   if (state === "reconnecting") return "Asking once with each attempt";
-  return reason === "no-network" || OVER.includes(reason) ? "Asking nobody" : `Asking every ${pollMs / 1_000} s`;
+  return reason === "no-network" || SESSION_OVER.includes(reason) ? "Asking nobody" : `Asking every ${pollMs / 1_000} s`;
 }

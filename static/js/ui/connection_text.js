@@ -3,7 +3,7 @@
 
 /** What each reason means, in a sentence. */
 /** @type {Record<string, string>} */
-const REASONS = {
+const REASON_SENTENCES = {
   starting: "The page is opening its live connection.",
   live: "Changes show the moment they happen.",
   lost: "The live connection was lost; trying again, and asking the server meanwhile.",
@@ -29,7 +29,7 @@ const REASONS = {
 };
 
 /** @type {Record<string, string>} */
-const WORDS = { connected: "Connected", reconnecting: "Reconnecting", polling: "Polling", offline: "Offline" };
+const STATE_WORDS = { connected: "Connected", reconnecting: "Reconnecting", polling: "Polling", offline: "Offline" };
 
 /** Where the reason says more than the state. */
 /** @type {Record<string, string>} */
@@ -37,20 +37,20 @@ const REASON_WORDS = { starting: "Connecting", degraded: "Database away", "signe
 
 /**
  * @typedef {import("../connection/status.js").Status} Status
- * @typedef {{ look: string, word: string, sentence: string, spoken?: string }} Words  `look` names icon and colour; `spoken` is
+ * @typedef {{ look: string, word: string, sentence: string, spoken?: string }} ConnectionText  `look` names icon and colour; `spoken` is
  *   the word where it would change every second
  */
 
 /**
  * @param {Pick<Status, "state" | "reason" | "paused" | "broken"> & { lateS?: number }} status
- * @returns {Words}
+ * @returns {ConnectionText}
  */
-export function describe({ state, reason, paused, broken, lateS = 0 }) {
-  const sentence = reasonOf(state, reason);
+export function describeConnection({ state, reason, paused, broken, lateS = 0 }) {
+  const sentence = reasonSentence(state, reason);
   if (broken) return { look: "error", word: "Display error", sentence: `Some events could not be shown and the page was loaded again instead. ${sentence}` };
   if (paused && state === "connected") return { look: "paused", word: "Paused", sentence: "You paused this tab: what comes in is kept until you resume." };
   if (reason === "late") return { look: "reconnecting", word: `Late by ${lateS} s`, sentence, spoken: "Late" };
-  const word = `${REASON_WORDS[reason] ?? WORDS[state] ?? state}${paused && state === "polling" ? ", paused" : ""}`; // else a list that stands still would look up to date
+  const word = `${REASON_WORDS[reason] ?? STATE_WORDS[state] ?? state}${paused && state === "polling" ? ", paused" : ""}`; // else a list that stands still would look up to date
   return { look: reason === "degraded" ? "reconnecting" : state, word, sentence }; // a stream without news is not what being connected promises
 }
 
@@ -58,7 +58,7 @@ export function describe({ state, reason, paused, broken, lateS = 0 }) {
  * @param {string} state
  * @param {string} reason
  */
-function reasonOf(state, reason) {
+function reasonSentence(state, reason) {
   if (state === "offline" && (reason === "exhausted" || reason === "flag-off")) return "The server cannot be reached; trying on.";
-  return REASONS[reason] ?? REASONS.lost ?? "";
+  return REASON_SENTENCES[reason] ?? REASON_SENTENCES.lost ?? "";
 }

@@ -2,7 +2,7 @@
 /** Whether what a page shows may still be believed, and whose silence it is: the service's or Beacon's. Pure. */
 
 /** So much later than it should, a heartbeat may come. */
-const LATE_AFTER_MS = 5_000;
+const HEARTBEAT_GRACE_MS = 5_000;
 
 /**
  * @param {{ connection: string, held: boolean, aged: boolean, unheard: boolean }} region  `held`: a change waits until
@@ -18,7 +18,7 @@ export function isStale({ connection, held, aged, unheard }) {
  * @param {number} checkedAt
  * @param {number} heardAt
  */
-export function ageHeard(checkedAt, heardAt) {
+export function ageAtLastContact(checkedAt, heardAt) {
   return Math.max(0, heardAt - checkedAt);
 }
 
@@ -27,7 +27,7 @@ export function ageHeard(checkedAt, heardAt) {
  * @param {{ state: string, heardAt: number, now: number, heartbeatMs: number, pollMs: number }} connection
  * @returns {boolean}
  */
-export function isUnheard({ state, heardAt, now, heartbeatMs, pollMs }) {
+export function isSilent({ state, heardAt, now, heartbeatMs, pollMs }) {
   const usual = state === "connected" ? heartbeatMs : state === "polling" ? pollMs : Math.min(pollMs, heartbeatMs);
-  return state === "offline" || now - heardAt > usual + LATE_AFTER_MS;
+  return state === "offline" || now - heardAt > usual + HEARTBEAT_GRACE_MS;
 }

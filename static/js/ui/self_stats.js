@@ -1,14 +1,14 @@
 // @ts-check
-import { askNowAndThen } from "./fragment_poll.js";
+import { pollFragment } from "./fragment_poll.js";
 
 /** What Beacon itself costs, in the footer. Without an answer, what is old is not claimed. */
 
-const EVERY_MS = 30_000;
+const POLL_INTERVAL_MS = 30_000;
 
-export function watchCost() {
+export function watchSelfStats() {
   const place = document.getElementById("cost");
   if (!place) return;
-  askNowAndThen("/cost", EVERY_MS, (body) => {
+  pollFragment("/cost", POLL_INTERVAL_MS, (body) => {
     if (body) place.replaceChildren(...body.childNodes);
     else for (const figure of place.querySelectorAll("b")) figure.textContent = "—";
   });

@@ -28,7 +28,7 @@ function sentence(total, count) {
 }
 
 /** So many names are said; nobody listens to more. */
-const NAMED = 3;
+const MAX_NAMES = 3;
 
 /**
  * Who changed, and to what, worst first: "Mail is in discrepancy. Search and Thumbnails are stale." Never a count.
@@ -37,23 +37,23 @@ const NAMED = 3;
  * @param {ReadonlyMap<string, string>} now
  * @returns {string}
  */
-export function changedInWords(before, now) {
-  const changed = [...now].filter(([name, state]) => state !== (before.get(name) ?? quiet(state)));
+export function describeChanges(before, now) {
+  const changed = [...now].filter(([name, state]) => state !== (before.get(name) ?? defaultState(state)));
   const sentences = Object.entries(WORDS).map(([state, words]) => {
     const names = changed.filter(([, one]) => one === state).map(([name]) => name);
-    return names.length > 0 ? `${who(names)} ${words}.` : "";
+    return names.length > 0 ? `${joinNames(names)} ${words}.` : "";
   });
   return sentences.filter(Boolean).join(" ");
 }
 
 /** @param {string} state */
-function quiet(state) {
+function defaultState(state) {
   return state === "discrepancy" || state === "stale" ? "verified" : state;
 }
 
 /** @param {string[]} names */
-function who(names) {
+function joinNames(names) {
   if (names.length === 1) return `${names[0]} is`;
-  const said = names.length > NAMED ? [...names.slice(0, NAMED), "others"] : names;
+  const said = names.length > MAX_NAMES ? [...names.slice(0, MAX_NAMES), "others"] : names;
   return `${said.slice(0, -1).join(", ")} and ${said.at(-1)} are`;
 }

@@ -2,45 +2,45 @@
 /** The tab's name and icon carry the state: most tabs are in the background. */
 
 const name = document.title.replace(/^[●◌] [^·]* · /, "");
-const WRONG = '<circle cx="8" cy="8" r="7.5" fill="#d5294f"/><path d="M8 3.5V9m0 2.5v1" stroke="#fff" stroke-width="2"/>';
-const OFFLINE = '<path d="m3.5 3.5 9 9m0-9-9 9" stroke="#8a949c" stroke-width="2.5"/>';
+const PROBLEM_ICON = '<circle cx="8" cy="8" r="7.5" fill="#d5294f"/><path d="M8 3.5V9m0 2.5v1" stroke="#fff" stroke-width="2"/>';
+const OFFLINE_ICON = '<path d="m3.5 3.5 9 9m0-9-9 9" stroke="#8a949c" stroke-width="2.5"/>';
 /** @type {string | undefined} */
-let calm;
-let wrong = 0;
-let away = "";
-let unheard = false;
+let originalIcon;
+let problemCount = 0;
+let offlineWord = "";
+let isSilent = false;
 
 /** @param {number} count */
-export function setWrong(count) {
-  wrong = count;
-  show();
+export function setProblemCount(count) {
+  problemCount = count;
+  update();
 }
 
 /** @param {string} word  why the page hears nothing; empty where it does */
-export function setAway(word) {
-  away = word;
-  show();
+export function setOffline(word) {
+  offlineWord = word;
+  update();
 }
 
 /** @param {boolean} isUnheard  Beacon is silent */
-export function setUnheard(isUnheard) {
-  unheard = isUnheard;
-  show();
+export function setSilence(isUnheard) {
+  isSilent = isUnheard;
+  update();
 }
 
-function show() {
-  const silent = away || (unheard ? "no news" : "");
-  const title = silent ? `◌ ${silent} · ${name}` : wrong ? `● ${wrong} wrong · ${name}` : name;
+function update() {
+  const silent = offlineWord || (isSilent ? "no news" : "");
+  const title = silent ? `◌ ${silent} · ${name}` : problemCount ? `● ${problemCount} wrong · ${name}` : name;
   if (document.title !== title) document.title = title;
-  showIcon(silent ? OFFLINE : wrong ? WRONG : null);
+  showIcon(silent ? OFFLINE_ICON : problemCount ? PROBLEM_ICON : null);
 }
 
 /** @param {string | null} shapes  null: as the page came */
 function showIcon(shapes) {
   const link = /** @type {HTMLLinkElement | null} */ (document.querySelector("link[rel=icon]"));
   if (!link) return;
-  calm ??= link.href;
-  const href = shapes ? picture(shapes) : calm;
+  originalIcon ??= link.href;
+  const href = shapes ? iconAddress(shapes) : originalIcon;
   if (link.href !== href) link.href = href;
 }
 
@@ -48,6 +48,6 @@ function showIcon(shapes) {
  * Within its own address: a picture could not be fetched any more when there is no network to show.
  * @param {string} shapes
  */
-function picture(shapes) {
+function iconAddress(shapes) {
   return `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">${shapes}</svg>`)}`;
 }

@@ -9,8 +9,8 @@ import { Countdown } from "../lib/countdown.js";
  * @typedef {{ severity: Severity, text: string, word?: string, sticky?: boolean }} Toast
  */
 
-const MOST = 3;
-const STAYS_MS = 6_000;
+const MAX_TOASTS = 3;
+const SHOWN_MS = 6_000;
 
 /** @type {Record<Severity, string>} */
 const WORDS = { info: "Message", success: "Done", warning: "Warning", error: "Failed" };
@@ -22,17 +22,17 @@ const WORDS = { info: "Message", success: "Done", warning: "Warning", error: "Fa
  */
 export function showToast({ severity, text, word = WORDS[severity], sticky = false }) {
   const isFailure = severity === "error";
-  const box = element("div", "toast");
+  const box = createElement("div", "toast");
   box.dataset.state = severity;
-  const words = element("p", "toast-words");
-  words.append(element("strong", "", word), ` ${text}`);
+  const words = createElement("p", "toast-words");
+  words.append(createElement("strong", "", word), ` ${text}`);
   const remove = () => box.remove(); // a timer that ends later finds nothing to take away
-  const countdown = sticky || isFailure ? null : new Countdown(STAYS_MS, remove);
-  box.append(icon(severity), words, closeButton(remove));
-  watchAttention(box, countdown);
-  regionFor(isFailure).append(box);
-  makeRoom();
-  countdown?.run();
+  const countdown = sticky || isFailure ? null : new Countdown(SHOWN_MS, remove);
+  box.append(createIcon(severity), words, createCloseButton(remove));
+  pauseWhileUsed(box, countdown);
+  findRegion(isFailure).append(box);
+  removeExcess();
+  countdown?.resume();
   return remove;
 }
 
@@ -41,40 +41,40 @@ export function showToast({ severity, text, word = WORDS[severity], sticky = fal
  * @param {HTMLElement} box
  * @param {Countdown | null} countdown
  */
-function watchAttention(box, countdown) {
-  for (const name of ["mouseenter", "focusin"]) box.addEventListener(name, () => countdown?.hold());
+function pauseWhileUsed(box, countdown) {
+  for (const name of ["mouseenter", "focusin"]) box.addEventListener(name, () => countdown?.pause());
   for (const name of ["mouseleave", "focusout"]) {
     box.addEventListener(name, () => {
-      if (!box.matches(":hover, :focus-within")) countdown?.run();
+      if (!box.matches(":hover, :focus-within")) countdown?.resume();
     });
   }
 }
 
 /** The oldest information gives way first, then the oldest of all. */
-function makeRoom() {
+function removeExcess() {
   const shown = [...document.querySelectorAll(".toast")];
-  while (shown.length > MOST) {
+  while (shown.length > MAX_TOASTS) {
     const next = Math.max(0, shown.findIndex((one) => one.getAttribute("data-state") !== "error"));
     shown.splice(next, 1)[0]?.remove();
   }
 }
 
 /** There from the start: what comes into the page together with a polite region is not always read aloud. */
-const regions = document.getElementById("toasts") ?? makeCorner();
+const regions = document.getElementById("toasts") ?? createToastArea();
 
 /**
  * Two live regions, because only a failure may interrupt whoever listens.
  * @param {boolean} isFailure
  */
-function regionFor(isFailure) {
+function findRegion(isFailure) {
   const role = isFailure ? "alert" : "status";
-  return regions.querySelector(`[role=${role}]`) ?? makeRegion(regions, role);
+  return regions.querySelector(`[role=${role}]`) ?? createRegion(regions, role);
 }
 
-function makeCorner() {
-  const corner = element("div", "toasts");
+function createToastArea() {
+  const corner = createElement("div", "toasts");
   corner.id = "toasts";
-  makeRegion(corner, "status");
+  createRegion(corner, "status");
   document.body.append(corner);
   return corner;
 }
@@ -83,8 +83,8 @@ function makeCorner() {
  * @param {HTMLElement} corner
  * @param {string} role
  */
-function makeRegion(corner, role) {
-  const region = element("div", "toast-region");
+function createRegion(corner, role) {
+  const region = createElement("div", "toast-region");
   region.setAttribute("role", role);
   region.setAttribute("aria-atomic", "false");
   corner.append(region);
@@ -92,16 +92,16 @@ function makeRegion(corner, role) {
 }
 
 /** @param {() => void} remove */
-function closeButton(remove) {
-  const button = /** @type {HTMLButtonElement} */ (element("button", "toast-close"));
+function createCloseButton(remove) {
+  const button = /** @type {HTMLButtonElement} */ (createElement("button", "toast-close"));
   button.type = "button";
-  button.append(icon("error"), element("span", "visually-hidden", "Close"));
+  button.append(createIcon("error"), createElement("span", "visually-hidden", "Close"));
   button.addEventListener("click", remove);
   return button;
 }
 
 /** @param {string} name */
-function icon(name) {
+function createIcon(name) {
   const namespace = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(namespace, "svg");
   svg.classList.add("icon");
@@ -117,7 +117,7 @@ function icon(name) {
  * @param {string} className
  * @param {string} [text]
  */
-function element(name, className, text = "") {
+function createElement(name, className, text = "") {
   const made = document.createElement(name);
   if (className) made.className = className;
   made.textContent = text;

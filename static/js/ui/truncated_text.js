@@ -1,62 +1,62 @@
 // @ts-check
 /** Text that does not fit is cut, and opens whole on a click, a tap or Enter. */
 
-export function watchCut() {
-  markCut();
+export function watchTruncated() {
+  markTruncated();
   document.addEventListener("click", ({ target }) => {
     const text = target instanceof Element && !target.closest("a, button") ? target.closest(".cut") : null;
-    if (text && getSelection()?.isCollapsed !== false) toggle(text);
+    if (text && getSelection()?.isCollapsed !== false) toggleExpanded(text);
   });
   document.addEventListener("keydown", (event) => {
     if ((event.key !== "Enter" && event.key !== " ") || !(event.target instanceof Element) || !event.target.matches(".cut")) return;
     event.preventDefault();
-    toggle(event.target);
+    toggleExpanded(event.target);
   });
 }
 
 /** Only what is cut, or was opened, can be reached by the keyboard. */
-export function markCut() {
+export function markTruncated() {
   const all = [...document.querySelectorAll(".cut")];
-  const cut = all.map((text) => isOpen(text) || text.scrollWidth > text.clientWidth); // read all, then write
-  all.forEach((text, at) => offer(text, cut[at] === true));
+  const truncated = all.map((text) => isExpanded(text) || text.scrollWidth > text.clientWidth); // read all, then write
+  all.forEach((text, at) => setExpandable(text, truncated[at] === true));
 }
 
 /**
  * @param {Element} text
- * @param {boolean} cut
+ * @param {boolean} truncated
  */
-function offer(text, cut) {
-  if (text.hasAttribute("tabindex") === cut) return;
-  if (cut) text.setAttribute("tabindex", "0");
+function setExpandable(text, truncated) {
+  if (text.hasAttribute("tabindex") === truncated) return;
+  if (truncated) text.setAttribute("tabindex", "0");
   else text.removeAttribute("tabindex");
-  if (cut) text.setAttribute("role", "button");
+  if (truncated) text.setAttribute("role", "button");
   else text.removeAttribute("role");
-  sayOpen(text, cut);
+  setAriaExpanded(text, truncated);
 }
 
 /** @param {Element} text */
-function toggle(text) {
+function toggleExpanded(text) {
   if (!text.hasAttribute("tabindex") && text.scrollWidth <= text.clientWidth) return;
-  rowOf(text).toggleAttribute("data-whole");
-  offer(text, true);
-  sayOpen(text, true);
+  findRow(text).toggleAttribute("data-whole");
+  setExpandable(text, true);
+  setAriaExpanded(text, true);
 }
 
 /**
  * @param {Element} text
- * @param {boolean} cut
+ * @param {boolean} truncated
  */
-function sayOpen(text, cut) {
-  if (cut) text.setAttribute("aria-expanded", String(isOpen(text)));
+function setAriaExpanded(text, truncated) {
+  if (truncated) text.setAttribute("aria-expanded", String(isExpanded(text)));
   else text.removeAttribute("aria-expanded");
 }
 
 /** @param {Element} text */
-function isOpen(text) {
-  return rowOf(text).hasAttribute("data-whole");
+function isExpanded(text) {
+  return findRow(text).hasAttribute("data-whole");
 }
 
 /** @param {Element} text */
-function rowOf(text) {
+function findRow(text) {
   return text.closest("tr, li") ?? text;
 }

@@ -1,8 +1,8 @@
 // @ts-check
 import { localise, tick } from "../ui/ages.js";
-import { tokenFrom } from "../notifications/bell.js";
+import { readWidgetToken } from "../notifications/bell.js";
 import { serverNow } from "../lib/server_clock.js";
-import { fetchChecked, Refused } from "../lib/http.js";
+import { fetchChecked, ResponseError } from "../lib/http.js";
 import { Refetch } from "../lib/refetch.js";
 import { askable, isEnding, waitMs } from "./widget_rules.js";
 import { showFailure, showFresh, showNothing } from "./freshness_line.js";
@@ -48,8 +48,8 @@ async function look() {
 
 /** @param {unknown} error */
 function failed(error) {
-  retryAfterMs = error instanceof Refused ? error.retryAfterMs : undefined;
-  if (error instanceof Refused && (error.status === 401 || error.status === 403)) signedOut();
+  retryAfterMs = error instanceof ResponseError ? error.retryAfterMs : undefined;
+  if (error instanceof ResponseError && (error.status === 401 || error.status === 403)) signedOut();
   else showFailure();
 }
 
@@ -137,7 +137,7 @@ async function turn() {
 }
 
 window.addEventListener("message", (event) => {
-  const given = tokenFrom(event, origins, window.parent);
+  const given = readWidgetToken(event, origins, window.parent);
   if (given === null || given === token || window.parent === window) return;
   token = given;
   handedMs = Date.now();

@@ -2,13 +2,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { StreamBye, isError, pollEndEvent, streamEndEvent } from "../../../static/js/connection/endings.js";
-import { OtherUser, Refused, retryAfter } from "../../../static/js/lib/http.js";
+import { DifferentUserError, ResponseError, parseRetryAfter } from "../../../static/js/lib/http.js";
 import { StreamEnded } from "../../../static/js/connection/stream.js";
 
 test("each end of a stream is what it is", () => {
   const reasons = [
-    new StreamEnded("silence"), new StreamEnded("no-hello"), new TypeError("network"), new Refused("refused", 503, 7_000),
-    new Refused("wrong-type", 200), new Refused("redirect", 0),
+    new StreamEnded("silence"), new StreamEnded("no-hello"), new TypeError("network"), new ResponseError("refused", 503, 7_000),
+    new ResponseError("wrong-type", 200), new ResponseError("redirect", 0),
   ].map((error) => streamEndEvent(error));
   assert.deepEqual(reasons.map(({ kind }) => kind), Array.from({ length: 6 }, () => "failed"));
   assert.deepEqual(reasons.map((one) => "reason" in one && one.reason), ["silence", "no-hello", "lost", "refused", "wrong-type", "wrong-type"]);
@@ -16,32 +16,32 @@ test("each end of a stream is what it is", () => {
 });
 
 test("a login that ended and a flag that is off are no failures", () => {
-  assert.deepEqual(streamEndEvent(new Refused("refused", 401)), { kind: "signed-out" });
-  assert.deepEqual(streamEndEvent(new Refused("flag-off", 403)), { kind: "flag-off" });
-  assert.equal(streamEndEvent(new Refused("forbidden", 403)).kind, "failed");
-  assert.deepEqual(streamEndEvent(new OtherUser()), { kind: "other-user" });
+  assert.deepEqual(streamEndEvent(new ResponseError("refused", 401)), { kind: "signed-out" });
+  assert.deepEqual(streamEndEvent(new ResponseError("flag-off", 403)), { kind: "flag-off" });
+  assert.equal(streamEndEvent(new ResponseError("forbidden", 403)).kind, "failed");
+  assert.deepEqual(streamEndEvent(new DifferentUserError()), { kind: "other-user" });
   assert.deepEqual(streamEndEvent(new StreamBye("drain", 2_000)), { kind: "bye", reason: "drain", retryMs: 2_000 });
 });
 
 test("a poll says the same of logins, and passes on when to come back", () => {
-  assert.deepEqual(pollEndEvent(new Refused("refused", 401)), { kind: "signed-out" });
-  assert.deepEqual(pollEndEvent(new OtherUser()), { kind: "other-user" });
-  assert.deepEqual(pollEndEvent(new Refused("refused", 429, 3_000)), { kind: "poll-failed", retryAfterMs: 3_000 });
+  assert.deepEqual(pollEndEvent(new ResponseError("refused", 401)), { kind: "signed-out" });
+  assert.deepEqual(pollEndEvent(new DifferentUserError()), { kind: "other-user" });
+  assert.deepEqual(pollEndEvent(new ResponseError("refused", 429, 3_000)), { kind: "poll-failed", retryAfterMs: 3_000 });
   assert.deepEqual(pollEndEvent(new TypeError("network")), { kind: "poll-failed", retryAfterMs: undefined });
 });
 
 test("a goodbye and a flag that is off are not among the errors", () => {
-  const errors = [new StreamBye("lifetime", null), new Refused("flag-off", 403), new StreamEnded("silence"), new Refused("refused", 503)];
+  const errors = [new StreamBye("lifetime", null), new ResponseError("flag-off", 403), new StreamEnded("silence"), new ResponseError("refused", 503)];
   assert.deepEqual(errors.map(isError), [false, false, true, true]);
 });
 
 test("Retry-After is seconds or a date, and nonsense is nothing", () => {
-  assert.deepEqual([retryAfter("7"), retryAfter("0"), retryAfter(null), retryAfter(""), retryAfter("soon"), retryAfter("-3")], [7_000, 0, undefined, undefined, undefined, undefined]);
-  const inAMinute = retryAfter(new Date(Date.now() + 60_000).toUTCString()) ?? 0;
+  assert.deepEqual([parseRetryAfter("7"), parseRetryAfter("0"), parseRetryAfter(null), parseRetryAfter(""), parseRetryAfter("soon"), parseRetryAfter("-3")], [7_000, 0, undefined, undefined, undefined, undefined]);
+  const inAMinute = parseRetryAfter(new Date(Date.now() + 60_000).toUTCString()) ?? 0;
   assert.ok(inAMinute > 55_000 && inAMinute <= 60_000, String(inAMinute));
-  assert.equal(retryAfter(new Date(Date.now() - 60_000).toUTCString()), undefined);
+  assert.equal(parseRetryAfter(new Date(Date.now() - 60_000).toUTCString()), undefined);
 });
 
 test("no wait is so long that a timer would fire at once", () => {
-  assert.ok((retryAfter("1e12") ?? Infinity) < 2 ** 31);
+  assert.ok((parseRetryAfter("1e12") ?? Infinity) < 2 ** 31);
 });

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { isStale } from "../../../static/js/ui/freshness.js";
-import { Waiting } from "../../../static/js/interaction/row_queue.js";
+import { RowQueue } from "../../../static/js/interaction/row_queue.js";
 
 test("rows wait oldest first, each once, in its newest form", () => {
-  const waiting = new Waiting(10);
+  const waiting = new RowQueue(10);
   for (const [id, row] of /** @type {[number, string][]} */ ([[3, "c"], [1, "a"], [3, "c2"]])) waiting.add(id, row);
   assert.equal(waiting.count, 2);
   assert.deepEqual(waiting.take(), ["a", "c2"]);
@@ -13,7 +13,7 @@ test("rows wait oldest first, each once, in its newest form", () => {
 });
 
 test("no more of them are kept than the list shows, but all are counted", () => {
-  const waiting = new Waiting(3);
+  const waiting = new RowQueue(3);
   for (let id = 1; id <= 500; id += 1) waiting.add(id, id);
   assert.equal(waiting.count, 500);
   assert.deepEqual(waiting.take(), [498, 499, 500]);

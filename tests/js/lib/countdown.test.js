@@ -7,13 +7,13 @@ test("a countdown that is held goes on with what was left", () => {
   mock.timers.enable({ apis: ["setTimeout", "Date"] });
   let ended = 0;
   const countdown = new Countdown(6_000, () => { ended += 1; });
-  countdown.run();
+  countdown.resume();
   mock.timers.tick(4_000);
-  countdown.hold();
+  countdown.pause();
   mock.timers.tick(60_000);
   assert.equal(ended, 0);
-  countdown.run();
-  countdown.run(); // once is enough
+  countdown.resume();
+  countdown.resume(); // once is enough
   mock.timers.tick(1_999);
   assert.equal(ended, 0);
   mock.timers.tick(1);

@@ -1,17 +1,17 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ago, moment } from "../../../static/js/lib/time_text.js";
+import { formatAgo, formatMoment } from "../../../static/js/lib/time_text.js";
 
 test("ages are said in the largest whole unit, rounded down", () => {
-  const said = [0, 999, 3_400, 59_999, 60_000, 3_599_000, 3_600_000, 86_400_000, 200_000_000].map(ago);
+  const said = [0, 999, 3_400, 59_999, 60_000, 3_599_000, 3_600_000, 86_400_000, 200_000_000].map(formatAgo);
   assert.deepEqual(said, ["0 s ago", "0 s ago", "3 s ago", "59 s ago", "1 min ago", "59 min ago", "1 h ago", "1 d ago", "2 d ago"]);
 });
 
 test("a moment ahead of the clock is now", () => {
-  assert.equal(ago(-5_000), "0 s ago");
+  assert.equal(formatAgo(-5_000), "0 s ago");
 });
 
 test("the whole of a moment names its zone", () => {
-  assert.match(moment(new Date("2026-11-21T12:03:05.123Z")), /^\d+ Nov 2026, \d\d:03:05 \S+$/);
+  assert.match(formatMoment(new Date("2026-11-21T12:03:05.123Z")), /^\d+ Nov 2026, \d\d:03:05 \S+$/);
 });

@@ -1,40 +1,40 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import { countWords, leading, newsIds, namesNotifications, tokenFrom, untilWords } from "../../../static/js/notifications/bell.js";
+import { unreadText, countLeading, newIds, concernsNotifications, readWidgetToken, formatUntil } from "../../../static/js/notifications/bell.js";
 import { askable, isEnding, waitMs } from "../../../static/js/widget/widget_rules.js";
 import { Refetch } from "../../../static/js/lib/refetch.js";
 
 test("only events about notifications name them", () => {
   const types = ["notification.created", "notification.changed", "flag.changed", undefined];
-  assert.deepEqual(types.map((type) => namesNotifications({ type })), [true, true, false, false]);
-  assert.equal(namesNotifications(null), false);
+  assert.deepEqual(types.map((type) => concernsNotifications({ type })), [true, true, false, false]);
+  assert.equal(concernsNotifications(null), false);
 });
 
 test("the bell shows nothing, a number, or that there are many", () => {
-  assert.deepEqual([0, 1, 99, 100, Number.NaN].map(countWords), ["", "1", "99", "99+", ""]);
+  assert.deepEqual([0, 1, 99, 100, Number.NaN].map(unreadText), ["", "1", "99", "99+", ""]);
 });
 
 test("news is what came after the page was made, once", () => {
   const items = [{ id: "3", at: "2026-11-21T12:00:02.000Z" }, { id: "2", at: "2026-11-21T12:00:01.000Z" }, { id: "1", at: "2026-11-21T11:00:00.000Z" }];
-  assert.deepEqual(newsIds(new Set(["2"]), items, "2026-11-21T12:00:00.000Z"), ["3"]);
+  assert.deepEqual(newIds(new Set(["2"]), items, "2026-11-21T12:00:00.000Z"), ["3"]);
 });
 
 test("an end is said with its day only where it is another one", () => {
   const now = new Date(2026, 10, 21, 12, 0);
-  assert.equal(untilWords(new Date(2026, 10, 21, 12, 30), now), "12:30");
-  assert.equal(untilWords(new Date(2026, 10, 22, 8, 5), now), "22 Nov, 08:05");
+  assert.equal(formatUntil(new Date(2026, 10, 21, 12, 30), now), "12:30");
+  assert.equal(formatUntil(new Date(2026, 10, 22, 8, 5), now), "22 Nov, 08:05");
 });
 
 test("a token is taken only from an allowed page that holds the frame", () => {
   const parent = {};
   const data = { type: "beacon:widget-token", token: "bcw_1" };
   const origins = ["https://a.example"];
-  assert.equal(tokenFrom({ origin: "https://a.example", source: parent, data }, origins, parent), "bcw_1");
-  assert.equal(tokenFrom({ origin: "https://b.example", source: parent, data }, origins, parent), null);
-  assert.equal(tokenFrom({ origin: "https://a.example", source: {}, data }, origins, parent), null);
+  assert.equal(readWidgetToken({ origin: "https://a.example", source: parent, data }, origins, parent), "bcw_1");
+  assert.equal(readWidgetToken({ origin: "https://b.example", source: parent, data }, origins, parent), null);
+  assert.equal(readWidgetToken({ origin: "https://a.example", source: {}, data }, origins, parent), null);
   for (const bad of [null, "bcw_1", { token: "x" }, { ...data, token: 7 }, { ...data, token: "" }]) {
-    assert.equal(tokenFrom({ origin: "https://a.example", source: parent, data: bad }, origins, parent), null);
+    assert.equal(readWidgetToken({ origin: "https://a.example", source: parent, data: bad }, origins, parent), null);
   }
 });
 
@@ -58,9 +58,9 @@ test("asked often, it looks once, and once more when it was asked meanwhile", as
 
 test("what stands before the first known row is new, whatever came and went below", () => {
   const shown = new Set(["3", "2", "1"]);
-  assert.equal(leading(shown, ["5", "4", "3", "2"]), 2);
-  assert.equal(leading(shown, ["3", "1", "0"]), 0);
-  assert.equal(leading(new Set(), ["2", "1"]), 2);
+  assert.equal(countLeading(shown, ["5", "4", "3", "2"]), 2);
+  assert.equal(countLeading(shown, ["3", "1", "0"]), 0);
+  assert.equal(countLeading(new Set(), ["2", "1"]), 2);
 });
 
 test("the widget renews its token before it ends, asks only who is around it, and waits as long as it was told to", () => {

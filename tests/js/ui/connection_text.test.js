@@ -1,8 +1,8 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { modeOf } from "../../../static/js/ui/connection_details.js";
-import { describe } from "../../../static/js/ui/connection_text.js";
+import { describeMode } from "../../../static/js/ui/connection_details.js";
+import { describeConnection } from "../../../static/js/ui/connection_text.js";
 
 /** @typedef {import("../../../static/js/connection/status.js").Status} Status */
 
@@ -12,27 +12,27 @@ const LIVE = {
 };
 
 test("a pause shows wherever something comes in", () => {
-  assert.equal(describe({ ...LIVE, paused: true }).word, "Paused");
-  assert.equal(describe({ ...LIVE, state: "polling", reason: "flag-off", paused: true }).word, "Polling, paused");
-  assert.equal(describe({ ...LIVE, state: "reconnecting", reason: "lost" }).word, "Reconnecting");
+  assert.equal(describeConnection({ ...LIVE, paused: true }).word, "Paused");
+  assert.equal(describeConnection({ ...LIVE, state: "polling", reason: "flag-off", paused: true }).word, "Polling, paused");
+  assert.equal(describeConnection({ ...LIVE, state: "reconnecting", reason: "lost" }).word, "Reconnecting");
 });
 
 test("a stream that is late does not claim to be live, and is not read aloud every second", () => {
-  const words = describe({ ...LIVE, reason: "late", lateS: 8 });
+  const words = describeConnection({ ...LIVE, reason: "late", lateS: 8 });
   assert.deepEqual([words.word, words.spoken, words.look], ["Late by 8 s", "Late", "reconnecting"]);
   assert.doesNotMatch(words.sentence, /the moment/);
-  assert.equal(modeOf({ ...LIVE, reason: "late", role: "leader" }, 5_000), "Asking every 5 s, for all tabs of this browser");
+  assert.equal(describeMode({ ...LIVE, reason: "late", role: "leader" }, 5_000), "Asking every 5 s, for all tabs of this browser");
 });
 
 test("a stream that is held back says why the page polls", () => {
-  const held = describe({ ...LIVE, state: "polling", reason: "no-hello" });
+  const held = describeConnection({ ...LIVE, state: "polling", reason: "no-hello" });
   assert.deepEqual([held.word, held.look], ["Polling", "polling"]);
   assert.match(held.sentence, /stays silent, perhaps because of a proxy/);
 });
 
 test("the mode says how often the server is asked, and never that it is where nobody asks", () => {
   /** @param {Partial<Status>} status */
-  const mode = (status) => modeOf({ ...LIVE, ...status }, 5_000);
+  const mode = (status) => describeMode({ ...LIVE, ...status }, 5_000);
   assert.equal(mode({ role: "leader" }), "Live stream, for all tabs of this browser");
   assert.equal(mode({ state: "reconnecting", reason: "lost" }), "Asking once with each attempt");
   assert.equal(mode({ state: "polling", reason: "exhausted", paused: true }), "Asking every 5 s; paused here");

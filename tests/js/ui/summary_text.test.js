@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { changedInWords, summarise } from "../../../static/js/ui/summary_text.js";
+import { describeChanges, summarise } from "../../../static/js/ui/summary_text.js";
 
 const cases = JSON.parse(readFileSync(new URL("../../dashboard/summaries.json", import.meta.url), "utf-8"));
 
@@ -18,16 +18,16 @@ const board = (states) => new Map(Object.entries(states));
 test("who listens hears which service changed and to what, worst first, and never a number", () => {
   const before = board({ Mail: "verified", Search: "discrepancy", Sums: "verified", Reports: "verified" });
   const now = board({ Mail: "stale", Search: "verified", Sums: "stale", Reports: "discrepancy" });
-  assert.equal(changedInWords(before, now), "Reports is in discrepancy. Mail and Sums are stale. Search is verified.");
+  assert.equal(describeChanges(before, now), "Reports is in discrepancy. Mail and Sums are stale. Search is verified.");
 });
 
 test("of many that change together three are named", () => {
   const names = ["A", "B", "C", "D", "E"];
   const all = (/** @type {string} */ state) => new Map(names.map((name) => [name, state]));
-  assert.equal(changedInWords(all("verified"), all("stale")), "A, B, C and others are stale.");
+  assert.equal(describeChanges(all("verified"), all("stale")), "A, B, C and others are stale.");
 });
 
 test("a service that is new is spoken of when something is wrong with it", () => {
-  assert.equal(changedInWords(board({}), board({ Mail: "verified", Sums: "discrepancy" })), "Sums is in discrepancy.");
-  assert.equal(changedInWords(board({ Mail: "stale" }), board({})), "");
+  assert.equal(describeChanges(board({}), board({ Mail: "verified", Sums: "discrepancy" })), "Sums is in discrepancy.");
+  assert.equal(describeChanges(board({ Mail: "stale" }), board({})), "");
 });
