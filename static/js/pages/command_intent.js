@@ -3,46 +3,46 @@
  * The id of what somebody wants: made when they first press, kept until there is an answer or an end, a reload in between
  * included. Whatever was lost on the way, pressing again is the same command; once it is over, it is another one.
  *
- * @typedef {Pick<Storage, "length" | "key" | "getItem" | "setItem" | "removeItem">} Kept
+ * @typedef {Pick<Storage, "length" | "key" | "getItem" | "setItem" | "removeItem">} IntentStorage
  */
 
-const PREFIX = "beacon:intent:";
-const BYTES = 16;
+const KEY_PREFIX = "beacon:intent:";
+const ID_BYTES = 16;
 
 /**
  * @param {string} key  what is wanted, on what
  * @param {string} [given]  the id that the page itself came with: whoever opened it anew wants it anew
- * @param {Kept} [kept]
+ * @param {IntentStorage} [storage]
  */
-export function intentId(key, given = "", kept = sessionStorage) {
-  const known = given || kept.getItem(PREFIX + key);
+export function getCommandId(key, given = "", storage = sessionStorage) {
+  const known = given || storage.getItem(KEY_PREFIX + key);
   if (known) return known;
-  const made = newId();
-  kept.setItem(PREFIX + key, made);
-  return made;
+  const created = newId();
+  storage.setItem(KEY_PREFIX + key, created);
+  return created;
 }
 
 /**
  * @param {string} key
- * @param {Kept} [kept]
+ * @param {IntentStorage} [storage]
  */
-export function answered(key, kept = sessionStorage) {
-  kept.removeItem(PREFIX + key);
+export function forgetIntent(key, storage = sessionStorage) {
+  storage.removeItem(KEY_PREFIX + key);
 }
 
 /**
  * The command has been seen to end: an answer that was lost is not waited for any more, whatever page asked.
  * @param {string} id
- * @param {Kept} [kept]
+ * @param {IntentStorage} [storage]
  */
-export function settled(id, kept = sessionStorage) {
-  const keys = Array.from({ length: kept.length }, (_, place) => kept.key(place) ?? "");
+export function forgetFinished(id, storage = sessionStorage) {
+  const keys = Array.from({ length: storage.length }, (_, place) => storage.key(place) ?? "");
   for (const key of keys) {
-    if (key.startsWith(PREFIX) && kept.getItem(key) === id) kept.removeItem(key);
+    if (key.startsWith(KEY_PREFIX) && storage.getItem(key) === id) storage.removeItem(key);
   }
 }
 
 /** On plain HTTP off localhost there is no randomUUID. */
 function newId() {
-  return [...crypto.getRandomValues(new Uint8Array(BYTES))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [...crypto.getRandomValues(new Uint8Array(ID_BYTES))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

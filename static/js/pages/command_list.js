@@ -1,31 +1,31 @@
 // @ts-check
-import { HeldList } from "./pausable_list.js";
+import { PausableList } from "./pausable_list.js";
 
 /** The list of commands: phases come by the stream into their rows; a command that is new here waits while one reads. */
 
-const JITTER_MS = 500;
+const REFETCH_SPREAD_MS = 500;
 
-/** @type {import("./pausable_list.js").Kind} */
-const COMMANDS = {
+/** @type {import("./pausable_list.js").ListOptions} */
+const COMMAND_LIST = {
   link: "commands-new",
   list: (root) => root.querySelector("#commands"),
-  wants: (region) => region.startsWith("commands"),
-  isLater: (list) => list.hasAttribute("data-later"),
-  newOn: (shown, fresh) => (COMMANDS.isLater(shown) ? Number(fresh.dataset.head !== shown.dataset.head) : rows(fresh).filter((row) => !rows(shown).includes(row)).length),
+  includesRegion: (region) => region.startsWith("commands"),
+  isLaterPage: (list) => list.hasAttribute("data-later"),
+  countNew: (shown, fresh) => (COMMAND_LIST.isLaterPage(shown) ? Number(fresh.dataset.head !== shown.dataset.head) : rowIds(fresh).filter((row) => !rowIds(shown).includes(row)).length),
 };
 
-const held = new HeldList(COMMANDS, JITTER_MS);
+const commandList = new PausableList(COMMAND_LIST, REFETCH_SPREAD_MS);
 document.addEventListener("htmx:before:swap", (event) => {
   const tasks = /** @type {{ fragment: DocumentFragment }[]} */ (/** @type {CustomEvent} */ (event).detail.tasks);
-  const list = COMMANDS.list(document);
+  const list = COMMAND_LIST.list(document);
   for (const { fragment } of tasks) {
-    const told = /** @type {HTMLElement | null} */ (fragment.querySelector("[data-command]"));
-    if (told && list && !rows(list).includes(told.dataset.command ?? "")) held.soon();
+    const update = /** @type {HTMLElement | null} */ (fragment.querySelector("[data-command]"));
+    if (update && list && !rowIds(list).includes(update.dataset.command ?? "")) commandList.soon();
   }
 });
 
 /** @param {Element} list */
-function rows(list) {
+function rowIds(list) {
   const found = /** @type {NodeListOf<HTMLElement>} */ (list.querySelectorAll("[data-row]"));
   return [...found].map((row) => row.dataset.row ?? "");
 }

@@ -1,37 +1,37 @@
 // @ts-check
 /** The review before something weighty says how many more there are by now; what was seen first stays what is sent. */
 
-const EVERY_MS = 3_000;
+const POLL_INTERVAL_MS = 3_000;
 const TIMEOUT_MS = 10_000;
 /** What belongs to this review alone: only how many there are now is asked. */
-const KEPT = ["csrf_token", "commandId", "confirmed", "typed", "expectedCount", "asOf"];
+const REVIEW_FIELDS = ["csrf_token", "commandId", "confirmed", "typed", "expectedCount", "asOf"];
 
-export function watchReview() {
+export function watchReviewCount() {
   const form = /** @type {HTMLFormElement | null} */ (document.querySelector("form[data-review][data-seen]"));
   if (!form) return;
   let looking = false;
   setInterval(() => {
     if (document.hidden || looking) return; // a service that is slow is asked once at a time
     looking = true;
-    count(form).catch(() => {}).finally(() => { looking = false; }); // the connection's badge says what is wrong
-  }, EVERY_MS);
+    fetchCount(form).catch(() => {}).finally(() => { looking = false; }); // the connection's badge says what is wrong
+  }, POLL_INTERVAL_MS);
 }
 
 /** @param {HTMLFormElement} form */
-async function count(form) {
+async function fetchCount(form) {
   const asked = new FormData(form);
-  for (const name of KEPT) asked.delete(name);
+  for (const name of REVIEW_FIELDS) asked.delete(name);
   const query = new URLSearchParams([...asked].map(([name, value]) => [name, String(value)]));
   const options = { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(TIMEOUT_MS) };
   const answer = await fetch(`${form.action}/review?${query}`, options);
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const now = Number(/** @type {HTMLElement | null} */ (page.querySelector("form[data-now]"))?.dataset.now);
-  show(Math.max(0, now - Number(form.dataset.seen)));
+  showGrowth(Math.max(0, now - Number(form.dataset.seen)));
 }
 
 /** @param {number} more */
-function show(more) {
+function showGrowth(more) {
   const place = document.getElementById("growth");
   if (!place || !Number.isFinite(more)) return;
   const words = `${more.toLocaleString("en-GB")} more since you opened this.`;

@@ -2,10 +2,10 @@
 /** A dialog before something is lost: it names what and where, Cancel has the focus. */
 
 /**
- * @param {{ title: string, words: string, verb: string }} said
+ * @param {{ title: string, words: string, verb: string }} texts
  * @returns {Promise<boolean>}
  */
-export function confirmed({ title, words, verb }) {
+export function confirm({ title, words, verb }) {
   const dialog = document.createElement("dialog");
   dialog.className = "dialog";
   dialog.setAttribute("aria-labelledby", "confirm-title");
@@ -17,7 +17,7 @@ export function confirmed({ title, words, verb }) {
   const actions = document.createElement("form");
   actions.method = "dialog";
   actions.className = "dialog-actions";
-  actions.append(button("Cancel", "cancel", ""), button(verb, "do", " danger"));
+  actions.append(createButton("Cancel", "cancel", ""), createButton(verb, "do", " danger"));
   dialog.append(head, text, actions);
   document.body.append(dialog);
   dialog.showModal();
@@ -35,10 +35,10 @@ export function confirmed({ title, words, verb }) {
  * @param {string} value
  * @param {string} more
  */
-function button(text, value, more) {
-  const made = document.createElement("button");
-  made.className = `button${more}`;
-  made.value = value;
-  made.textContent = text;
-  return made;
+function createButton(text, value, more) {
+  const element = document.createElement("button");
+  element.className = `button${more}`;
+  element.value = value;
+  element.textContent = text;
+  return element;
 }

@@ -1,48 +1,48 @@
 // @ts-check
-import { HeldList } from "./pausable_list.js";
+import { PausableList } from "./pausable_list.js";
 
 /**
  * The page of discrepancies: its own script. What it looks for is a tile that changed its state, or what is wrong with it: the stream
  * brings those to every page.
  */
 
-const JITTER_MS = 500; // with the answer, less than a second
+const REFETCH_SPREAD_MS = 500; // with the answer, less than a second
 
 /** What the stream said last of each service. @type {Map<string, string>} */
-const said = new Map();
+const lastState = new Map();
 
-/** @type {import("./pausable_list.js").Kind} */
-const RECORD = {
+/** @type {import("./pausable_list.js").ListOptions} */
+const DISCREPANCY_LIST = {
   link: "record-new",
   list: (root) => root.querySelector("#record"),
-  wants: (region) => region.startsWith("record"),
-  isLater: (list) => list.hasAttribute("data-later"),
+  includesRegion: (region) => region.startsWith("record"),
+  isLaterPage: (list) => list.hasAttribute("data-later"),
   // A later page holds nothing new itself, and what goes on with a row is no row of its own: the record's head tells of both.
-  newOn: (shown, fresh) => {
-    const entered = RECORD.isLater(shown) ? [] : rows(fresh).filter((row) => !rows(shown).includes(row));
+  countNew: (shown, fresh) => {
+    const entered = DISCREPANCY_LIST.isLaterPage(shown) ? [] : rowIds(fresh).filter((row) => !rowIds(shown).includes(row));
     return Math.max(entered.length, Number(fresh.dataset.head !== shown.dataset.head));
   },
 };
 
-const held = new HeldList(RECORD, JITTER_MS);
+const discrepancyList = new PausableList(DISCREPANCY_LIST, REFETCH_SPREAD_MS);
 document.addEventListener("htmx:before:swap", (event) => {
   const tasks = /** @type {{ fragment: DocumentFragment }[]} */ (/** @type {CustomEvent} */ (event).detail.tasks);
-  if (tasks.filter(({ fragment }) => isNews(fragment)).length > 0) held.soon();
+  if (tasks.filter(({ fragment }) => hasChanged(fragment)).length > 0) discrepancyList.soon();
 });
 
 /** @param {DocumentFragment} fragment */
-function isNews(fragment) {
+function hasChanged(fragment) {
   const tile = /** @type {HTMLElement | null} */ (fragment.querySelector(".tile"));
   const service = tile?.dataset.service;
   if (!service) return false;
   const now = `${tile.dataset.state} ${tile.dataset.findings}`;
-  const before = said.get(service);
-  said.set(service, now);
+  const before = lastState.get(service);
+  lastState.set(service, now);
   return before !== now; // the first word of a service may be news: it is looked at once
 }
 
 /** @param {Element} list */
-function rows(list) {
+function rowIds(list) {
   const found = /** @type {NodeListOf<HTMLElement>} */ (list.querySelectorAll("[data-row]"));
   return [...found].map((row) => row.dataset.row ?? "");
 }

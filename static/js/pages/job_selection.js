@@ -1,20 +1,20 @@
 // @ts-check
 /** Which jobs are meant, in words: "these 7 selected" follows what is ticked, in whatever list stands there now. */
 
-export function watchScope() {
+export function watchSelection() {
   document.addEventListener("change", (event) => {
     const box = event.target;
     if (box instanceof HTMLInputElement && box.name === "jobIds") {
       const selected = /** @type {HTMLInputElement | null} */ (box.form?.querySelector("input[name=scope][value=selected]") ?? null);
       if (selected) selected.checked = true;
     }
-    show();
+    showCount();
   });
-  document.addEventListener("beacon:regions", show);
-  show();
+  document.addEventListener("beacon:regions", showCount);
+  showCount();
 }
 
-function show() {
+function showCount() {
   const place = document.querySelector("[data-selected]");
   if (!place) return;
   const number = place.closest("form")?.querySelectorAll("input[name=jobIds]:checked").length ?? 0;

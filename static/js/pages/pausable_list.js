@@ -1,33 +1,33 @@
 // @ts-check
 import { Refetch } from "../lib/refetch.js";
-import { isPaused, reload } from "./region_reload.js";
+import { isPaused, reloadRegions } from "./region_reload.js";
 import { isReading, watchFocus } from "../interaction/focus.js";
 
 /**
  * The list of a page that takes what is new by itself. While somebody reads it, it says how many wait; so it does on its
  * later pages, where new ones would push everything along.
  *
- * @typedef {object} Kind
+ * @typedef {object} ListOptions
  * @property {string} link  the id of the link that says how many wait
  * @property {(root: ParentNode) => HTMLElement | null} list
- * @property {(region: string) => boolean} wants  the regions that are loaded again with the list
- * @property {(list: HTMLElement) => boolean} isLater
- * @property {(shown: HTMLElement, fresh: HTMLElement) => number} newOn
+ * @property {(region: string) => boolean} includesRegion  the regions that are loaded again with the list
+ * @property {(list: HTMLElement) => boolean} isLaterPage
+ * @property {(shown: HTMLElement, fresh: HTMLElement) => number} countNew
  */
 
-export class HeldList {
-  #kind;
+export class PausableList {
+  #options;
   #refetch;
-  #held = false;
+  #isHeld = false;
   #forced = false;
 
   /**
-   * @param {Kind} kind
+   * @param {ListOptions} options
    * @param {number} spreadMs
    */
-  constructor(kind, spreadMs) {
-    this.#kind = kind;
-    this.#refetch = new Refetch(() => this.#look(), spreadMs);
+  constructor(options, spreadMs) {
+    this.#options = options;
+    this.#refetch = new Refetch(() => this.#load(), spreadMs);
     watchFocus();
     this.#link?.addEventListener("click", (event) => {
       if (this.#isLater()) return; // the link leads to the first page
@@ -45,38 +45,38 @@ export class HeldList {
   }
 
   get #link() {
-    return document.getElementById(this.#kind.link);
+    return document.getElementById(this.#options.link);
   }
 
   #release() {
-    if (!this.#held || this.#mustHold()) return;
-    this.#held = false;
+    if (!this.#isHeld || this.#mustHold()) return;
+    this.#isHeld = false;
     this.#refetch.now().catch(() => {});
   }
 
-  async #look() {
+  async #load() {
     let count = 0;
-    await reload((page) => {
-      const [shown, fresh] = [this.#kind.list(document), this.#kind.list(page)];
-      count = shown && fresh ? this.#kind.newOn(shown, fresh) : 0;
-      this.#held = this.#mustHold() && !this.#forced;
+    await reloadRegions((page) => {
+      const [shown, fresh] = [this.#options.list(document), this.#options.list(page)];
+      count = shown && fresh ? this.#options.countNew(shown, fresh) : 0;
+      this.#isHeld = this.#mustHold() && !this.#forced;
       this.#forced = false;
-    }, (name) => this.#kind.wants(name) && !this.#held);
-    this.#show(this.#held ? count : 0);
+    }, (name) => this.#options.includesRegion(name) && !this.#isHeld);
+    this.#showCount(this.#isHeld ? count : 0);
   }
 
   #mustHold() {
-    const shown = this.#kind.list(document);
+    const shown = this.#options.list(document);
     return shown !== null && (isPaused() || this.#isLater() || isReading(shown));
   }
 
   #isLater() {
-    const shown = this.#kind.list(document);
-    return shown !== null && this.#kind.isLater(shown);
+    const shown = this.#options.list(document);
+    return shown !== null && this.#options.isLaterPage(shown);
   }
 
   /** @param {number} count */
-  #show(count) {
+  #showCount(count) {
     const link = this.#link;
     if (!link) return;
     link.hidden = count === 0;

@@ -6,7 +6,7 @@
  * @param {(region: string) => boolean} wants
  * @returns {Promise<unknown>}
  */
-export function reload(before, wants) {
+export function reloadRegions(before, wants) {
   return new Promise((resolve, reject) => {
     document.dispatchEvent(new CustomEvent("beacon:reload", { detail: { before, wants, resolve, reject } }));
   });

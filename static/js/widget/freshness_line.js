@@ -9,7 +9,7 @@ const time = /** @type {HTMLTimeElement} */ (line.querySelector("time"));
 const status = /** @type {HTMLElement} */ (document.getElementById("widget-status"));
 
 /** @param {number} nowMs  the server's clock */
-export function showFresh(nowMs) {
+export function showChecked(nowMs) {
   if (line.dataset.state === "offline") status.textContent = "Beacon answers again.";
   line.dataset.state = "connected";
   word.textContent = "Checked";
@@ -29,7 +29,7 @@ export function showFailure() {
 }
 
 /** Nothing is shown, so nothing is fresh. */
-export function showNothing() {
+export function hideFreshness() {
   line.dataset.state = "stale";
   line.hidden = true;
   time.hidden = true;

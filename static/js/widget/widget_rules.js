@@ -2,15 +2,15 @@
 /** What the widget decides: when to ask for another token, whom to ask, what to say of its freshness. Pure. */
 
 /** A token is renewed when so much of its life is over: its host has time to get another one. */
-const RENEW_AT = 0.8;
+const RENEW_AFTER_SHARE = 0.8;
 
 /**
  * @param {number} handedMs  when the token was handed over
  * @param {number} nowMs
  * @param {number} lifeMs
  */
-export function isEnding(handedMs, nowMs, lifeMs) {
-  return nowMs - handedMs >= lifeMs * RENEW_AT;
+export function mustRenew(handedMs, nowMs, lifeMs) {
+  return nowMs - handedMs >= lifeMs * RENEW_AFTER_SHARE;
 }
 
 /**
@@ -18,7 +18,7 @@ export function isEnding(handedMs, nowMs, lifeMs) {
  * @param {readonly string[]} allowed
  * @param {string | undefined} around
  */
-export function askable(allowed, around) {
+export function originsToAsk(allowed, around) {
   return around ? allowed.filter((origin) => origin === around) : allowed;
 }
 
@@ -27,6 +27,6 @@ export function askable(allowed, around) {
  * @param {number} pollMs
  * @param {number | undefined} retryAfterMs  what the server has asked for
  */
-export function waitMs(pollMs, retryAfterMs) {
+export function nextPollDelay(pollMs, retryAfterMs) {
   return Math.max(pollMs, retryAfterMs ?? 0);
 }

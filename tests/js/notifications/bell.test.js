@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import { unreadText, countLeading, newIds, concernsNotifications, readWidgetToken, formatUntil } from "../../../static/js/notifications/bell.js";
-import { askable, isEnding, waitMs } from "../../../static/js/widget/widget_rules.js";
+import { originsToAsk, mustRenew, nextPollDelay } from "../../../static/js/widget/widget_rules.js";
 import { Refetch } from "../../../static/js/lib/refetch.js";
 
 test("only events about notifications name them", () => {
@@ -64,10 +64,10 @@ test("what stands before the first known row is new, whatever came and went belo
 });
 
 test("the widget renews its token before it ends, asks only who is around it, and waits as long as it was told to", () => {
-  assert.deepEqual([0, 479_999, 480_000].map((now) => isEnding(0, now, 600_000)), [false, false, true]);
+  assert.deepEqual([0, 479_999, 480_000].map((now) => mustRenew(0, now, 600_000)), [false, false, true]);
   const origins = ["https://a.example", "https://b.example"];
-  assert.deepEqual(askable(origins, "https://b.example"), ["https://b.example"]);
-  assert.deepEqual(askable(origins, "https://c.example"), []);
-  assert.deepEqual(askable(origins, undefined), origins);
-  assert.deepEqual([undefined, 1_000, 30_000].map((asked) => waitMs(5_000, asked)), [5_000, 5_000, 30_000]);
+  assert.deepEqual(originsToAsk(origins, "https://b.example"), ["https://b.example"]);
+  assert.deepEqual(originsToAsk(origins, "https://c.example"), []);
+  assert.deepEqual(originsToAsk(origins, undefined), origins);
+  assert.deepEqual([undefined, 1_000, 30_000].map((asked) => nextPollDelay(5_000, asked)), [5_000, 5_000, 30_000]);
 });

@@ -1,10 +1,10 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { answered, intentId, settled } from "../../../static/js/pages/command_intent.js";
-import { keyOf } from "../../../static/js/pages/command_form.js";
+import { forgetIntent, getCommandId, forgetFinished } from "../../../static/js/pages/command_intent.js";
+import { intentKey } from "../../../static/js/pages/command_form.js";
 
-/** What a tab keeps. @returns {import("../../../static/js/pages/command_intent.js").Kept} */
+/** What a tab keeps. @returns {import("../../../static/js/pages/command_intent.js").IntentStorage} */
 function tab() {
   /** @type {Map<string, string>} */
   const kept = new Map();
@@ -26,42 +26,42 @@ function body(told) {
 
 test("an intent keeps its id until it is answered", () => {
   const kept = tab();
-  const first = intentId("retry 1", "", kept);
+  const first = getCommandId("retry 1", "", kept);
   assert.match(first, /^[0-9a-f]{32}$/);
-  assert.equal(intentId("retry 1", "", kept), first);
-  assert.notEqual(intentId("retry 2", "", kept), first);
-  answered("retry 1", kept);
-  assert.notEqual(intentId("retry 1", "", kept), first);
+  assert.equal(getCommandId("retry 1", "", kept), first);
+  assert.notEqual(getCommandId("retry 2", "", kept), first);
+  forgetIntent("retry 1", kept);
+  assert.notEqual(getCommandId("retry 1", "", kept), first);
 });
 
 test("a command that was seen to end is nobody's intent any more, and the others are kept", () => {
   const kept = tab();
   kept.setItem("another matter", "x");
-  const [first, other] = [intentId("retry 1", "", kept), intentId("retry 2", "", kept)];
-  settled(first, kept);
-  assert.notEqual(intentId("retry 1", "", kept), first);
-  assert.equal(intentId("retry 2", "", kept), other);
+  const [first, other] = [getCommandId("retry 1", "", kept), getCommandId("retry 2", "", kept)];
+  forgetFinished(first, kept);
+  assert.notEqual(getCommandId("retry 1", "", kept), first);
+  assert.equal(getCommandId("retry 2", "", kept), other);
   assert.equal(kept.getItem("another matter"), "x");
 });
 
 test("a review that was opened anew is another intent than the one whose answer was lost", () => {
   const kept = tab();
-  assert.equal(intentId("restart", "of the first review", kept), "of the first review");
-  assert.equal(intentId("restart", "of the second review", kept), "of the second review");
+  assert.equal(getCommandId("restart", "of the first review", kept), "of the first review");
+  assert.equal(getCommandId("restart", "of the second review", kept), "of the second review");
 });
 
 test("a row's button means the same after a reload, whatever is ticked or counted by then", () => {
   const before = body({ do: "retry-job:7f3", scope: "selected", expectedCount: "12", asOf: "2026-11-21T12:03:05Z" });
   const after = body({ do: "retry-job:7f3", scope: "page", pageIds: ["7f3", "a91"], expectedCount: "13", asOf: "2026-11-21T12:04:00Z" });
-  assert.equal(keyOf("/mail", before), keyOf("/mail", after));
-  assert.notEqual(keyOf("/mail", before), keyOf("/search", before));
-  assert.notEqual(keyOf("/mail", before), keyOf("/mail", body({ do: "delete-job:7f3" })));
+  assert.equal(intentKey("/mail", before), intentKey("/mail", after));
+  assert.notEqual(intentKey("/mail", before), intentKey("/search", before));
+  assert.notEqual(intentKey("/mail", before), intentKey("/mail", body({ do: "delete-job:7f3" })));
 });
 
 test("a bulk command is the same one while it means the same jobs", () => {
   const chosen = { do: "retry-job", scope: "selected", jobIds: ["7f3", "a91"], expectedCount: "12", asOf: "2026-11-21T12:03:05Z" };
-  assert.equal(keyOf("/mail", body(chosen)), keyOf("/mail", body({ ...chosen, expectedCount: "13", asOf: "2026-11-21T12:04:00Z" })));
-  assert.notEqual(keyOf("/mail", body(chosen)), keyOf("/mail", body({ ...chosen, jobIds: ["7f3"] })));
+  assert.equal(intentKey("/mail", body(chosen)), intentKey("/mail", body({ ...chosen, expectedCount: "13", asOf: "2026-11-21T12:04:00Z" })));
+  assert.notEqual(intentKey("/mail", body(chosen)), intentKey("/mail", body({ ...chosen, jobIds: ["7f3"] })));
   const all = { ...chosen, scope: "filter", state: "failed", queue: "" };
-  assert.notEqual(keyOf("/mail", body(all)), keyOf("/mail", body({ ...all, expectedCount: "13" })));
+  assert.notEqual(intentKey("/mail", body(all)), intentKey("/mail", body({ ...all, expectedCount: "13" })));
 });
