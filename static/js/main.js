@@ -18,7 +18,7 @@ const KEYBOARD_AFTER_MS = 500;
 
 /** @param {string} message */
 function logConnection(message) {
-  // eslint-disable-next-line no-console -- the connection's history is for whoever opens the console to look for it
+  // eslint-disable-next-line no-console -- the connection's history, for people who open the console
   console.info("[SSE]", new Date().toISOString(), message);
 }
 
@@ -32,14 +32,14 @@ function refreshAges() {
   tick(document, unheard ? heardAt : serverNow());
 }
 
-/** Whether Beacon itself is silent; before the first word of the connection the page is as fresh as it was made. */
+/** Whether Beacon itself is silent; until the connection has started, the page is as fresh as when it was loaded. */
 function isBeaconSilent() {
   const { heardAt, heartbeatMs, value: { state, role } } = connectionStatus;
   if (!document.documentElement.dataset.connection || role === "asleep") return false;
   return isSilent({ state, heardAt, now: Date.now(), heartbeatMs, pollMs: Number(page.pollS) * 1_000 });
 }
 
-/** Fragments get their local times before they are swapped in: nobody sees UTC flash by. */
+/** Fragments get local times before they are swapped in, so that UTC never flashes by. */
 function watchSwaps() {
   document.addEventListener("htmx:before:swap", (event) => {
     for (const task of /** @type {CustomEvent} */ (event).detail.tasks) localise(task.fragment);
@@ -55,7 +55,7 @@ function watchSwaps() {
   document.addEventListener("beacon:regions", refreshAges);
 }
 
-/** No page waits for its keys: their module comes after the rest, or with the first key. What is pressed until then counts. */
+/** Loads the keyboard module after the rest, or with the first key; keys pressed until then still count. */
 function loadKeyboard() {
   /** @type {KeyboardEvent[]} */
   const pressed = [];
@@ -69,7 +69,7 @@ function loadKeyboard() {
       removeEventListener("keydown", load);
       watchKeyboard(pressed);
     }).catch((error) => {
-      loading = false; // the next key tries again
+      loading = false; // the next key retries
       logConnection(`keys: ${error}`);
     });
   };

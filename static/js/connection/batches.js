@@ -1,17 +1,16 @@
 // @ts-check
 /**
- * What waits is shown in slices: as much together as one write may hold, then the page has its turn. A swap costs far
- * more than what is in it, and frames that came while the page was busy would otherwise be one task that lasts until
- * the last of them is shown.
+ * Queued frames are shown in batches, and the page gets its turn in between. A swap costs far more than its content, so
+ * one frame at a time would be slow; all of them at once would block the page until the last one is shown.
  */
 
-/** Characters that go into one write: four tiles or some thirty rows. Twice as many make tasks of 100 ms. */
+/** Characters in one batch: four tiles or some thirty rows. Twice as many make tasks of 100 ms. */
 const MAX_BATCH_CHARS = 16_384;
 
 /**
- * Only fragments go together: what is acted on has its own turn. Pure.
+ * Only fragments are batched; a signal or a reset is delivered alone. Pure.
  * @param {Iterable<import("./sse.js").Frame>} waiting
- * @returns {number} how many of the first ones are shown at once
+ * @returns {number} how many of the first frames make the next batch
  */
 export function batchLength(waiting) {
   let count = 0;
@@ -26,7 +25,7 @@ export function batchLength(waiting) {
 }
 
 /**
- * One write for all of them, under the id of the last. Pure.
+ * One frame with the fragments of all, under the id of the last. Pure.
  * @param {import("./sse.js").Frame[]} frames
  * @returns {import("./sse.js").Frame}
  */
@@ -37,8 +36,7 @@ export function joinFrames(frames) {
 }
 
 /**
- * Resolves after whatever else waits for the page: input, a frame of the screen. No timer, which a hidden tab would be
- * kept waiting for.
+ * Resolves after other tasks of the page: input, drawing. Not by a timer, which is throttled in a hidden tab.
  * @returns {Promise<void>}
  */
 export function yieldToPage() {

@@ -1,9 +1,9 @@
 // @ts-check
 import { connectionStatus } from "./status.js";
 
-/** A newer build is taken when nobody looks and nothing would be lost. */
+/** Reloads the page for a new build when it is hidden and nothing would be lost. */
 
-/** One reload for each build: behind a proxy two of them may answer by turns. */
+/** One reload per build: behind a proxy, two builds may answer in turn. */
 const RELOADED_BUILD_KEY = "beacon-build";
 
 /** @param {string} build */
@@ -22,19 +22,19 @@ function wasReloadedFor(build) {
   return sessionStorage.getItem(RELOADED_BUILD_KEY) === build;
 }
 
-/** A server that is away would leave an error of the browser's own; a pause is there to keep what stands. */
+/** Without a server the browser would show its own error page; a paused page must keep its content. */
 function mustNotReload() {
   const { state, paused } = connectionStatus.value;
   return paused || (state !== "connected" && state !== "polling") || hasUnsavedInput();
 }
 
-/** Whether a reload would take something from its reader: text, a choice, an open dialog. */
+/** Whether a reload would lose something: text, a choice, an open dialog. */
 function hasUnsavedInput() {
   if (document.querySelector("dialog[open]")) return true;
   return [...document.querySelectorAll("input, textarea, select")].some((field) => isVisible(field) && isChanged(field));
 }
 
-/** A closed dialog or panel holds nobody's words, only what a script has set. */
+/** Fields of a closed dialog or panel hold no input of the reader. */
 function isVisible(/** @type {Element} */ field) {
   return field.getClientRects().length > 0;
 }

@@ -3,11 +3,11 @@ import { yieldToPage, joinFrames, batchLength } from "./batches.js";
 import { splitUrgent } from "./urgent_messages.js";
 
 /**
- * From frames to the screen: each event once and in order, whichever way it came. Stream, poll and another tab may
- * overlap for a moment; each leaves nothing out after the cursor that it began at, so that the higher id always wins.
+ * Brings frames to the screen: each event once and in order, whichever way it came. Stream, poll and another tab may
+ * overlap for a moment. Each delivers everything after the cursor it began at, so the highest id is always right.
  */
 
-/** Frames that wait while the page is paused; beyond that its regions are loaded again instead. */
+/** How many frames a paused page holds; beyond that its regions are reloaded instead. */
 export const MAX_HELD_FRAMES = 500;
 
 /** @type {Frame} */
@@ -32,19 +32,19 @@ export class Delivery {
   /**
    * @param {number} cursor  the id up to which the page shows everything
    * @param {{ write: (frame: Frame) => Promise<void> }} bridge
-   * @param {() => Promise<number>} refetch  loads the page's regions again and returns their cursor
+   * @param {() => Promise<number>} refetch  reloads the page's regions and returns their cursor
    * @param {{ log: (message: string) => void, renderFailed?: (error: unknown, frame: Frame) => void }} observer
    */
   constructor(cursor, bridge, refetch, observer) {
     this.cursor = cursor; // shown
-    this.received = cursor; // shown, on its way to the screen, or held
+    this.received = cursor; // shown, queued or held
     this.#bridge = bridge;
     this.#refetch = refetch;
     this.#observer = observer;
   }
 
   /**
-   * Takes a frame that carries an id; resolves when it is on the screen, or held.
+   * Takes a frame with an id; resolves when it is shown or held.
    * @param {Frame} frame
    * @returns {Promise<void>}
    */
@@ -56,12 +56,12 @@ export class Delivery {
     return this.#enqueue(frame);
   }
 
-  /** From here on nothing on the page changes; what people must hear of at once still comes through. */
+  /** Pauses the page: nothing changes any more, except that operators' messages are still shown. */
   hold() {
     this.#held ??= [];
   }
 
-  /** Shows what was held, or the page as it is now where that was too much. */
+  /** Shows the held frames; if there were too many, reloads the page's regions. */
   async release() {
     const held = this.#held ?? [];
     const overflowed = this.#overflowed;
@@ -107,8 +107,8 @@ export class Delivery {
   }
 
   /**
-   * One slice after the other. Where one fails for good, those behind it were taken on the strength of it and fail too:
-   * whoever brought them begins again after the cursor.
+   * Delivers one batch after the other. If one fails for good, those queued behind it fail too, and their sender starts
+   * again after the cursor.
    */
   async #drain() {
     this.#draining = true;
@@ -141,7 +141,7 @@ export class Delivery {
 
   /** @param {Frame | undefined} frame */
   #advance(frame) {
-    this.cursor = Math.max(this.cursor, Number(frame?.id ?? 0)); // showing it may have moved the cursor further
+    this.cursor = Math.max(this.cursor, Number(frame?.id ?? 0)); // a reload may have moved the cursor further
   }
 
   /** @param {Frame[]} frames */
@@ -151,7 +151,7 @@ export class Delivery {
     try {
       await this.#bridge.write(joinFrames(frames));
     } catch (error) {
-      if (others.length > 0) await this.#showEach(frames); // all but one of them can be shown
+      if (others.length > 0) await this.#showEach(frames); // perhaps only one of them is bad
       else await this.#recover(first, error);
     }
   }
@@ -175,7 +175,7 @@ export class Delivery {
   }
 
   /**
-   * Frames wait meanwhile: one that came between the page's answer and its swap would be lost from the screen.
+   * Frames are queued meanwhile: one shown between the server's answer and the swap would be overwritten.
    * @param {string} why
    */
   async #reload(why) {
@@ -194,7 +194,7 @@ function* queuedFrames(queue) {
 }
 
 /**
- * Something that a part of the page acts on by itself.
+ * Dispatches an event that a part of the page acts on.
  * @param {Frame} frame
  */
 function dispatchSignal(frame) {

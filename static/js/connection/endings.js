@@ -3,12 +3,12 @@ import { DifferentUserError, ResponseError } from "../lib/http.js";
 import { StreamEnded } from "./stream.js";
 
 /**
- * What the end of a stream or of a poll means for the connection. Pure.
+ * Translates the error that ended a stream or a poll into an event of the policy. Pure.
  *
  * @typedef {import("./policy.js").ConnectionEvent} ConnectionEvent
  */
 
-/** The server said that it closes, and why. */
+/** The server said `bye`: it closes the stream, for this reason. */
 export class StreamBye extends Error {
   /**
    * @param {string} reason
@@ -47,7 +47,7 @@ export function pollEndEvent(error) {
 }
 
 /**
- * Whether it belongs among the errors that people can look at: a goodbye and a flag that is off are how things should go.
+ * Whether it is listed among the connection's errors. A goodbye, or a flag that is off, is no error.
  * @param {unknown} error
  */
 export function isError(error) {

@@ -1,27 +1,27 @@
 // @ts-check
 /**
- * How late the frames of one stream come. Pure: it is told what comes and looks at no clock. Two things tell: a heartbeat
- * that is due and not there, and how much longer than the promptest one a heartbeat took, by the server's time in it.
+ * How late the frames of one stream are. Pure: it gets the time from its caller. Two things tell: a heartbeat that is
+ * overdue, and how much longer than the fastest one a heartbeat took, by the server's time in it.
  */
 
-/** Less says nothing: clocks are set, and computers, networks and pages are busy for a moment. */
+/** Less means nothing: clocks are adjusted, and computers, networks and pages are busy for a moment. */
 export const LATE_AFTER_MS = 5_000;
-/** The promptest of so many heartbeats says what the server's clock is; older ones know of no step of it. */
+/** The fastest of this many heartbeats tells the server's clock; older ones may be from before it was adjusted. */
 const HEARTBEATS_COMPARED = 20;
-/** What is held back and let go in one piece ends with a prompt heartbeat, which comes so soon after the late ones. */
+/** A buffer that is flushed at once ends with a fresh heartbeat, this soon after the late ones. */
 const SAME_CHUNK_MS = 500;
 
 export class Lateness {
   #heartbeatMs;
   #dueAt;
   /** @type {number[]} */
-  #differences = []; // between this page's clock and the server's, each with what its heartbeat took
-  #largestDifference = -Infinity; // of the newest heartbeat and those that came in one piece with it
+  #differences = []; // between this page's clock and the server's, plus what the heartbeat took
+  #largestDifference = -Infinity; // of the newest heartbeat and those in the same chunk
   #heardAt = -Infinity;
 
   /**
    * @param {number} heartbeatMs  as `hello` says
-   * @param {number} at  when it came; here and below: milliseconds of a clock that is never set
+   * @param {number} at  when it came; here and below: milliseconds of a monotonic clock
    */
   constructor(heartbeatMs, at) {
     this.#heartbeatMs = heartbeatMs;
@@ -44,7 +44,7 @@ export class Lateness {
 
   /**
    * @param {number} at
-   * @returns {number}  whole seconds; 0 while it is no more than usual
+   * @returns {number}  whole seconds; 0 while it is within the usual
    */
   secondsAt(at) {
     const ms = Math.max(at - this.#dueAt, this.#largestDifference - this.#smallestDifference);

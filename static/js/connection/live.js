@@ -5,7 +5,7 @@ import { decide, initialModel, SILENCE_TIMEOUT_MS } from "./policy.js";
 import { pollAll } from "./poll.js";
 import { StreamEnded, Stream } from "./stream.js";
 
-/** So many of the connection's errors are kept to be looked at. */
+/** How many errors of the connection are kept for its details. */
 const MAX_ERRORS_KEPT = 10;
 
 const LATENESS_CHECK_MS = 1_000;
@@ -14,8 +14,8 @@ const LATENESS_CHECK_MS = 1_000;
 const NO_LISTENER = { log() {}, status() {}, frame() {}, beaconHeard() {}, build() {}, withStats() {} };
 
 /**
- * The owner of the connection: the one place that opens streams and polls. Whether this tab is the one that does so is
- * decided in shared_stream.js, which calls `start` and `stop`.
+ * Owns the connection: the one place that opens streams and polls. shared_stream.js decides whether this tab does so, and
+ * calls `start` and `stop`.
  *
  * @typedef {import("./policy.js").ConnectionEvent} ConnectionEvent
  * @typedef {import("./sse.js").Frame} Frame
@@ -23,11 +23,11 @@ const NO_LISTENER = { log() {}, status() {}, frame() {}, beaconHeard() {}, build
  *
  * @typedef {object} Listener
  * @property {(message: string) => void} log
- * @property {(told: ConnectionUpdate) => void} status  the state, its reason or the next attempt changed
+ * @property {(update: ConnectionUpdate) => void} status  the state, its reason or the next attempt changed
  * @property {(frame: Frame) => void} frame  every frame of the stream or of a poll, before it is shown
- * @property {(heartbeatMs?: number) => void} beaconHeard  Beacon was heard, and knows what there is to know
+ * @property {(heartbeatMs?: number) => void} beaconHeard  Beacon answered, and its data is up to date
  * @property {(build: string) => void} build  the server runs this one
- * @property {(tell: (measure: import("../telemetry/connection_stats.js").ConnectionStats) => void) => void} withStats  for whoever measures the wire
+ * @property {(tell: (measure: import("../telemetry/connection_stats.js").ConnectionStats) => void) => void} withStats  passes the connection's statistics to `tell`, if this page keeps any
  */
 export class LiveConnection {
   #tokens;
@@ -39,7 +39,7 @@ export class LiveConnection {
   /** @type {Stream | null} */
   #stream = null;
   /** @type {import("./lateness.js").Lateness | null} */
-  #lateness = null; // while its module has not come
+  #lateness = null; // until its module has loaded
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #latenessTimer;
   /** @type {AbortController | null} */
@@ -49,10 +49,10 @@ export class LiveConnection {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #pollTimer;
   /** @type {number | null} */
-  #retryMs = null; // what the server last asked for
+  #retryMs = null; // as the server last said
   /** @type {number | null} */
   #nextAttemptAt = null;
-  #retryNotBefore = 0; // a refusal named this moment
+  #retryNotBefore = 0; // from a refusal's Retry-After
   /** @type {AbortController | null} */
   #catchUp = null;
   /** @type {readonly import("./status.js").Trouble[]} */
@@ -61,7 +61,7 @@ export class LiveConnection {
   /**
    * @param {import("./stream_token.js").StreamTokenSource} tokens
    * @param {import("./delivery.js").Delivery} delivery
-   * @param {string} session  the login that this page was made for
+   * @param {string} session  the login session of this page
    */
   constructor(tokens, delivery, session) {
     this.#tokens = tokens;
@@ -77,7 +77,7 @@ export class LiveConnection {
   }
 
   /**
-   * From here on this tab owns a wire.
+   * Makes this tab the owner of a connection.
    * @param {boolean} streamOn
    * @param {number} pollMs
    */
@@ -86,32 +86,32 @@ export class LiveConnection {
     this.#dispatch({ kind: "start", streamOn, pollMs, online: navigator.onLine });
   }
 
-  /** Another tab brings the frames, or the page is out of sight. */
+  /** Another tab delivers the frames, or the page is hidden. */
   stop() {
     if (this.#active) this.#listener.withStats((one) => one.stop());
     this.#active = false;
     this.#close();
   }
 
-  /** Nothing is under way any more: what a frozen page has open would only fail when it thaws. */
+  /** Ends every request: one left open in a frozen page would only fail when the page thaws. */
   suspend() {
     this.stop();
     this.#catchUp?.abort();
   }
 
-  /** The flag is off: of the stream nothing is kept. The place in the log is the page's own, and polls go on from it. */
+  /** The flag is off: drops everything about the stream. Polls continue from the page's cursor. */
   forgetStream() {
     this.#tokens.drop();
     this.#retryMs = null;
     this.#retryNotBefore = 0;
   }
 
-  /** A person asked for the stream. */
+  /** The reader pressed Reconnect. */
   reconnect() {
     this.#dispatchIfActive({ kind: "asked" });
   }
 
-  /** Timers stand still while a computer sleeps: whoever wakes looks at once. */
+  /** Timers stop while a computer sleeps, so the connection is checked at once. */
   wake() {
     this.#dispatchIfActive({ kind: "woke", overdue: this.#stream?.isOverdue ?? false, barred: this.#mustWait });
   }
@@ -121,7 +121,7 @@ export class LiveConnection {
   }
 
   /**
-   * Fetches what came after the cursor, for a tab that owns no wire.
+   * Fetches what came after the cursor, for a tab without a connection of its own.
    * @returns {Promise<boolean>} whether it worked
    */
   async catchUp() {
@@ -183,7 +183,7 @@ export class LiveConnection {
     try {
       await stream.read(this.#tokens, this.#delivery.received, (frame) => this.#onFrame(stream, frame));
     } catch (error) {
-      if (this.#stream !== stream) return; // let go on purpose: nobody waits for it any more
+      if (this.#stream !== stream) return; // closed on purpose
       this.#stream = null;
       clearInterval(this.#latenessTimer);
       this.#keepError("stream", error);
@@ -224,7 +224,7 @@ export class LiveConnection {
   }
 
   /**
-   * By a module that the first load does not wait for: nothing is late for as long as that.
+   * The first load does not wait for this module; nothing counts as late until it is here.
    * @param {number} heartbeatS
    */
   async #watchLateness(heartbeatS) {
@@ -250,7 +250,7 @@ export class LiveConnection {
     return this.#lateness?.secondsAt(now) ?? 0;
   }
 
-  /** A heartbeat that is due and does not come tells nobody. */
+  /** A missing heartbeat fires no event, so a timer looks for it. */
   #checkLateness() {
     const lateS = this.#latenessAt(performance.now());
     if (this.#active && lateS !== this.#model.lateS) this.#dispatch({ kind: "late", lateS });
@@ -270,7 +270,7 @@ export class LiveConnection {
   }
 
   async #pollNow() {
-    if (this.#poll) return; // one at a time: a slow server must not collect them
+    if (this.#poll) return; // one at a time, so that they do not pile up at a slow server
     const poll = (this.#poll = new AbortController());
     try {
       const stream = await pollAll(() => this.#delivery.received, (frame) => this.#onPolledFrame(frame), poll.signal);
@@ -280,7 +280,7 @@ export class LiveConnection {
       this.#listener.beaconHeard();
       this.#dispatch({ kind: "polled", stream });
     } catch (error) {
-      if (this.#poll !== poll) return; // let go on purpose
+      if (this.#poll !== poll) return; // aborted on purpose
       this.#poll = null;
       this.#keepError("poll", error);
       this.#dispatch(pollEndEvent(error));
@@ -329,7 +329,7 @@ export class LiveConnection {
 }
 
 /**
- * A reset is no proof of a working stream: it may come on each of a row of failures.
+ * A reset does not prove that the stream works: each of several failing streams may begin with one.
  * @param {Frame} frame
  */
 function isLogEvent(frame) {

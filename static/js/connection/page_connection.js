@@ -20,7 +20,7 @@ import { setOffline } from "../ui/tab_title.js";
 import { clock, formatMoment } from "../lib/time_text.js";
 import { StreamTokenSource } from "./stream_token.js";
 
-/** The parts of the connection, put together for this page. */
+/** Puts the parts of the connection together for this page. */
 
 const page = document.body.dataset;
 const pollMs = Number(page.pollS) * 1_000;
@@ -29,11 +29,11 @@ const DETAILS_AFTER_MS = 500;
 const MAX_PENDING_STATS = 500;
 
 /**
- * @param {(root: ParentNode) => void} prepare  runs on what the page gets before it is shown
+ * @param {(root: ParentNode) => void} prepare  runs on new content before it is shown
  * @param {(message: string) => void} log
  */
 export function startConnection(prepare, log) {
-  if (!canStream()) return; // the page keeps saying that it is not live, and its link to a refresh
+  if (!canStream()) return; // the page keeps its "Not live" badge and its link to refresh
   const bridge = new HtmxBridge(/** @type {any} */ (window).htmx);
   const observer = { log, renderFailed: (/** @type {unknown} */ error) => onRenderFailure(error) };
   const delivery = new Delivery(Number(page.cursor), bridge, () => refetchRegions(prepare), observer);
@@ -57,7 +57,7 @@ export function startConnection(prepare, log) {
 }
 
 /**
- * Before anybody needs it, because there may be no network then; a failure is tried again.
+ * Loaded early, because there may be no network when it is needed; a failure is retried.
  * @param {import("../ui/connection_details.js").Actions} actions
  * @param {(message: string) => void} log
  */
@@ -70,7 +70,7 @@ function loadDetails(actions, log) {
   });
 }
 
-/** Reading a stream needs its body in pieces; a browser without it reads plain pages. */
+/** Reading a stream needs a response body in chunks; other browsers get plain pages. */
 function canStream() {
   return "ReadableStream" in window && "body" in Response.prototype && "any" in AbortSignal;
 }
@@ -80,8 +80,8 @@ function csrfToken() {
 }
 
 /**
- * Some pages measure the connection while they own it, by a module that the first load does not wait for: what happens
- * until it has come is kept for it, within bounds.
+ * A share of the pages keeps statistics of its connection, in a module that the first load does not wait for. What happens
+ * until it has loaded is kept, up to a limit.
  * @returns {import("./live.js").Listener["withStats"]}
  */
 function startStats() {
@@ -93,7 +93,7 @@ function startStats() {
   let withStats = () => {};
   let asked = false;
   const begin = async () => {
-    asked = connectionStatus.value.state !== "offline"; // otherwise the next thing that happens asks
+    asked = connectionStatus.value.state !== "offline"; // if offline, the next event tries again
     if (!asked) return;
     const { startClientReports } = await import(page.evidence ?? "");
     withStats = startClientReports(csrfToken(), pending.splice(0));
@@ -133,7 +133,7 @@ function showStatus(banner, log) {
 }
 
 /**
- * The only thing that a page asks for once its browser is somebody else's: whose.
+ * Somebody else has logged in with this browser: asks the server who.
  * @param {Banner} banner
  */
 async function showOtherUser(banner) {
@@ -147,7 +147,7 @@ async function showOtherUser(banner) {
 }
 
 /**
- * Holds what comes in, in this tab alone: the connection, the ages and what people must hear of at once go on.
+ * Pauses this tab alone. The connection, the ages and operators' messages continue.
  * @param {Delivery} delivery
  * @param {SharedStream} sharedStream
  * @param {(message: string) => void} log
@@ -162,7 +162,7 @@ function togglePause(delivery, sharedStream, log) {
   }
   delivery.release().catch((error) => {
     log(`resuming: ${error}`);
-    sharedStream.refetchMissed(); // what was held is lost
+    sharedStream.refetchMissed(); // the held frames are lost
   });
 }
 

@@ -1,22 +1,22 @@
 // @ts-check
 /**
- * What the connection does next. Pure: a model and a happening go in, a new model and instructions come out;
- * live.js owns the wire and the timers.
+ * Decides what the connection does next. Pure: a model and an event go in, a new model and instructions come out;
+ * live.js owns the connection and the timers.
  */
 
 export const ATTEMPT_DELAYS_MS = [1_000, 2_000, 4_000, 8_000, 16_000];
 export const BACKGROUND_ATTEMPT_MS = 30_000;
 export const HELLO_TIMEOUT_MS = 10_000;
 export const SILENCE_TIMEOUT_MS = 30_000;
-/** How a stream ends that opened and stayed or fell silent. Two in a row are held back: there opening proves nothing. */
+/** How a stream ends that opened and delivered nothing. Two in a row mean that something in between buffers streams. */
 export const SILENT_ENDINGS = ["no-hello", "silence"];
 const SILENT_STREAMS_BEFORE_POLLING = 2;
-/** So many goodbyes without a single event or heartbeat in between are a loop, not a courtesy. */
+/** This many goodbyes without an event or heartbeat in between are a loop. */
 const BYES_BEFORE_FAILURE = 3;
 const DEFAULT_RETRY_MS = 1_000;
-/** The longest of the attempts' own waits: whoever is told to wait longer asks on meanwhile, like a page that polls. */
+/** A page that waits longer than this for its next attempt polls meanwhile. */
 const LONGEST_ATTEMPT_WAIT_MS = 20_000;
-/** A flag that moves tells thousands of pages in the same moment: they take their first poll, or their stream, in turn. */
+/** A flag change reaches thousands of pages at once, so their first polls and streams are spread over this time. */
 export const FIRST_POLL_SPREAD_MS = 3_000;
 export const REOPEN_SPREAD_MS = 500;
 
@@ -25,13 +25,13 @@ export const REOPEN_SPREAD_MS = 500;
  *
  * @typedef {object} Model
  * @property {State} state
- * @property {string} reason  a key of the words in connection_text.js
+ * @property {string} reason  a key of the sentences in connection_text.js
  * @property {number} failures  since the last event or heartbeat; neither opening nor `hello` proves anything
  * @property {number} byes
- * @property {number} silentStreams  streams in a row that stayed or fell silent; only a prompt heartbeat proves that they come through
- * @property {number} lateS  so many seconds late is what comes over the stream
+ * @property {number} silentStreams  consecutive streams that delivered nothing; only a prompt heartbeat resets it
+ * @property {number} lateS  how many seconds late the stream is
  * @property {boolean} pollFailed  the newest poll failed
- * @property {boolean} streamAllowed  as the server last said
+ * @property {boolean} streamAllowed  whether the flag is on, as the server last said
  * @property {number} pollMs
  *
  * @typedef {{ kind: "start", streamOn: boolean, online: boolean, pollMs: number }
@@ -42,21 +42,21 @@ export const REOPEN_SPREAD_MS = 500;
  *   | { kind: "no-network" } | { kind: "network", barred?: boolean } | { kind: "woke", overdue?: boolean, barred?: boolean } | { kind: "asked" }
  *   | { kind: "signed-out" } | { kind: "other-user" }} ConnectionEvent
  *
- * @typedef {object} Decision  a number: do it in so many milliseconds; null: do not; absent: leave as it is
+ * @typedef {object} Decision  a number: do it in this many milliseconds; null: cancel it; absent: leave it as it is
  * @property {Model} model
  * @property {number | null} [open]
  * @property {number | null} [poll]
- * @property {boolean} [close]  let go of the stream and of a poll under way
+ * @property {boolean} [close]  close the stream and abort a running poll
  */
 
 /**
  * @param {Model} model
  * @param {ConnectionEvent} event
- * @param {number} random  from 0 to 1: spreads what many pages would otherwise do at once
+ * @param {number} random  from 0 to 1: spreads what many pages would do at once
  * @returns {Decision}
  */
 export function decide(model, event, random) {
-  if (isSessionOver(model.reason)) return { model }; // only a new page ends that
+  if (isSessionOver(model.reason)) return { model }; // only a new page gets out of this
   const decision = handleEvent(model, event, random);
   return decision.model.state === "connected" ? decision : { ...decision, model: { ...decision.model, lateS: 0 } };
 }
@@ -88,7 +88,7 @@ function handleEvent(model, event, random) {
 }
 
 /**
- * Whether this page may show nothing more: its login has ended, or its browser is now somebody else's.
+ * Whether this page may show nothing new: its login has ended, or somebody else has logged in with this browser.
  * @param {string} reason
  */
 export function isSessionOver(reason) {
@@ -115,7 +115,7 @@ function becomeConnected(model, reason) {
 }
 
 /**
- * A stream that was held back is believed when a heartbeat comes in time; until then the page polls beside it.
+ * A buffered stream is trusted again when a heartbeat comes in time; until then the page polls beside it.
  * @param {Model} before
  * @param {Extract<ConnectionEvent, { kind: "heartbeat" }>} event
  * @returns {Decision}
@@ -127,7 +127,7 @@ function onHeartbeat(before, { degraded, lateS = 0 }) {
 }
 
 /**
- * What comes late is asked for meanwhile: both ways may bring it, and it is shown once.
+ * While the stream is late the page polls too; an event that comes both ways is shown once.
  * @param {Model} model
  * @param {boolean} degraded
  * @param {number} lateS
@@ -159,7 +159,7 @@ function onStart(event, random) {
 }
 
 /**
- * Five attempts, each with one poll so that nothing goes stale meanwhile; then polling, or offline where that fails too.
+ * Five attempts, each with one poll so that nothing goes stale; then polling, or offline if polls fail too.
  * @param {Model} before
  * @param {Extract<ConnectionEvent, { kind: "failed" }>} event
  * @param {number} random
@@ -177,7 +177,7 @@ function onFailure(before, event, random) {
 }
 
 /**
- * The flag says no: poll, quietly. `onPolled` brings the page back.
+ * The flag is off: poll. `onPolled` opens a stream when it is on again.
  * @param {Model} model
  * @param {number} poll
  * @returns {Decision}
@@ -208,7 +208,7 @@ function onBye(model, { reason, retryMs }, random) {
  * @returns {Decision}
  */
 function onPolled(before, stream, random) {
-  if (before.state === "connected" && !before.lateS) return { model: before }; // it was under way when the stream came back
+  if (before.state === "connected" && !before.lateS) return { model: before }; // it was already running when the stream came back
   const model = { ...before, pollFailed: false, streamAllowed: stream === "on" };
   const again = nextPollDelay(model, random);
   if (stream !== "on") return pollInstead(model, again);
@@ -217,7 +217,7 @@ function onPolled(before, stream, random) {
     return { model: { ...model, state: "reconnecting", reason: "switched-on" }, open: Math.round(random * REOPEN_SPREAD_MS), poll: null };
   }
   if (model.state === "reconnecting") return { model };
-  const recovered = before.pollFailed ? { open: 0 } : {}; // the server is back: so may the stream be
+  const recovered = before.pollFailed ? { open: 0 } : {}; // the server is back, so try the stream
   return { model: { ...model, state: "polling" }, poll: again, ...recovered };
 }
 
@@ -231,13 +231,13 @@ function onPollFailed(before, retryAfterMs, random) {
   if (before.state === "connected" && !before.lateS) return { model: before };
   const poll = Math.max(nextPollDelay(before, random), retryAfterMs);
   if (before.state === "connected") return { model: before, poll };
-  const model = { ...before, pollFailed: true, silentStreams: 0 }; // it is not the stream alone that does not come through
+  const model = { ...before, pollFailed: true, silentStreams: 0 }; // the stream is not the only thing that fails
   if (model.state === "reconnecting") return { model };
   return { model: { ...model, state: "offline" }, poll };
 }
 
 /**
- * A server that is back is found within the interval and two seconds: its jitter may take one of them.
+ * Jitter adds at most a second, so that a server that is back is found within the interval plus two seconds.
  * @param {Model} model
  * @param {number} random
  */
@@ -246,7 +246,7 @@ function nextPollDelay({ pollMs }, random) {
 }
 
 /**
- * Whatever waits for a timer was waiting for this, but what the server asked to wait for.
+ * Does at once what waits for a timer, unless the server asked for the wait.
  * @param {Model} before
  * @param {Extract<ConnectionEvent, { kind: "network" }>} event
  * @returns {Decision}
@@ -259,8 +259,8 @@ function onNetwork(before, { barred }) {
 }
 
 /**
- * The computer slept, or the page was out of sight: what waits for a timer is done now, but what the server asked to
- * wait for. A stream that owes a heartbeat (`overdue`) is not waited for: it may have died without a word.
+ * The computer slept, or the page was hidden: does at once what waits for a timer, unless the server asked for the wait.
+ * A stream with a missing heartbeat (`overdue`) is replaced: it may have died unnoticed.
  * @param {Model} model
  * @param {Extract<ConnectionEvent, { kind: "woke" }>} event
  * @returns {Decision}
@@ -273,8 +273,8 @@ function onWake(model, { overdue, barred }) {
 }
 
 /**
- * A person asked for it: at once, whatever was planned. The failures stay, so that one more is not five more. Nor is a
- * stream that was held back: this one is believed when it opens, the next one that stays silent is not.
+ * The reader asked for it, so at once. The failures stay: one more failure is not followed by five attempts. This stream is
+ * trusted when it opens, even if earlier ones were buffered; if it stays silent too, the page polls again.
  * @param {Model} model
  * @returns {Decision}
  */

@@ -2,12 +2,12 @@
 import { fetchChecked, ResponseError } from "../lib/http.js";
 import { readFrames, takeFrames } from "./stream.js";
 
-/** As many frames as one answer holds: after so many there may be more. */
+/** The server sends at most this many frames in one answer; then there may be more. */
 const MAX_FRAMES_PER_ANSWER = 500;
 const TIMEOUT_MS = 10_000;
 
 /**
- * Takes everything after the cursor, in as many answers as it needs, and returns whether this user may stream.
+ * Fetches everything after the cursor, in as many requests as needed, and returns whether this user may stream.
  * @param {() => number} cursor
  * @param {import("./stream.js").TakeFrame} take  gets every frame, `hello` first
  * @param {AbortSignal} signal

@@ -1,25 +1,25 @@
 // @ts-check
-/** Bytes of an event stream to frames (the parsing rules of the HTML standard). Pure: it holds no connection. */
+/** Parses the bytes of an event stream into frames, by the rules of the HTML standard. Pure. */
 
 /**
  * @typedef {object} Frame
  * @property {string} event  empty for an unnamed message
  * @property {string} data
- * @property {string | null} id  null where the frame carries none
+ * @property {string | null} id  null if the frame has none
  * @property {number | null} retry
  */
 
 const LINE_END = /\r\n|\n|\r/;
 
 export class FrameParser {
-  #decoder = new TextDecoder(); // drops a byte order mark, keeps a character cut in two by the network
+  #decoder = new TextDecoder(); // drops a byte order mark and keeps half a character for the next chunk
   #rest = "";
   /** @type {Frame | null} */
   #frame = null;
   #hasData = false;
 
   /**
-   * The frames that `bytes` completes. What is still open when the stream ends is dropped with it.
+   * The frames that `bytes` completes. An incomplete frame at the end of the stream is dropped.
    * @param {Uint8Array} bytes
    * @returns {Frame[]}
    */
@@ -33,7 +33,7 @@ export class FrameParser {
     return frames;
   }
 
-  /** Whole lines; a carriage return at the very end waits, because its line feed may come next. */
+  /** Whole lines; a carriage return at the very end is kept, because its line feed may come next. */
   #lines() {
     const held = this.#rest.endsWith("\r") ? "\r" : "";
     const lines = this.#rest.slice(0, this.#rest.length - held.length).split(LINE_END);

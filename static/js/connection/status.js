@@ -1,22 +1,22 @@
 // @ts-check
 /**
- * The state of the connection, in one place: live.js says it (or the tab that holds the stream), everything else listens.
+ * The state of the connection, in one place: live.js sets it, or the tab that holds the stream; everything else subscribes.
  *
  * @typedef {{ at: number, text: string }} Trouble
  *
  * @typedef {object} Status
  * @property {import("./policy.js").State} state
- * @property {string} reason  a key of the words in connection_text.js
+ * @property {string} reason  a key of the sentences in connection_text.js
  * @property {number} failures
- * @property {number} lateS  so many seconds late is what comes over the stream
+ * @property {number} lateS  how many seconds late the stream is
  * @property {number} since  when this state began
- * @property {number | null} nextAttemptAt  when the stream is tried again
+ * @property {number | null} nextAttemptAt  when the next stream is opened
  * @property {readonly Trouble[]} errors  the newest last
  * @property {Role} role
- * @property {boolean} paused  this tab holds what comes in
- * @property {boolean} broken  several events could not be shown lately
+ * @property {boolean} paused  this tab holds its frames
+ * @property {boolean} broken  several events could not be shown recently
  *
- * @typedef {"alone" | "leader" | "follower" | "asleep"} Role  how this tab comes by its events
+ * @typedef {"alone" | "leader" | "follower" | "asleep"} Role  how this tab gets its events
  */
 
 class ConnectionStatus {
@@ -28,12 +28,12 @@ class ConnectionStatus {
   /** @type {Set<(now: Status, before: Status) => void>} */
   #listeners = new Set();
 
-  /** When Beacon said last that all is well, or what has changed. A heartbeat without its database says neither. */
+  /** When Beacon was last known to be up to date; a heartbeat sent while its database is away does not count. */
   heardAt = performance.timeOrigin;
 
   heartbeatMs = 15_000;
 
-  /** When the newest event or heartbeat came; nobody is told of each, whoever shows it looks by the second. */
+  /** When the newest event or heartbeat arrived. Listeners are not told of each; what shows it reads it every second. */
   /** @type {number | null} */
   lastEventAt = null;
 
@@ -49,9 +49,9 @@ class ConnectionStatus {
   }
 
   /**
-   * Tells `listener` the state now, and every change.
+   * Calls `listener` with the state now, and with every change.
    * @param {(now: Status, before: Status) => void} listener
-   * @returns {() => void} ends it
+   * @returns {() => void} unsubscribes
    */
   subscribe(listener) {
     this.#listeners.add(listener);

@@ -4,7 +4,7 @@ import { HELLO_TIMEOUT_MS, SILENCE_TIMEOUT_MS } from "./policy.js";
 import { FrameParser } from "./sse.js";
 
 const ADDRESS = "/api/stream/events?as=html";
-/** A heartbeat may come so late without meaning anything. */
+/** How late a heartbeat may be without a meaning. */
 const HEARTBEAT_GRACE_MS = 2_000;
 
 /**
@@ -12,7 +12,7 @@ const HEARTBEAT_GRACE_MS = 2_000;
  * @typedef {(frame: Frame) => Promise<void>} TakeFrame
  */
 
-/** The stream ended for a reason that is known: `bye`, or nothing heard in time. */
+/** The stream ended for a known reason: nothing was received in time, or it was closed here. */
 export class StreamEnded extends Error {
   /** @param {string} reason */
   constructor(reason) {
@@ -31,10 +31,10 @@ export class Stream {
   #timer;
 
   /**
-   * Reads until the stream ends, and then throws: `ResponseError`, `StreamEnded`, or what the network said.
+   * Reads until the stream ends, and then throws `ResponseError`, `StreamEnded` or the network's error.
    * @param {import("./stream_token.js").StreamTokenSource} tokens
    * @param {number} cursor
-   * @param {TakeFrame} take  the next frame is read when this one has been taken
+   * @param {TakeFrame} take  nothing more is read until it resolves
    * @returns {Promise<never>}
    */
   async read(tokens, cursor, take) {
@@ -55,7 +55,7 @@ export class Stream {
     this.#control.abort(new StreamEnded("closed"));
   }
 
-  /** Whether a heartbeat is missing. A computer that slept may have lost its stream without a word. */
+  /** Whether a heartbeat is missing: a computer that slept may have lost its stream without notice. */
   get isOverdue() {
     return Date.now() - this.#lastFrameAt > this.#heartbeatMs + HEARTBEAT_GRACE_MS;
   }
@@ -69,7 +69,7 @@ export class Stream {
       return await this.#fetch(await tokens.get(this.#control.signal), cursor);
     } catch (error) {
       if (!(error instanceof ResponseError) || error.status !== 401) throw error;
-      tokens.drop(); // it may just have ended: one fresh one, and no more
+      tokens.drop(); // it may just have expired: try one new token
       return await this.#fetch(await tokens.get(this.#control.signal), cursor);
     }
   }
@@ -114,18 +114,18 @@ export class Stream {
 }
 
 /**
- * What came in one piece is taken in one go, so that it can be shown together; nothing more is read until all of it is.
+ * Frames that arrive in one chunk are taken together, so that they can be shown together.
  * @param {Frame[]} frames
  * @param {TakeFrame} take
  */
 export async function takeFrames(frames, take) {
   const taken = frames.map(take);
-  for (const one of taken) one.catch(() => {}); // the first one that failed is told below
+  for (const one of taken) one.catch(() => {}); // the first failure is thrown below
   for (const one of taken) await one;
 }
 
 /**
- * The frames of a response, as the pieces of its body complete them.
+ * The frames of a response, for each chunk of its body.
  * @param {Response} response
  * @returns {AsyncGenerator<Frame[]>}
  */
@@ -140,6 +140,6 @@ export async function* readFrames(response) {
       yield parser.push(value);
     }
   } finally {
-    reader.cancel().catch(() => {}); // the other end may be gone already
+    reader.cancel().catch(() => {}); // the connection may be closed already
   }
 }

@@ -1,10 +1,10 @@
 // @ts-check
 import { DifferentUserError, ResponseError, fetchChecked } from "../lib/http.js";
 
-/** Tokens are asked for again a little before they end, because the request needs its time too. */
+/** Tokens are renewed before they expire, because the request takes time too. */
 const RENEWAL_MARGIN_MS = 10_000;
 
-/** The short-lived token of this page's streams. Memory only: not in storage, not in the address. */
+/** The short-lived token of this page's streams, kept in memory only: not in storage, not in the URL. */
 export class StreamTokenSource {
   #token = "";
   #endsAt = 0;
@@ -13,7 +13,7 @@ export class StreamTokenSource {
 
   /**
    * @param {string} csrf
-   * @param {string} session  the login that this page was made for
+   * @param {string} session  the login session of this page
    */
   constructor(csrf, session) {
     this.#csrf = csrf;

@@ -1,7 +1,7 @@
 // @ts-check
-/** What a paused page still shows at once: an operator's message to everybody. Pure. */
+/** What a paused page still shows at once: operators' messages. Pure. */
 
-/** Text inside a fragment is escaped, so neither its start nor its end can be forged. */
+/** Text inside a fragment is escaped, so it can contain neither the start nor the end of one. */
 const FLASH_FRAGMENT = /<hx-upsert hx-target="#flashes"[\s\S]*?<\/hx-upsert>/g;
 
 /**

@@ -1,7 +1,7 @@
 // @ts-check
 import { announce } from "../ui/announcements.js";
 
-/** A button beside each id that copies it whole; there is none where the browser has no clipboard (plain HTTP off localhost). */
+/** A button beside each id that copies it; browsers have no clipboard on plain HTTP, except on localhost. */
 
 const COPIED_SHOWN_MS = 1_500;
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** Whether somebody is in the middle of something: what holds the focus, a selection or an open dialog is never swapped. */
+/** Whether the reader is using an element: what has the focus, a selection or an open dialog is never swapped. */
 
 const OPEN_ELEMENTS = "dialog[open], details[open], :popover-open";
 
@@ -9,7 +9,7 @@ export function isInUse(element) {
 }
 
 /**
- * Somebody who has scrolled into the list, is in it, or has half a search in the box, reads: rows wait.
+ * The reader has scrolled into the list, is using it, or has typed half a search: new rows wait.
  * @param {Element} list
  */
 export function isReading(list) {
@@ -17,8 +17,8 @@ export function isReading(list) {
 }
 
 /**
- * To ask where something lies, or whether anything is selected, makes the browser lay the whole page out: for each event
- * of a busy stream that is most of its work. So both are remembered until the reader does something, or things have moved.
+ * Reading a position or the selection forces a layout of the whole page, which is most of the work for each event of a busy
+ * stream. So both are remembered until the reader scrolls or selects, or for a second.
  */
 const CHECK_INTERVAL_MS = 1_000;
 let lastCheck = { at: -Infinity, into: false };

@@ -1,7 +1,7 @@
 // @ts-check
 import { nextIndex, findShortcut } from "./shortcuts.js";
 
-/** Single keys for what people do often, arrows in lists. Switched off in the help dialog, for this browser. */
+/** Single-key shortcuts, and arrow keys in lists. The help dialog turns them off for this browser. */
 
 const STORAGE_KEY = "beacon:keys";
 const ARROW_LISTS = "#changes, #strip-rows, #tiles";
@@ -15,7 +15,7 @@ const ACTIONS = {
   pause: () => void document.dispatchEvent(new CustomEvent("beacon:pause-toggle")),
 };
 
-/** @param {KeyboardEvent[]} earlierEvents  were pressed before this module came */
+/** @param {KeyboardEvent[]} earlierEvents  from before this module was loaded */
 export function watchKeyboard(earlierEvents) {
   document.addEventListener("keydown", onKeydown);
   earlierEvents.forEach(onKeydown);

@@ -1,5 +1,5 @@
 // @ts-check
-/** The menu of a phone is a plain `<details>`; a tap beside it or Escape closes it. */
+/** The menu on a phone is a plain `<details>`; a tap outside or Escape closes it. */
 export function watchMenu() {
   const menu = /** @type {HTMLDetailsElement | null} */ (document.getElementById("menu"));
   if (!menu) return;

@@ -2,7 +2,7 @@
 import { isReading, watchFocus } from "./focus.js";
 import { RowQueue } from "./row_queue.js";
 
-/** The bar above the list of changes: new rows wait behind "3 new" while somebody reads, or where rows do not enter. */
+/** The bar above the list of changes: new rows wait behind "3 new" while the reader uses the list, or where rows are only counted. */
 
 const MAX_QUEUED_ROWS = 50;
 
@@ -29,13 +29,13 @@ export function queueRows(rows) {
   showCount();
 }
 
-/** Rows enter by themselves once nobody reads any more. */
+/** Inserts the queued rows once the reader has left the list. */
 export function releaseRows() {
   const target = changeList();
   if (target && queue.count > 0 && !mustQueue(target)) insertRows(target);
 }
 
-/** What the server has just rendered holds everything that waited. */
+/** Drops the queued rows: the server has just rendered the list with all of them. */
 export function clearRows() {
   queue.clear();
   showCount();
@@ -45,7 +45,7 @@ export function watchNewRows() {
   document.addEventListener("click", (event) => {
     const target = changeList();
     if (!(event.target instanceof Element) || !event.target.closest("#news-link") || !target || isCountOnly(target)) return;
-    event.preventDefault(); // elsewhere the link loads the page's own address
+    event.preventDefault(); // otherwise the link reloads the page
     insertRows(target);
     target.closest("section")?.scrollIntoView({ block: "start" });
   });

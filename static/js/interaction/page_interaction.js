@@ -13,11 +13,11 @@ import { refetchRegions } from "./regions.js";
 import { reportError } from "../telemetry/error_report.js";
 import { keepSparklines, watchSparklines } from "../ui/sparklines.js";
 
-/** What the reader's hands are on stays as it is; everything else says how fresh it is. */
+/** Keeps what the reader uses as it is; everything else says how fresh it is. */
 
 const RELEASE_EVENTS = ["focusout", "selectionchange", "close", "toggle"];
 
-/** @param {(root: ParentNode) => void} prepare  runs on what is loaded again before any of it is shown */
+/** @param {(root: ParentNode) => void} prepare  runs on reloaded content before it is shown */
 export function watchInteraction(prepare) {
   document.addEventListener("htmx:before:swap", (event) => {
     const tasks = /** @type {CustomEvent} */ (event).detail.tasks;
@@ -31,7 +31,7 @@ export function watchInteraction(prepare) {
   document.addEventListener("htmx:after:settle", (event) => noteUpdate(/** @type {CustomEvent} */ (event).detail.task?.target));
   document.addEventListener("beacon:rows", trimLists);
   document.addEventListener("beacon:regions", (event) => {
-    if (/** @type {CustomEvent} */ (event).detail.includes("changes")) clearRows(); // with any other region, rows go on waiting
+    if (/** @type {CustomEvent} */ (event).detail.includes("changes")) clearRows(); // other regions do not contain the queued rows
     addCopyButtons(document);
   });
   const releaseHeld = () => releaseRegions((wanted) => refetchRegions(prepare, wanted)).catch((error) => reportError(error, "swap"));
@@ -59,7 +59,7 @@ function refreshPage() {
   }
 }
 
-/** Many services: what is verified is one line under its number. */
+/** With many services, verified ones shrink to one line below their number. */
 function arrangeTiles() {
   const board = document.getElementById("tiles");
   if (!board) return;

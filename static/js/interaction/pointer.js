@@ -1,10 +1,10 @@
 // @ts-check
-/** Where the reader's hands are: what stands above them must not push away what they are about to touch. */
+/** Where pointer and focus are: content above them must not push away what the reader is about to click. */
 
-/** A pointer that has not moved for so long was left there: nobody is about to click. */
+/** A pointer that has not moved for this long is idle: nobody is about to click. */
 const POINTER_IDLE_MS = 60_000;
 
-/** To ask where things lie makes the browser lay the page out: the answer holds for so long, or until the reader moves. */
+/** Reading positions forces a layout, so an answer is kept this long, or until the pointer moves. */
 const CHECK_INTERVAL_MS = 250;
 
 /** @type {{ y: number, at: number } | null} */
@@ -30,8 +30,8 @@ function trackPointer(event) {
 }
 
 /**
- * Whether pointer or focus is below `element` on the same screen. Where it is scrolled away nothing moves: the browser
- * keeps in its place what is looked at.
+ * Whether pointer or focus is below `element` on the same screen. If it is scrolled out of view nothing moves, thanks to the
+ * browser's scroll anchoring.
  * @param {Element} element
  */
 export function isPointerBelow(element) {

@@ -3,12 +3,12 @@ import { markDirty } from "./swap_guard.js";
 import { fetchChecked, DifferentUserError } from "../lib/http.js";
 import { isInUse } from "./focus.js";
 
-/** The parts of a page that can be loaded again: elements marked `data-region`. */
+/** The parts of a page that can be reloaded: elements marked `data-region`. */
 
 const TIMEOUT_MS = 10_000;
 
 /**
- * Loads the page's own address again and replaces its regions.
+ * Reloads the page's own URL and replaces its regions.
  * @param {(root: ParentNode) => void} prepare  runs on the new page before any of it is shown
  * @param {(name: string) => boolean} [wanted]
  * @returns {Promise<number>} the cursor up to which the new regions show everything
@@ -39,8 +39,7 @@ export async function refetchRegions(prepare, wanted = () => true) {
 }
 
 /**
- * Loads the regions again that say more of what a tile sums up, once the two differ, and not while the reader is in the
- * middle of something there: the next change of the tile tries again.
+ * Reloads the regions that detail a tile's summary when the two differ, except those in use: the tile's next change retries.
  * @param {HTMLElement} tile
  * @param {(root: ParentNode) => void} prepare
  */
@@ -51,7 +50,7 @@ export async function refetchFollower(tile, prepare) {
 }
 
 /**
- * The scripts of single pages ask by an event (pages/reload.js).
+ * The scripts of single pages request a reload by an event (pages/region_reload.js).
  * @param {(root: ParentNode) => void} prepare
  */
 export function watchReload(prepare) {

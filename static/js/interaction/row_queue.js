@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * New rows that wait until nobody reads any more: the newest of each id, and no more of them than the list shows. Pure.
+ * Queues new rows while the reader uses the list: the newest of each id, and no more than the list shows. Pure.
  * @template Row
  */
 export class RowQueue {
@@ -25,12 +25,12 @@ export class RowQueue {
     this.#more += 1;
   }
 
-  /** How many are new, those that the list would not show any more included. */
+  /** How many rows are new, including those that the list is too short for. */
   get count() {
     return this.#rows.size + this.#more;
   }
 
-  /** Those that wait, oldest first; none waits afterwards. */
+  /** Empties the queue and returns its rows, oldest first. */
   take() {
     const rows = [...this.#rows].sort(([one], [other]) => one - other).map(([, row]) => row);
     this.clear();

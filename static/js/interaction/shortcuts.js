@@ -1,5 +1,5 @@
 // @ts-check
-/** Which shortcut a key is. Pure. */
+/** Which shortcut a key triggers. Pure. */
 
 /** @type {Record<string, string>} */
 const SHORTCUTS = { "/": "search", "?": "help", n: "notifications", r: "pause" };
@@ -9,7 +9,7 @@ const ARROW_STEPS = { ArrowDown: 1, ArrowUp: -1 };
 
 /**
  * @typedef {{ key: string, ctrlKey: boolean, metaKey: boolean, altKey: boolean }} Key
- * @typedef {{ typing: boolean, inDialog: boolean, enabled: boolean }} KeyContext  `enabled`: single keys are switched on
+ * @typedef {{ typing: boolean, inDialog: boolean, enabled: boolean }} KeyContext  `enabled`: single-key shortcuts are on
  */
 
 /**
@@ -23,7 +23,7 @@ export function findShortcut(key, { typing, inDialog, enabled }) {
 }
 
 /**
- * Where an arrow leads in a list of so many from this place; null where it leads nowhere.
+ * The index that an arrow key moves to in a list of `length`; null if it moves nowhere.
  * @param {Key} key
  * @param {number} at
  * @param {number} length

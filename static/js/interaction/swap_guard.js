@@ -3,19 +3,19 @@ import { mustQueue, queueRows } from "./new_rows.js";
 import { isInUse } from "./focus.js";
 
 /**
- * Stands before every swap: takes out what would pull something from under a reader's hands, patches the words of state
- * and the ages in its place, and has the region loaded again, once, when the reader lets go of it.
+ * Checks every swap: removes what would replace an element in use, patches its state and ages instead, and reloads the
+ * region once when the reader has left it.
  *
  * @typedef {{ type: string, target: Element | string, fragment: DocumentFragment, swapSpec?: { style?: string } }} Task
  */
 
-/** Never held, because a swap of them takes nothing from anybody; an open page must not go on claiming what was. */
+/** Patched even while in use: a swap of them disturbs nobody, and a page must not show an outdated state. */
 const ALWAYS_PATCHED = [".tile-now", ".figures", ".tile-age", ".strip-row > .state", ".strip-age"];
 
 /** @type {Set<string>} */
 const dirtyNames = new Set();
 
-/** @param {Task[]} tasks  those of one swap; what must wait is removed */
+/** @param {Task[]} tasks  of one swap; those that must wait are removed */
 export function guardSwap(tasks) {
   for (let at = tasks.length - 1; at >= 0; at -= 1) {
     const task = tasks[at];
@@ -54,7 +54,7 @@ export function dirtyRegionNames() {
 }
 
 /**
- * Loads again what was held, once nobody is in it any more.
+ * Reloads the held regions that are no longer in use.
  * @param {(wanted: (name: string) => boolean) => Promise<unknown>} refetch
  */
 export async function releaseRegions(refetch) {
@@ -78,7 +78,7 @@ export async function releaseRegions(refetch) {
  */
 function patch(element, fragment) {
   const fresh = fragment.getElementById(element.id);
-  if (!fresh?.firstElementChild) return; // nothing to put in its place: the row goes when the reader has gone
+  if (!fresh?.firstElementChild) return; // the row was deleted: it goes when the reader has left it
   for (const selector of ALWAYS_PATCHED) {
     const [old, now] = [element, fresh].map((root) => findMatching(root, selector));
     if (old && now && !isInUse(old)) old.replaceChildren(...now.cloneNode(true).childNodes);

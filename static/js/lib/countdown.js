@@ -1,5 +1,5 @@
 // @ts-check
-/** A timer that can be held and goes on with what was left. Pure but for its clock, which a test may give. */
+/** A timer that can be paused and resumes with the time that was left. A test may pass its own clock. */
 export class Countdown {
   #leftMs;
   #done;

@@ -1,10 +1,10 @@
 // @ts-check
 import { adjustClock, serverNow } from "./server_clock.js";
 
-/** A timer that is set to more than 24 days fires at once. */
+/** Below the limit of timers: one of more than 24 days fires at once. */
 const MAX_RETRY_AFTER_MS = 24 * 3_600_000;
 
-/** An answer that is not what was asked for. `reason` is the problem's own member, or a word for what came. */
+/** An unexpected answer. `reason` comes from the problem's JSON, or names what is wrong. */
 export class ResponseError extends Error {
   /**
    * @param {string} reason
@@ -19,7 +19,7 @@ export class ResponseError extends Error {
   }
 }
 
-/** The answer is for another login than the one that this page was made for: none of it may be shown here. */
+/** The answer belongs to another login session than this page: none of it may be shown. */
 export class DifferentUserError extends Error {
   constructor() {
     super("somebody else is signed in");
@@ -27,7 +27,7 @@ export class DifferentUserError extends Error {
 }
 
 /**
- * A successful answer of the wanted type, or `ResponseError`; a redirect (to a login page, a captive portal) is an error.
+ * Fetches a successful answer of this type, or throws `ResponseError`; a redirect (login page, captive portal) is an error.
  * @param {string} address
  * @param {RequestInit} options
  * @param {string} type
@@ -50,7 +50,7 @@ async function errorFrom(response) {
 }
 
 /**
- * Seconds, or a date as some proxies write it.
+ * Seconds, or a date, which some proxies send.
  * @param {string | null} text
  * @returns {number | undefined}  milliseconds
  */

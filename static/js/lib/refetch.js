@@ -1,10 +1,10 @@
 // @ts-check
-/** A look that failed is made up for after about so long: no event may come that asks for another one. */
+/** A failed load is retried after about this long, because perhaps no further event triggers one. */
 const RETRY_DELAY_MS = 5_000;
 
 /**
- * Looks again a little after it was asked to: however often within that time, it looks once; asked while it looks,
- * once more. A look that fails is tried again, but for one that needs a login first.
+ * Loads something again shortly after it was requested. Requests within that time lead to one load, requests during a load to
+ * one more. A failed load is retried, unless it needs a login.
  */
 export class Refetch {
   #load;
@@ -36,7 +36,7 @@ export class Refetch {
       return;
     }
     this.#loading = true;
-    await this.#load().catch((error) => this.#retryLater(error)); // what is shown stays; the connection's own state says what is wrong
+    await this.#load().catch((error) => this.#retryLater(error)); // the old content stays; the connection's badge says what is wrong
     this.#loading = false;
     if (!this.#again) return;
     this.#again = false;
@@ -44,8 +44,8 @@ export class Refetch {
   }
 
   /**
-   * Told apart by what a `Refused` carries, not by its class: the script of a single page has modules of its own, and what
-   * app.js throws is never of the class that they know.
+   * Reads the properties of a `ResponseError` instead of its class: the script of a single page has its own copy of the class,
+   * and errors from app.js are not instances of it.
    * @param {{ status?: number, retryAfterMs?: number }} error
    */
   #retryLater({ status, retryAfterMs }) {

@@ -1,7 +1,7 @@
 // @ts-check
-/** The server's clock as this page knows it, so that ages are right where the reader's clock is wrong. */
+/** The server's clock as this page knows it, so that ages are right even if the reader's clock is wrong. */
 
-/** `Date` headers are cut to whole seconds: only a larger difference says anything. */
+/** `Date` headers have whole seconds, so only a larger difference means anything. */
 const DATE_HEADER_ERROR_MS = 2_000;
 
 let offsetMs = 0;
@@ -11,7 +11,7 @@ export function serverNow() {
 }
 
 /**
- * The page was rendered at `iso`; its first byte is the nearest moment that the browser has noted.
+ * The page was rendered at `iso`; the arrival of its first byte is the nearest time that the browser knows.
  * @param {string} iso
  */
 export function startClock(iso) {
@@ -22,7 +22,7 @@ export function startClock(iso) {
 }
 
 /**
- * A later word from the server; it also puts right a page that came from the browser's cache.
+ * Adjusts the clock by a later answer; this also corrects a page from the browser's cache.
  * @param {number} epochMs
  */
 export function adjustClock(epochMs) {

@@ -1,10 +1,10 @@
 // @ts-check
-/** Moments as people read them. Pure. */
+/** Formats times for people. Pure. */
 
 const UNITS = /** @type {const} */ ([[60, 1, "s"], [3_600, 60, "min"], [86_400, 3_600, "h"], [Infinity, 86_400, "d"]]);
 
 /**
- * `3 s formatAgo`, `2 min formatAgo`. A moment that seems to lie ahead is `0 s formatAgo`: clocks differ, nothing comes from the future.
+ * `3 s ago`, `2 min ago`. Clocks differ, so a time in the future is `0 s ago`.
  * @param {number} ms
  */
 export function formatAgo(ms) {
@@ -26,7 +26,7 @@ function formatSpan(ms) {
   return `${Math.floor(seconds / size)} ${unit}`;
 }
 
-/** Made once: a formatter costs a hundred times what it formats, and a list is full of times. */
+/** Created once: a formatter costs a hundred times as much as one format, and a list is full of times. */
 const CLOCK_FORMAT = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const DAY_FORMAT = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
 const STAMP_FORMAT = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
@@ -43,7 +43,7 @@ export function formatStamp(date) {
 }
 
 /**
- * The whole of it, in the reader's zone and with the zone's name.
+ * Date and time in the reader's time zone, with the zone's name.
  * @param {Date} date
  */
 export function formatMoment(date) {

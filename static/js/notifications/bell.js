@@ -1,10 +1,10 @@
 // @ts-check
 /** Pure decisions about notifications; panel.js and the widget act on them. */
 
-/** As many screens hear of an event at once: their questions are spread over this time. */
+/** Many pages get an event at once, so their requests are spread over this time. */
 export const REFETCH_SPREAD_MS = 500;
 
-/** Types whose event says: what you show of your notifications may be old. */
+/** Types of events after which the user's notifications must be refetched. */
 const NOTIFICATION_EVENTS = new Set(["notification.created", "notification.changed"]);
 
 /** @param {unknown} signal */
@@ -20,7 +20,7 @@ export function unreadText(unread) {
 }
 
 /**
- * What came after the page was made, and was not said yet.
+ * The ids of notifications that are newer than the page and were not announced yet.
  * @param {ReadonlySet<string>} said
  * @param {{ id: string, at: string }[]} items
  * @param {string} since
@@ -30,7 +30,7 @@ export function newIds(said, items, since) {
 }
 
 /**
- * How many stand before the first that is shown already: those are new, whatever else has come and gone below.
+ * How many ids come before the first one that is already shown; those are new, whatever has changed below.
  * @param {ReadonlySet<string>} shown
  * @param {string[]} fresh  newest first
  */
@@ -40,7 +40,7 @@ export function countLeading(shown, fresh) {
 }
 
 /**
- * A message's end as its reader says it: the day only where it is another one.
+ * The end of a message: the day is only included if it is not today.
  * @param {Date} end
  * @param {Date} now
  */
@@ -51,8 +51,8 @@ export function formatUntil(end, now) {
 }
 
 /**
- * The token that another site's page hands over, or null. Only a page that is allowed to, and that holds this one
- * in its frame, is listened to.
+ * The token in a message from the embedding page, or null. Only the parent window is trusted, and only if its origin is
+ * allowed.
  * @param {{ origin: string, source: unknown, data: unknown }} message
  * @param {readonly string[]} origins
  * @param {unknown} parent

@@ -2,7 +2,7 @@
 import { serverNow } from "../lib/server_clock.js";
 import { showToast } from "../ui/toast_queue.js";
 
-/** An operator's messages: put away by the reader, or gone when they end. Never before. */
+/** Operators' messages: they stay until the reader dismisses them or they expire. */
 
 /** @param {(form: HTMLFormElement, submitter: HTMLElement | null) => Promise<unknown>} send */
 export function watchFlashes(send) {
@@ -19,7 +19,7 @@ export function watchFlashes(send) {
   });
 }
 
-/** @param {Iterable<string>} ids  messages that this person has put away, perhaps in another tab */
+/** @param {Iterable<string>} ids  messages that this user has dismissed, perhaps in another tab */
 export function removeFlashes(ids) {
   for (const id of ids) document.getElementById(`flash-${id}`)?.remove();
 }

@@ -5,7 +5,7 @@ import { fetchChecked } from "../lib/http.js";
 import { showToast } from "../ui/toast_queue.js";
 import { Refetch } from "../lib/refetch.js";
 
-/** The bell and its panel. What they show is this person's own: refetched whenever an event names it, never pushed. */
+/** The bell and its panel. Their content is the user's own: it is refetched when an event says so, never pushed. */
 
 const ADDRESS = "/notifications/panel";
 const MAX_ANNOUNCED = 20;
@@ -40,14 +40,14 @@ export function startNotifications(prepare) {
 function onClick(event, panel, refetch) {
   const target = /** @type {Element} */ (event.target);
   if (target.closest("#bell")) {
-    if (event.metaKey || event.ctrlKey || event.shiftKey) return; // a link all the same
+    if (event.metaKey || event.ctrlKey || event.shiftKey) return; // open the link in a new tab or window
     event.preventDefault();
     if (panel.hidden) openPanel(panel, refetch);
     else closePanel(panel);
   } else if (target.closest("#panel-close")) {
     closePanel(panel);
   } else if (!panel.hidden && !panel.contains(target) && target.isConnected && !target.closest(".toasts")) {
-    panel.hidden = true; // the focus is where the reader has clicked
+    panel.hidden = true; // the focus stays where the reader clicked
     setOpen(false);
   }
 }
@@ -90,7 +90,7 @@ async function loadPanel(prepare) {
 }
 
 /**
- * A panel that has something to show keeps it.
+ * A panel with content keeps it.
  * @param {unknown} error
  */
 function showLoadError(error) {
@@ -112,7 +112,7 @@ function showCount(unread) {
 }
 
 /**
- * New ones are said once, whether the panel is open or not.
+ * Announces new notifications once, whether the panel is open or not.
  * @param {HTMLElement} fresh
  */
 function announceNew(fresh) {
@@ -131,7 +131,7 @@ function announceNew(fresh) {
 }
 
 /**
- * What is open stays open, and the focus where it was.
+ * Keeps open what is open, and the focus where it was.
  * @param {HTMLElement} body
  * @param {HTMLElement} fresh
  */
@@ -167,7 +167,7 @@ function onSubmit(event, refetch) {
 }
 
 /**
- * A form as it stands, by this page's session; the answer is JSON.
+ * Sends a form with this page's session; the answer is JSON.
  * @param {HTMLFormElement} form
  * @param {HTMLElement | null} submitter
  */

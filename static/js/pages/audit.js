@@ -4,8 +4,8 @@ import { isPaused } from "./region_reload.js";
 import { watchVerification } from "./audit_verification.js";
 
 /**
- * The page of the audit: its own script. Most entries have no event that everybody may see, so it asks for the number of the
- * newest one while somebody looks at it.
+ * The script of the audit page. Most entries have no event that everybody may see, so a visible page polls for the number
+ * of the newest entry.
  */
 
 const POLL_INTERVAL_MS = 2_000;
@@ -46,7 +46,7 @@ function newestSeqOf(list) {
 }
 
 /**
- * How many there are of what was asked for; nothing where only a search through all of them would tell.
+ * How many entries match the filter; 0 if counting them would need a search through all.
  * @param {HTMLElement} list
  */
 function matchCount(list) {

@@ -1,13 +1,13 @@
 // @ts-check
 /**
- * The button that has the whole chain verified: how far the reading is, as a bar that nobody is read aloud, and in the
- * end what was found, as icon and word. A chain that does not hold interrupts.
+ * The button that verifies the whole chain: a progress bar, which is not read aloud, and then the result as icon and word. A
+ * broken chain interrupts a screen reader.
  *
  * @typedef {"verified" | "broken" | "failed"} Result
  */
 
 const PROGRESS = /^(\d+) of (\d+)$/;
-/** Which head from outside the chain was held against; told before the end. */
+/** Which external head the chain was compared with; sent before the result. */
 let compared = "";
 const INTERRUPTED = "The answer broke off. Try again.";
 const BUSY = "Another verification of the chain is running. Try again when it is finished.";
@@ -41,7 +41,7 @@ async function runVerification(form) {
 
 /**
  * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
- * @returns {Promise<boolean>} whether it was told to its end
+ * @returns {Promise<boolean>} whether the result was received
  */
 async function readProgress(body) {
   let [rest, ended] = ["", false];
@@ -56,7 +56,7 @@ async function readProgress(body) {
 
 /**
  * @param {string} line
- * @returns {boolean} whether it is the last one
+ * @returns {boolean} whether it is the result
  */
 function handleLine(line) {
   const [, done, whole] = PROGRESS.exec(line) ?? [];
@@ -78,7 +78,7 @@ function handleLine(line) {
 
 function showStart() {
   compared = "";
-  progressBar().removeAttribute("value"); // how many there are is told with the first page
+  progressBar().removeAttribute("value"); // the total comes with the first line
   progressBar().hidden = false;
   requireElement("verify-count").textContent = "";
   requireElement("verify-count").hidden = false;

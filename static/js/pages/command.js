@@ -2,7 +2,7 @@
 import { Refetch } from "../lib/refetch.js";
 import { reloadRegions } from "./region_reload.js";
 
-/** The page of one command: its phase comes by the stream, its log and results are loaded again when there is more. */
+/** The script of a command's page: its phase is pushed; log and results are reloaded when it changes. */
 
 const REFETCH_SPREAD_MS = 300;
 

@@ -1,11 +1,11 @@
 // @ts-check
 /**
- * What somebody pressed, as its form tells it.
+ * Reads what was pressed from its form.
  *
  * @typedef {{ form: HTMLFormElement, button: HTMLElement | null, body: FormData, key: string, action: string, target: string }} Submission
  */
 
-/** What makes a bulk command the same one, by its scope: the server binds the id of a command to it. */
+/** The fields that identify a bulk command, for each scope: the server binds the command's id to them. */
 const SCOPE_FIELDS = /** @type {Record<string, string[]>} */ ({ selected: ["jobIds"], page: ["pageIds"], filter: ["state", "queue", "expectedCount", "asOf"] });
 
 /**
@@ -16,13 +16,13 @@ const SCOPE_FIELDS = /** @type {Record<string, string[]>} */ ({ selected: ["jobI
 export function readForm(form, button) {
   const body = new FormData(form, button);
   const [action = "", ...rest] = String(body.get("do") ?? "").split(":");
-  if (rest.length > 0) body.delete("jobIds"); // the row's own button means its row
+  if (rest.length > 0) body.delete("jobIds"); // the button of a row acts on its row alone
   if (body.get("scope") !== "page" || rest.length > 0) body.delete("pageIds");
   return { form, button, body, key: intentKey(form.action, body), action, target: rest.join(":") };
 }
 
 /**
- * Names the intent. A row's own button means the same whatever else stands or is ticked on the page, a reload included.
+ * A key for the intent. A row's own button has the same key whatever is selected on the page, even after a reload.
  * @param {string} address
  * @param {FormData} body
  */

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The id of what somebody wants: made when they first press, kept until there is an answer or an end, a reload in between
- * included. Whatever was lost on the way, pressing again is the same command; once it is over, it is another one.
+ * The command id of an intent: created with the first press, kept until there is an answer or the command has finished, also
+ * over a reload. If an answer was lost, pressing again sends the same command; after its end, a new one.
  *
  * @typedef {Pick<Storage, "length" | "key" | "getItem" | "setItem" | "removeItem">} IntentStorage
  */
@@ -10,8 +10,8 @@ const KEY_PREFIX = "beacon:intent:";
 const ID_BYTES = 16;
 
 /**
- * @param {string} key  what is wanted, on what
- * @param {string} [given]  the id that the page itself came with: whoever opened it anew wants it anew
+ * @param {string} key  names action and target
+ * @param {string} [given]  the id that the page came with: a page that is opened again is a new intent
  * @param {IntentStorage} [storage]
  */
 export function getCommandId(key, given = "", storage = sessionStorage) {
@@ -31,7 +31,7 @@ export function forgetIntent(key, storage = sessionStorage) {
 }
 
 /**
- * The command has been seen to end: an answer that was lost is not waited for any more, whatever page asked.
+ * The command has finished: forgets its intent, whichever page it came from.
  * @param {string} id
  * @param {IntentStorage} [storage]
  */
@@ -42,7 +42,7 @@ export function forgetFinished(id, storage = sessionStorage) {
   }
 }
 
-/** On plain HTTP off localhost there is no randomUUID. */
+/** There is no randomUUID on plain HTTP, except on localhost. */
 function newId() {
   return [...crypto.getRandomValues(new Uint8Array(ID_BYTES))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

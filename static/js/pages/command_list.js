@@ -1,7 +1,7 @@
 // @ts-check
 import { PausableList } from "./pausable_list.js";
 
-/** The list of commands: phases come by the stream into their rows; a command that is new here waits while one reads. */
+/** The list of commands: phases are pushed into their rows; new commands wait while the reader uses the list. */
 
 const REFETCH_SPREAD_MS = 500;
 

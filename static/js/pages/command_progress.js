@@ -2,7 +2,7 @@
 import { showToast } from "../ui/toast.js";
 
 /**
- * What the page shows of a press, where it was pressed: that it is under way, and what became of its sending.
+ * Shows the progress of a command where it was pressed: that it is being sent, and what came of it.
  *
  * @typedef {import("./command_form.js").Submission} Submission
  */
@@ -10,10 +10,10 @@ import { showToast } from "../ui/toast.js";
 const PROGRESS_TEXT = /** @type {Record<string, string>} */ ({ "retry-job": "retrying…", "delete-job": "deleting…" });
 
 /**
- * In the row, at once; the stream writes into the same place from then on.
+ * In the row, at once; later the stream writes to the same place.
  * @param {Submission} submission
  * @param {string} id
- * @returns {(...said: (string | Node)[]) => void}  sending is over: what stands in the row, unless the stream has said more
+ * @returns {(...said: (string | Node)[]) => void}  called when sending is over, with the text of the row, unless the stream has written one
  */
 export function showProgress({ form, button, action }, id) {
   const buttons = button ? rowButtons(button) : [];
@@ -37,7 +37,7 @@ export function progressCell(button) {
 }
 
 /**
- * All of its row, or it alone.
+ * All buttons of its row, or the button alone.
  * @param {Element} button
  */
 export function rowButtons(button) {
@@ -47,7 +47,7 @@ export function rowButtons(button) {
 /**
  * @param {Submission} submission
  * @param {{ text: string, word?: string }} content
- * @param {string} [address]  of the command that stands in the way
+ * @param {string} [address]  of the conflicting command
  */
 export function showError({ form }, content, address) {
   const box = "review" in form.dataset ? document.getElementById("refused") : null;
@@ -59,7 +59,7 @@ export function showError({ form }, content, address) {
   box.hidden = false;
 }
 
-/** What was said of the press before. */
+/** The error of an earlier press. */
 function hideError() {
   const box = document.getElementById("refused");
   if (box) box.hidden = true;

@@ -1,9 +1,9 @@
 // @ts-check
-/** The review before something weighty says how many more there are by now; what was seen first stays what is sent. */
+/** The review of a bulk command says how many more targets there are by now; the count seen first is what is sent. */
 
 const POLL_INTERVAL_MS = 3_000;
 const TIMEOUT_MS = 10_000;
-/** What belongs to this review alone: only how many there are now is asked. */
+/** Fields of this review alone, which are left out when asking for the current count. */
 const REVIEW_FIELDS = ["csrf_token", "commandId", "confirmed", "typed", "expectedCount", "asOf"];
 
 export function watchReviewCount() {
@@ -11,7 +11,7 @@ export function watchReviewCount() {
   if (!form) return;
   let looking = false;
   setInterval(() => {
-    if (document.hidden || looking) return; // a service that is slow is asked once at a time
+    if (document.hidden || looking) return; // one request at a time, because the service may be slow
     looking = true;
     fetchCount(form).catch(() => {}).finally(() => { looking = false; }); // the connection's badge says what is wrong
   }, POLL_INTERVAL_MS);

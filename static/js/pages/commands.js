@@ -8,8 +8,8 @@ import { watchReviewCount } from "./command_review.js";
 import { watchSelection } from "./job_selection.js";
 
 /**
- * Buttons that give commands: what was pressed shows at once, what was observed follows by the stream. Without this
- * script the same forms lead to the same place.
+ * Buttons that submit commands: a press shows at once, its effect is pushed by the stream. The same forms work without this
+ * script.
  *
  * @typedef {import("./command_form.js").Submission} Submission
  * @typedef {{ phase?: string, link?: string, detail?: string }} CommandAnswer
@@ -21,18 +21,18 @@ const FINISHED_PHASES = new Set(["success", "error", "timeout"]);
 const NO_ANSWER = { word: "No answer", text: "It may have been accepted. Retrying is safe." };
 const SIGNED_OUT = "You are not logged in any more. Log in again in another tab, then press again.";
 
-/** What is on its way: a second press of it is none. @type {Set<string>} */
+/** Commands that are being sent: a second press is ignored. @type {Set<string>} */
 const inFlight = new Set();
-/** My own commands whose end I have not been told of. @type {Map<string, string>} */
+/** This user's unfinished commands. @type {Map<string, string>} */
 const ownCommands = new Map();
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!(form instanceof HTMLFormElement) || !form.matches("[data-commands]")) return;
   const submission = readForm(form, event.submitter);
-  if (submission.body.has("look") || needsReview(submission)) return; // a page of the server's
+  if (submission.body.has("look") || needsReview(submission)) return; // the server answers with a page
   event.preventDefault();
-  if (submission.button?.getAttribute("aria-disabled") === "true") return; // it is being done
+  if (submission.button?.getAttribute("aria-disabled") === "true") return; // already in progress
   submitCommand(submission);
 });
 document.addEventListener("htmx:before:swap", (event) => {
@@ -71,7 +71,7 @@ async function send(submission) {
   const response = await fetch(submission.form.action, { ...request, redirect: "manual" }).catch(() => null);
   if (response === null) {
     done("no answer");
-    if (ownCommands.has(id)) showError(submission, NO_ANSWER); // else the stream has told its end
+    if (ownCommands.has(id)) showError(submission, NO_ANSWER); // otherwise the stream has delivered its result
     return;
   }
   const answer = /** @type {CommandAnswer} */ (await response.json().catch(() => ({})));
@@ -82,7 +82,7 @@ async function send(submission) {
 /**
  * @param {Submission} submission
  * @param {string} id
- * @param {CommandAnswer} answer  nothing, where the answer broke off behind its head
+ * @param {CommandAnswer} answer  empty, if the answer broke off after its head
  * @param {ReturnType<typeof showProgress>} done
  */
 function onAccepted({ form, button, key, target }, id, answer, done) {
@@ -100,9 +100,9 @@ function onAccepted({ form, button, key, target }, id, answer, done) {
  * @param {ReturnType<typeof showProgress>} done
  */
 function onRefused(submission, id, response, answer, done) {
-  const isRefused = response.status < 500; // what stands between here and Beacon does not know what became of it
+  const isRefused = response.status < 500; // a proxy between here and Beacon cannot know the outcome
   if (isRefused) ownCommands.delete(id);
-  if (response.status >= 400 && isRefused) forgetIntent(submission.key); // nothing was done; pressing again is another try
+  if (response.status >= 400 && isRefused) forgetIntent(submission.key); // nothing was done, so another press is a new command
   done(isRefused ? "refused" : "no answer");
   if (response.type === "opaqueredirect") showError(submission, { text: SIGNED_OUT });
   else showError(submission, { text: answer.detail ?? `The answer was ${response.status}.` }, answer.link);
@@ -115,7 +115,7 @@ function deletionWarning({ form, target }) {
 }
 
 /**
- * The end of my own command: said aloud where it failed. Of any command, that nobody waits for its answer any more.
+ * Shows the result of this user's own commands, and forgets the intents of all finished ones.
  * @param {DocumentFragment} fragment
  */
 function handleFinished(fragment) {

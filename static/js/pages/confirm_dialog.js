@@ -1,5 +1,5 @@
 // @ts-check
-/** A dialog before something is lost: it names what and where, Cancel has the focus. */
+/** A dialog before something is deleted: it names what and where; Cancel has the focus. */
 
 /**
  * @param {{ title: string, words: string, verb: string }} texts

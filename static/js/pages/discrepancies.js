@@ -2,13 +2,12 @@
 import { PausableList } from "./pausable_list.js";
 
 /**
- * The page of discrepancies: its own script. What it looks for is a tile that changed its state, or what is wrong with it: the stream
- * brings those to every page.
+ * The script of the discrepancies page. It reloads the list when a pushed tile has changed its state or findings.
  */
 
 const REFETCH_SPREAD_MS = 500; // with the answer, less than a second
 
-/** What the stream said last of each service. @type {Map<string, string>} */
+/** The last state and findings of each service. @type {Map<string, string>} */
 const lastState = new Map();
 
 /** @type {import("./pausable_list.js").ListOptions} */
@@ -17,7 +16,7 @@ const DISCREPANCY_LIST = {
   list: (root) => root.querySelector("#record"),
   includesRegion: (region) => region.startsWith("record"),
   isLaterPage: (list) => list.hasAttribute("data-later"),
-  // A later page holds nothing new itself, and what goes on with a row is no row of its own: the record's head tells of both.
+  // Later pages get no new rows, and a change of a row is no new row: the head of the list shows both.
   countNew: (shown, fresh) => {
     const entered = DISCREPANCY_LIST.isLaterPage(shown) ? [] : rowIds(fresh).filter((row) => !rowIds(shown).includes(row));
     return Math.max(entered.length, Number(fresh.dataset.head !== shown.dataset.head));
@@ -38,7 +37,7 @@ function hasChanged(fragment) {
   const now = `${tile.dataset.state} ${tile.dataset.findings}`;
   const before = lastState.get(service);
   lastState.set(service, now);
-  return before !== now; // the first word of a service may be news: it is looked at once
+  return before !== now; // the first update of a service may be a change
 }
 
 /** @param {Element} list */

@@ -1,5 +1,5 @@
 // @ts-check
-/** Which jobs are meant, in words: "these 7 selected" follows what is ticked, in whatever list stands there now. */
+/** Says which jobs an action is for: "these 7 selected" follows the checkboxes of the current list. */
 
 export function watchSelection() {
   document.addEventListener("change", (event) => {

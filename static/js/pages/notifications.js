@@ -2,7 +2,7 @@
 import { REFETCH_SPREAD_MS, countLeading, concernsNotifications } from "../notifications/bell.js";
 import { PausableList } from "./pausable_list.js";
 
-/** The page of notifications: its own script. */
+/** The script of the notifications page. */
 
 const REGIONS = new Set(["notifications", "notifications-head", "notifications-pages", "mutes"]);
 

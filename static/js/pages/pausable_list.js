@@ -4,13 +4,13 @@ import { isPaused, reloadRegions } from "./region_reload.js";
 import { isReading, watchFocus } from "../interaction/focus.js";
 
 /**
- * The list of a page that takes what is new by itself. While somebody reads it, it says how many wait; so it does on its
- * later pages, where new ones would push everything along.
+ * A list that reloads itself when there is something new. While the reader uses it, it says how many rows wait; so it does on
+ * later pages, where new rows would shift everything.
  *
  * @typedef {object} ListOptions
- * @property {string} link  the id of the link that says how many wait
+ * @property {string} link  the id of the link that says how many rows wait
  * @property {(root: ParentNode) => HTMLElement | null} list
- * @property {(region: string) => boolean} includesRegion  the regions that are loaded again with the list
+ * @property {(region: string) => boolean} includesRegion  the regions that are reloaded with the list
  * @property {(list: HTMLElement) => boolean} isLaterPage
  * @property {(shown: HTMLElement, fresh: HTMLElement) => number} countNew
  */

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * How the script of a single page has regions loaded again: regions.js, which knows what the reader's hands are on, is
- * part of the script of every page and must be there once.
+ * Reloads regions from the script of a single page: regions.js, which knows what is in use, is part of app.js and must not be
+ * loaded twice, so the request is an event.
  * @param {(page: ParentNode) => void} before  sees the new page before any of it is shown
  * @param {(region: string) => boolean} wants
  * @returns {Promise<unknown>}
@@ -12,5 +12,5 @@ export function reloadRegions(before, wants) {
   });
 }
 
-/** Whether its reader holds what this page shows. */
+/** Whether the reader has paused the page. */
 export const isPaused = () => document.documentElement.hasAttribute("data-paused");

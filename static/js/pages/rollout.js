@@ -3,18 +3,18 @@ import { Refetch } from "../lib/refetch.js";
 import { isPaused, reloadRegions } from "./region_reload.js";
 
 /**
- * The page of the rollout: its own script. What it shows is loaded again when the flag changed, and now and then, for what
- * no event tells of: who is online, what browsers report. Who would switch, and another span of the evidence, are asked for
- * without leaving the page: what is half typed stays, and the kill switch stays on the screen whatever becomes of it.
+ * The script of the rollout page. It is reloaded when the flag changes, and regularly for what no event covers: who is online,
+ * what browsers report. A preview, or another time span of the evidence, is loaded into the page: half-typed input stays, and
+ * the kill switch stays on the screen.
  */
 
-const REFETCH_SPREAD_MS = 500; // everybody who looks at it hears of a change at once
+const REFETCH_SPREAD_MS = 500; // all open pages get a change at once
 const REFETCH_INTERVAL_MS = 15_000;
-const TIMEOUT_MS = 12_000; // the app's own is shorter, and it may not be there at all
-/** A second press within this time is the first one's. */
+const TIMEOUT_MS = 12_000; // longer than that of app.js, which may have failed to load
+/** A second press within this time belongs to the first. */
 const DOUBLE_CLICK_MS = 5_000;
 
-// Where a press was refused the page is at the form's own address, at which it cannot be loaded again.
+// After a rejected form the page is at the form's URL, which cannot be reloaded.
 if (location.pathname !== "/rollout") history.replaceState(null, "", `/rollout${location.search}${location.hash}`);
 
 let missedWhilePaused = false;
@@ -62,7 +62,7 @@ document.addEventListener("click", (event) => {
 });
 
 /**
- * Once: a double click is one press. The address it is sent to has the span that is looked at by now.
+ * Submits a double click once, and adds the current time span to the form's URL.
  * @param {HTMLFormElement} form
  * @param {SubmitEvent} event
  */
@@ -86,13 +86,13 @@ function copySpan(query) {
   else query.delete("minutes");
 }
 
-/** Which part of the address says what a part of the page shows. */
+/** The query parameters of each part of the page. */
 const PART_PARAMS = { review: ["percentage", "on"], evidence: ["minutes"] };
 /** @type {Record<string, number>} */
 const requestNumbers = { review: 0, evidence: 0 };
 
 /**
- * Shows this part of the page at another address in the place of the one there is. The last one asked for wins.
+ * Replaces this part of the page by the one at another URL. The last request wins.
  * @param {string} address
  * @param {"review" | "evidence"} part
  */
@@ -111,7 +111,7 @@ async function showPart(address, part) {
 }
 
 /**
- * From the page's address as it is now.
+ * Loads a part of the page from its current URL.
  * @param {string} part
  * @returns {Promise<HTMLElement>}
  */
@@ -140,7 +140,7 @@ function replacePart(fresh, part) {
 }
 
 /**
- * What is shown is what the address says: the rest of it may have changed meanwhile.
+ * Restores a part's parameters in the URL; other parts may have changed meanwhile.
  * @param {"review" | "evidence"} part
  * @param {string} before
  */
@@ -155,7 +155,7 @@ function restoreAddress(part, before) {
 }
 
 /**
- * Where it was asked for; what was typed and what can be pressed stays.
+ * Shows the error in its part of the page; input and buttons stay.
  * @param {string} part
  * @param {string} address
  */

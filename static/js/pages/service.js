@@ -2,8 +2,8 @@
 import { isPaused, reloadRegions } from "./region_reload.js";
 
 /**
- * The page of one service: its own script, for what no event tells of. A minute of checks that is over, workers that were
- * heard: asked for once a minute while somebody looks at the page.
+ * The script of a service's page: reloads once a minute, while the page is visible, what no event covers: the history of
+ * checks, the workers.
  */
 
 const RELOAD_INTERVAL_MS = 60_000;

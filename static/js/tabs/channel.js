@@ -3,8 +3,8 @@
  * The tabs of one login in one browser: a lock that one of them holds, and a channel between them.
  *
  * @typedef {object} Handlers
- * @property {() => void} onLead  this tab holds the lock now
- * @property {() => void} onFollow  another one has taken it away
+ * @property {() => void} onLead  this tab got the lock
+ * @property {() => void} onFollow  another tab has stolen it
  * @property {(message: any) => void} onMessage
  */
 export class TabChannel {
@@ -26,7 +26,7 @@ export class TabChannel {
     this.#handlers = handlers;
   }
 
-  /** Plain HTTP off this machine has no locks: each tab is then on its own. */
+  /** There are no locks on plain HTTP except on localhost; each tab is then on its own. */
   static get isSupported() {
     return "locks" in navigator && "BroadcastChannel" in window;
   }
@@ -53,7 +53,7 @@ export class TabChannel {
     if (this.#channel) this.#requestLock(true);
   }
 
-  /** Lets the next one have the lock, and asks for it as a tab that has just come. */
+  /** Lets the next tab have the lock, and queues for it again. */
   releaseLock() {
     if (this.#channel) this.#requestLock(false);
   }
@@ -72,7 +72,7 @@ export class TabChannel {
   }
 
   /**
-   * The lock is held for as long as the promise is open.
+   * The lock is held until the promise resolves.
    * @param {AbortController} request
    * @returns {Promise<void>}
    */
@@ -84,7 +84,7 @@ export class TabChannel {
 
   /** @param {AbortController} request */
   #onLockLost(request) {
-    if (request !== this.#request) return; // withdrawn by this tab itself
+    if (request !== this.#request) return; // given up by this tab itself
     this.#release = null;
     this.#handlers.onFollow();
     this.#requestLock(false);

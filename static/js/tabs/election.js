@@ -1,16 +1,16 @@
 // @ts-check
 /**
- * Which tab of a browser holds the stream, and when another one takes it over. Pure. A hidden tab's timers may run once a
- * minute, so it is always a visible tab that asks: a leader is judged by its answers, never by its own promises.
+ * Which tab of a browser holds the stream, and when another one takes over. Pure. A hidden tab's timers may run once a
+ * minute, so a visible tab pings the leader and judges it by its answers.
  */
 
 export const PING_INTERVAL_MS = 400;
 export const ANSWER_TIMEOUT_MS = 800;
 export const HIDDEN_BEFORE_SLEEP_MS = 60_000;
-/** A page that was out of sight, or whose computer slept, for less has missed no timer that matters. */
+/** A page that was hidden or asleep for less has missed no timer that matters. */
 export const MIN_ABSENCE_MS = 5_000;
 const MIN_HIDDEN_ABSENCE_MS = 75_000;
-/** A page that lets its own timer wait for so long slept itself, and must not blame the leader. */
+/** A page whose own timer is this late was asleep itself, and must not blame the leader. */
 const LATE_TIMER_MS = 1_500;
 
 /**
@@ -27,10 +27,10 @@ export function startWatch(now = 0) {
 }
 
 /**
- * What a visible follower does at each look.
+ * Decides at each ping of a visible follower whether it takes over.
  * @param {Watch} watch
  * @param {number} now
- * @returns {{ watch: Watch, steal: boolean }}  without stealing, the leader is asked again
+ * @returns {{ watch: Watch, steal: boolean }}  if it does not steal, it pings again
  */
 export function checkLeader(watch, now) {
   const overslept = now - watch.checkedAt > LATE_TIMER_MS;
@@ -40,7 +40,7 @@ export function checkLeader(watch, now) {
 }
 
 /**
- * The leader answered. One that is out of sight and has no stream would retry and poll at the pace of a hidden tab.
+ * The leader answered. A hidden leader without a stream is replaced: it would retry and poll at a hidden tab's pace.
  * @param {Watch} watch
  * @param {Leader} leader
  * @returns {{ watch: Watch, steal: boolean }}
@@ -50,17 +50,16 @@ export function onAnswer(watch, leader) {
 }
 
 /**
- * Whether a frame that another tab passed on follows what this one has, or something in between is missing.
+ * Whether something is missing between what this tab has received and a frame that the leader broadcast.
  * @param {number} received
- * @param {number} after  the id that the leader passed on before
+ * @param {number} after  the id that the leader broadcast before it
  */
 export function isGap(received, after) {
   return after > received;
 }
 
 /**
- * Each leader's term is later than any that was heard of, even where the computer's clock was set back: followers take
- * nothing from an earlier one.
+ * Each leader's term is higher than any known one, even if the clock was set back; followers ignore lower terms.
  * @param {number} known
  * @param {number} now
  */
@@ -69,7 +68,7 @@ export function nextTerm(known, now) {
 }
 
 /**
- * Whether the time between two ticks of a second says that the computer slept. Hidden tabs tick once a minute.
+ * Whether the time between two ticks of a one-second timer means that the computer slept. Hidden tabs tick once a minute.
  * @param {number} ms
  * @param {boolean} visible
  */
@@ -78,7 +77,7 @@ export function computerSlept(ms, visible) {
 }
 
 /**
- * Lock and channel are named by login and build: neither another user's tab nor another version's ever shares.
+ * Lock and channel are named by login session and build, so tabs of another user or version never share a stream.
  * @param {string} session
  * @param {string} build
  */

@@ -5,8 +5,8 @@ import { connectionStatus } from "../connection/status.js";
 import { TabChannel } from "./channel.js";
 
 /**
- * One stream for all tabs of a browser: this tab either owns a wire and passes on what comes, or takes what the owner
- * passes on and fetches by its own cursor what it missed meanwhile. Tokens stay with the owner.
+ * One stream for all tabs of a browser: this tab is either the leader, which owns the stream and broadcasts its frames, or a
+ * follower, which takes them and fetches by its own cursor what it missed. Tokens stay with the leader.
  *
  * @typedef {import("../connection/sse.js").Frame} Frame
  * @typedef {import("../connection/live.js").LiveConnection} LiveConnection
@@ -14,11 +14,10 @@ import { TabChannel } from "./channel.js";
  * @typedef {{ streamOn: boolean, pollMs: number }} Settings
  */
 
-/** Frames that wait while this tab fetches what it missed; what is beyond it fetches too. */
+/** How many frames wait while this tab catches up; if there are more, it catches up again. */
 const MAX_WAITING_FRAMES = 500;
 const SLEEP_WITHOUT_TABS_AFTER_MS = 1_000;
-/** The others have heard by then that there is no stream: whoever gets the lock must not ask for one. It polls at once,
- * and so do those of other browsers. */
+/** By then the other tabs know that the flag is off, so the next leader polls at once instead of opening a stream. */
 const HAND_BACK_DELAY_MS = 250;
 
 export class SharedStream {
@@ -47,7 +46,7 @@ export class SharedStream {
    * @param {LiveConnection} live
    * @param {Delivery} delivery
    * @param {Settings} settings
-   * @param {string} name  what lock and channel are called
+   * @param {string} name  of the lock and the channel
    * @param {(message: string) => void} log
    */
   constructor(live, delivery, settings, name, log) {
@@ -59,13 +58,13 @@ export class SharedStream {
     this.#channel = TabChannel.isSupported ? new TabChannel(name, handlers) : null;
   }
 
-  /** @param {(build: string) => void} onBuild  hears which build the server runs, from whichever tab */
+  /** @param {(build: string) => void} onBuild  is called with the server's build, whichever tab learns of it */
   start(onBuild) {
     this.#onBuild = onBuild;
     document.addEventListener("visibilitychange", () => this.#onVisibilityChange());
     document.addEventListener("freeze", () => this.#sleep("frozen"));
     document.addEventListener("resume", () => this.#resume());
-    // A page that is left lets go of all it holds; one that comes back out of the browser's cache begins again.
+    // A page that is left releases everything; one that returns from the back-forward cache starts again.
     addEventListener("pagehide", () => this.#sleep("left"));
     addEventListener("pageshow", (event) => event.persisted && this.#wakeUp());
     setInterval(() => this.#detectSleep(), 1_000);
@@ -73,20 +72,20 @@ export class SharedStream {
     this.#onVisibilityChange();
   }
 
-  /** A person asked for the stream: whoever owns the wire tries it. */
+  /** The reader pressed Reconnect: the leader opens a new stream. */
   reconnect() {
     if (this.#isLeader || !this.#channel) this.#live.reconnect();
     else this.#channel.post({ kind: "reconnect" });
   }
 
-  /** Frames were taken and never shown: they have to come once more. */
+  /** Frames were received and never shown, so they must be fetched again. */
   refetchMissed() {
     if (this.#isLeader || !this.#channel) this.#live.reconnect();
     else this.#catchUp();
   }
 
   /**
-   * What this tab's own wire says.
+   * The state of this tab's own connection has changed.
    * @param {import("../connection/live.js").ConnectionUpdate} update
    */
   onUpdate(update) {
@@ -100,17 +99,17 @@ export class SharedStream {
   }
 
   /**
-   * Beacon was heard, by this tab's own wire.
+   * Beacon was heard over this tab's own connection.
    * @param {number} [heartbeatMs]
    */
   beaconHeard(heartbeatMs) {
     connectionStatus.heardAt = Date.now();
     if (heartbeatMs) connectionStatus.heartbeatMs = heartbeatMs;
-    if (this.#isLeader && connectionStatus.value.state !== "connected") this.#broadcastState(); // with a stream, heartbeats do
+    if (this.#isLeader && connectionStatus.value.state !== "connected") this.#broadcastState(); // when connected, heartbeats do this
   }
 
   /**
-   * A frame from this tab's own wire, to be passed on.
+   * A frame from this tab's own connection, to be broadcast.
    * @param {Frame} frame
    */
   frame(frame) {
@@ -167,7 +166,7 @@ export class SharedStream {
     this.#catchUp();
   }
 
-  /** The flag went off: the lock was held for a stream. Whoever gets it polls for all, as if it had just been opened. */
+  /** The flag was turned off: gives the lock back. Whichever tab gets it polls for all, like a tab that has just opened. */
   #handBack() {
     if (!this.#isLeader || connectionStatus.value.reason !== "flag-off") return;
     this.#log("the flag is off: this tab gives the lock back");
@@ -177,7 +176,7 @@ export class SharedStream {
     this.#channel?.releaseLock();
   }
 
-  /** The whole of what a follower must know; sent on every change, every heartbeat, and when asked. */
+  /** Sends all that a follower must know: on every change, every heartbeat, and when asked. */
   #broadcastState() {
     const { state, reason, failures, lateS, since, nextAttemptAt, errors } = connectionStatus.value;
     const status = { state, reason, failures, lateS, since, nextAttemptAt, errors };
@@ -189,7 +188,7 @@ export class SharedStream {
   /** @param {any} message */
   #onMessage(message) {
     if (this.#isLeader) this.#onMessageAsLeader(message);
-    else if (!(message.term < this.#term)) this.#onMessageAsFollower(message); // a leader that was replaced speaks no more
+    else if (!(message.term < this.#term)) this.#onMessageAsFollower(message); // ignore a leader that was replaced
   }
 
   /** @param {any} message */
@@ -217,7 +216,7 @@ export class SharedStream {
     if (isSessionOver(connectionStatus.value.reason)) return;
     if (status.reason === "flag-off") {
       this.#settings.streamOn = false;
-      this.#live.forgetStream(); // of a time when this tab owned the wire
+      this.#live.forgetStream(); // from when this tab was the leader
     }
     if (status.state === "connected") this.#settings.streamOn = true;
     connectionStatus.lastEventAt = lastEventAt ?? connectionStatus.lastEventAt;
@@ -235,7 +234,7 @@ export class SharedStream {
     const behind = frame.event !== "reset" && isGap(this.#delivery.received, after);
     if (this.#catchingUp || behind) {
       this.#waiting.push(passed);
-      if (this.#waiting.length > MAX_WAITING_FRAMES) this.#waiting.length = 0; // the next one shows the gap
+      if (this.#waiting.length > MAX_WAITING_FRAMES) this.#waiting.length = 0; // the next frame reveals the gap
       this.#catchUp();
       return;
     }
@@ -255,7 +254,7 @@ export class SharedStream {
     else if (!this.#isLeader) setTimeout(() => this.#channel?.isOpen && this.#catchUp(), this.#settings.pollMs);
   }
 
-  /** Who looks asks after the leader; who is out of sight for long lets go. */
+  /** A visible tab checks the leader; one that is hidden for long goes to sleep. */
   #onVisibilityChange() {
     clearTimeout(this.#sleepTimer);
     clearInterval(this.#pingTimer);
@@ -299,13 +298,13 @@ export class SharedStream {
     connectionStatus.set({ role: "asleep", nextAttemptAt: null });
   }
 
-  /** Thawed: it takes part again, and if it is still out of sight, the time until it lets go begins anew. */
+  /** The page was unfrozen: it takes part again; if it is still hidden, its time until sleep starts over. */
   #resume() {
     this.#wakeUp();
     this.#onVisibilityChange();
   }
 
-  /** Back in sight: what was missed is fetched at once, whoever holds the stream. */
+  /** Visible again: fetches at once what it missed, whichever tab is the leader. */
   #wakeUp() {
     const absent = this.#hiddenSince ? Date.now() - this.#hiddenSince : 0;
     this.#hiddenSince = 0;
@@ -318,7 +317,7 @@ export class SharedStream {
     }
   }
 
-  /** A clock that jumps is a computer that slept: no other event tells of it. */
+  /** A jump of the clock means that the computer slept; no browser event tells so. */
   #detectSleep() {
     const now = Date.now();
     if (computerSlept(now - this.#lastTickAt, isVisible())) this.#afterAbsence();
@@ -329,7 +328,7 @@ export class SharedStream {
     this.#log("awake again");
     this.#live.wake();
     if (this.#isLeader || !this.#channel?.isOpen) return;
-    this.#channel.post({ kind: "woke" }); // the leader may be out of sight, where its own timers run late
+    this.#channel.post({ kind: "woke" }); // the leader may be hidden, and its timers throttled
     this.#catchUp();
   }
 }

@@ -1,19 +1,19 @@
 // @ts-check
 import { ConnectionStats } from "./connection_stats.js";
 
-/** Tells the server what this page measured of its connection. Nothing waits for it, and nobody hears of its failures. */
+/** Sends the statistics of this page's connection to the server. Nothing waits for it, and failures are ignored. */
 
 const ADDRESS = "/api/client-reports";
-/** The server takes one a 30 s from all pages of a login. */
+/** The server accepts one report per 30 s from all pages of a login session. */
 const MIN_INTERVAL_MS = 31_000;
 const REPORT_INTERVAL_MS = 33_000;
 const LAST_REPORT_KEY = "beacon-reported";
 
 /**
- * Now and then, and once when the page is left.
+ * Reports regularly, and once when the page is left.
  * @param {string} csrf
- * @param {((measure: ConnectionStats) => void)[]} pending  what happened before this module had come
- * @returns {(tell: (measure: ConnectionStats) => void) => void}  tells it what happens from here on
+ * @param {((measure: ConnectionStats) => void)[]} pending  what happened before this module was loaded
+ * @returns {(tell: (measure: ConnectionStats) => void) => void}  records what happens from now on
  */
 export function startClientReports(csrf, pending) {
   const stats = new ConnectionStats();
@@ -33,12 +33,12 @@ function sendReport(stats, csrf) {
   if (!report) return;
   rememberReport();
   const headers = { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": csrf };
-  // The server counts from when it came there, which is before its answer.
+  // The server counts from the arrival of the report, before its answer.
   fetch(ADDRESS, { method: "POST", headers, body: JSON.stringify(report), credentials: "same-origin", keepalive: true }).then(rememberReport, () => {});
 }
 
 /**
- * Other tabs, and the pages before this one, are the same login. A clock that was set back makes nobody wait.
+ * Other tabs and earlier pages have the same login session. A clock that was set back delays nothing.
  * @param {number} now
  */
 function mayReport(now) {
@@ -46,7 +46,7 @@ function mayReport(now) {
     const formatAgo = now - Number(localStorage.getItem(LAST_REPORT_KEY));
     return formatAgo < 0 || formatAgo >= MIN_INTERVAL_MS;
   } catch {
-    return false; // no storage: a refusal would show in the console
+    return false; // no storage, and a rejected report would show up in the console
   }
 }
 
@@ -54,6 +54,6 @@ function rememberReport() {
   try {
     localStorage.setItem(LAST_REPORT_KEY, String(Date.now()));
   } catch {
-    // full: the next one may be refused
+    // the storage is full, so the next report may be rejected
   }
 }

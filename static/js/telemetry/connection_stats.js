@@ -1,28 +1,28 @@
 // @ts-check
 /**
- * What this page reports of its own connection: counts since the last report and samples of times. Pure: it is told what
- * happens and looks at no clock. In the streaming cohort an attempt is a stream that was asked for, in the polling cohort
- * a poll; what was measured in one cohort is never told as the other's.
+ * What this page reports about its connection: counts since the last report, and samples of times. Pure: events and times
+ * come from its caller. In the streaming cohort an attempt is a stream, in the polling cohort a poll; figures of one cohort
+ * are never reported for the other.
  *
  * @typedef {import("../connection/policy.js").ConnectionEvent} ConnectionEvent
  * @typedef {import("../connection/policy.js").Model} Model
  *
  * @typedef {object} Report  times in whole milliseconds
  * @property {"streaming" | "polling"} cohort
- * @property {number} attempts  whose outcome is known
- * @property {number} failures  of them
- * @property {number} fallbacks  the page gave the stream up and polls, or is offline
- * @property {number} reconnects  a stream that had worked ended, and another one is opened
+ * @property {number} attempts  with a known outcome
+ * @property {number} failures  among the attempts
+ * @property {number} fallbacks  how often the page gave up streaming and polls, or is offline
+ * @property {number} reconnects  how often a working stream ended and another one is opened
  * @property {number[]} helloMs
  * @property {number[]} lagMs  from an event's own time to its arrival
  */
 
 export const MAX_SAMPLES = 100;
-/** The time of a change stands in its row, and everything that people wrote comes behind it or is escaped. */
+/** The time of a change is in its row; what people wrote comes after it or is escaped. */
 const EVENT_TIME = /<td class="at"><time datetime="([^"]+)"/;
-/** Of so many heartbeats the least delayed one says what the server's clock is; older ones know of no step of it. */
+/** The fastest of this many heartbeats tells the server's clock; older ones may be from before it was adjusted. */
 const HEARTBEATS_COMPARED = 20;
-/** Whoever polls later than that slept or lost the network: what came meanwhile says nothing of delivery. */
+/** A page that missed more polls was asleep or offline, so the delay of what came meanwhile means nothing. */
 const MAX_MISSED_POLLS = 2;
 
 export class ConnectionStats {
@@ -31,12 +31,12 @@ export class ConnectionStats {
   #random;
   #lagCount = 0;
   /** @type {number | undefined} */
-  #pageClockOffset; // the server's, less that of this page, as the page was told when it was loaded
+  #pageClockOffset; // the server's clock minus this page's, as known when the page was loaded
   /** @type {number[]} */
   #clockOffsets = [];
   /** @type {{ at: number, helloReceived: boolean, counted: boolean } | null} */
   #attempt = null;
-  /** Only an event after this one was written while the page listened. */
+  /** Only events with a higher id were written while the page was listening. */
   #liveAfter = Infinity;
   #polledAt = -Infinity;
   #pollMs = 0;
@@ -47,7 +47,7 @@ export class ConnectionStats {
     this.#random = random;
   }
 
-  /** @param {number} at  here and below: milliseconds of a clock that is never set */
+  /** @param {number} at  here and below: milliseconds of a monotonic clock */
   streamOpening(at) {
     this.#finishAttempt();
     this.#attempt = { at, helloReceived: false, counted: false };
@@ -66,13 +66,13 @@ export class ConnectionStats {
     if (event.kind === "hello") this.#onHello(at);
     else if (event.kind === "proof" || event.kind === "heartbeat") this.#countSuccess();
     else if (event.kind === "polled" || event.kind === "poll-failed") this.#countPoll(event.kind === "polled", at);
-    else if (event.kind === "woke") this.#liveAfter = Infinity; // what comes now waited for this page
+    else if (event.kind === "woke") this.#liveAfter = Infinity; // what comes now was waiting for this page
     else if (event.kind !== "start") this.#onStreamEnd(before, after);
   }
 
   /**
-   * Every frame of the stream or of a poll. A lag is known when it is told: a page that was loaded slowly has too late a
-   * clock until the first heartbeat.
+   * Every frame of the stream or of a poll. Lags are computed when they are reported, because the clock of a page that loaded
+   * slowly is off until the first heartbeat.
    * @param {import("../connection/sse.js").Frame} frame
    * @param {number} serverNow  milliseconds since 1970 by the server's clock, as the page knows it
    * @param {number} at
@@ -88,17 +88,17 @@ export class ConnectionStats {
     if (Number.isFinite(since)) this.#addLag(since);
   }
 
-  /** Another tab owns the wire, or nobody looks. */
+  /** Another tab is the leader, or the page is hidden. */
   stop() {
     this.#finishAttempt();
     this.#polledAt = -Infinity;
   }
 
-  /** @returns {Report | null}  since the last one; null where there is nothing to tell, or nobody can be told */
+  /** @returns {Report | null}  since the last one; null if it is empty, or the server cannot be reached */
   takeReport() {
     const { attempts, failures, fallbacks, reconnects, helloMs, lagMs, cohort } = this.#report;
     if (!this.#reachable || attempts + failures + fallbacks + reconnects + helloMs.length + lagMs.length === 0) return null;
-    // No word of the server comes before it was said: the largest difference is the nearest.
+    // Nothing arrives before it was sent, so the largest offset is the most accurate.
     const clock = Math.max(this.#pageClockOffset ?? 0, ...this.#clockOffsets);
     const taken = { ...this.#report, lagMs: lagMs.map((since) => Math.max(0, Math.round(since + clock))) };
     this.#startReport(cohort);
@@ -123,7 +123,7 @@ export class ConnectionStats {
     if (this.#report.helloMs.length < MAX_SAMPLES) this.#report.helloMs.push(Math.round(at - this.#attempt.at));
   }
 
-  /** Neither an answer nor `hello` proves that a stream works: what comes through it does. */
+  /** Only an event or a heartbeat proves that a stream works, neither its answer nor `hello`. */
   #countSuccess() {
     if (!this.#attempt || this.#attempt.counted) return;
     this.#attempt.counted = true;
@@ -142,7 +142,7 @@ export class ConnectionStats {
   }
 
   /**
-   * The attempt is over, unless this changed nothing: failed, with a goodbye, or let go on purpose.
+   * The attempt is over, unless nothing changed: it failed, got a goodbye, or was closed on purpose.
    * @param {Model} before
    * @param {Model} after
    */
@@ -160,7 +160,7 @@ export class ConnectionStats {
     this.#finishAttempt();
   }
 
-  /** A stream that said hello and was given up before it brought anything has opened, all the same. */
+  /** A stream that said hello and was closed before it delivered anything did open. */
   #finishAttempt() {
     if (this.#attempt?.helloReceived && this.#report.cohort === "streaming") this.#countSuccess();
     this.#attempt = null;
@@ -177,8 +177,8 @@ export class ConnectionStats {
   }
 
   /**
-   * Each of them all has the same chance to be among those that are told.
-   * @param {number} since  from an event's own time to its arrival, each by its own clock
+   * Reservoir sampling: every lag has the same chance to be reported.
+   * @param {number} since  from an event's time to its arrival, each by its own clock
    */
   #addLag(since) {
     this.#lagCount += 1;

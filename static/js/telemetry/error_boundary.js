@@ -2,8 +2,8 @@
 import { reportError } from "./error_report.js";
 import { PageHealth } from "./page_health.js";
 
-/** The error boundary: hears of every failure that nobody caught, tells the server, and offers a way out of a dead page.
- * A script of its own, because it must stand when the others cannot even be loaded. */
+/** The error boundary: reports every uncaught error to the server and offers to reload a dead page. A script of its own,
+ * because it must work even if the others fail to load. */
 
 const pageHealth = new PageHealth();
 const root = document.documentElement;
@@ -14,7 +14,7 @@ const root = document.documentElement;
  */
 function onFailure(error, where) {
   reportError(error, where);
-  const isLive = "connection" in root.dataset; // a page without a connection is a form, and cannot go stale
+  const isLive = "connection" in root.dataset; // a page without a connection is a plain form and cannot go stale
   const started = root.dataset.connection !== "none";
   if (isLive && pageHealth.recordFailure({ where, started, now: performance.now() })) offerReload();
 }

@@ -1,9 +1,9 @@
 // @ts-check
-/** Tells the server what went wrong in this page: the sentence and the place, never what the page shows. */
+/** Reports an error of this page to the server: message and stack, never the page's content. */
 
 const ADDRESS = "/audit/client-error";
 const MAX_TEXT = 2_000;
-/** The same failure in every frame of a minute is one failure; a page that fails all the time is heard ten times. */
+/** The same error is reported once, and at most this many different ones. */
 const MAX_REPORTS = 10;
 
 /** @type {Set<string>} */
@@ -11,7 +11,7 @@ const reported = new Set();
 
 /**
  * @param {unknown} error
- * @param {string} where  a word for the part that failed: `script`, `promise`, `swap`, `stream`
+ * @param {string} where  the part that failed: `script`, `promise`, `swap`, `stream`
  * @returns {{ where: string, message: string, stack: string, page: string }}
  */
 export function describeError(error, where) {
@@ -20,7 +20,7 @@ export function describeError(error, where) {
 }
 
 /**
- * Each failure is sent once; nothing that happens here can fail in turn.
+ * Sends each error once; a failure to send is ignored.
  * @param {unknown} error
  * @param {string} where
  * @returns {void}

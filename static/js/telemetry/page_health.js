@@ -1,5 +1,5 @@
 // @ts-check
-/** Whether a page is past helping itself. Pure. */
+/** Decides whether a page can no longer recover by itself. Pure. */
 
 const FAILURE_WINDOW_MS = 10_000;
 const MAX_FAILURES = 5;
@@ -9,7 +9,7 @@ export class PageHealth {
   #failures = [];
 
   /**
-   * One bad swap is repaired by the page itself; what stops its start, or comes again and again, is not.
+   * The page recovers from one bad swap by itself, but not from a failure at its start, or from many failures.
    * @param {{ where: string, started: boolean, now: number }} failure
    * @returns {boolean} whether the page is dead
    */

@@ -1,11 +1,11 @@
 // @ts-check
-/** Events that could not be shown: one is bad luck, two within a minute are an error that people should know of. Pure. */
+/** Counts events that could not be shown: two within a minute are shown to the reader as an error. Pure. */
 
 export const FAILURE_WINDOW_MS = 60_000;
 const FAILURES_BEFORE_ALARM = 2;
 
 /**
- * @param {readonly number[]} moments  of the failures before
+ * @param {readonly number[]} moments  of earlier failures
  * @param {number} now
  * @returns {{ moments: number[], broken: boolean }}
  */

@@ -4,10 +4,10 @@ import { serverNow } from "../lib/server_clock.js";
 import { ageAtLastContact } from "./freshness.js";
 import { formatAgo, clock, formatDuration, formatMoment, formatStamp, zoneName } from "../lib/time_text.js";
 
-/** Times that tick without the server, and tiles that stop claiming to be fresh when nothing confirms them. */
+/** Ages that tick without the server, and tiles that are marked when nothing confirms them any more. */
 
 /**
- * Local times instead of UTC, before a fragment or page is shown.
+ * Replaces UTC by local times before a fragment or page is shown.
  * @param {ParentNode} root
  */
 export function localise(root) {
@@ -21,7 +21,7 @@ export function localise(root) {
 
 /**
  * @param {ParentNode} root
- * @param {number} [until]  by the server's clock: nothing is said to have gone on for longer than it was heard of
+ * @param {number} [until]  by the server's clock; durations end here while Beacon is silent
  */
 export function tick(root, until = serverNow()) {
   const now = serverNow();
@@ -34,7 +34,7 @@ export function tick(root, until = serverNow()) {
 }
 
 /**
- * Marks what nobody has checked for too long, by what Beacon has said so far: while it is silent itself, nothing ages.
+ * Marks tiles that were not checked for too long, as of Beacon's last answer: while Beacon is silent, nothing ages.
  * @param {number} lateAfterMs
  * @param {number} agedAfterMs
  * @param {number} heardAt  by the server's clock
@@ -50,7 +50,7 @@ export function markAged(lateAfterMs, agedAfterMs, heardAt) {
 }
 
 /**
- * What a page says elsewhere of the service of a tile: one verdict, wherever it stands.
+ * Ages another part of the page together with the tile of its service, so that both agree.
  * @param {Element} part
  */
 function ageWithTile(part) {
@@ -65,8 +65,8 @@ function ageWithTile(part) {
 }
 
 /**
- * Beside every tile, while nothing is heard from Beacon: its age says nothing of the service any more.
- * @param {number | null} since  by the server's clock; null while it is heard
+ * Says so on every tile while Beacon is silent: the age then says nothing about the service.
+ * @param {number | null} since  by the server's clock; null if it is not silent
  */
 export function markSilence(since) {
   const root = document.documentElement;
@@ -94,12 +94,12 @@ function dateOf(time) {
   return new Date(time.dateTime);
 }
 
-/** The moment that the title of an element was made from: all of them are looked at each second. */
+/** The time that each element's title was made from, because all of them are checked every second. */
 /** @type {WeakMap<Element, string>} */
 const titleTimes = new WeakMap();
 
 /**
- * Only what differs: a write that changes nothing still costs the browser a layout.
+ * Writes only what differs: even a write without a change costs a layout.
  * @param {HTMLTimeElement} time
  * @param {string} text
  * @param {(date: Date) => string} title

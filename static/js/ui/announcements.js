@@ -1,9 +1,9 @@
 // @ts-check
-/** The page's one polite sentence for people who listen instead of looking. */
+/** The page's polite live region for screen readers. */
 
 const DELAY_MS = 1_000;
 
-/** @typedef {string | (() => string)} Sentence  made when it is said, where what it tells of may have changed by then */
+/** @typedef {string | (() => string)} Sentence  a function is called when the sentence is spoken, because things may have changed by then */
 
 /** @type {Map<string, Sentence>} */
 const pending = new Map();
@@ -12,9 +12,9 @@ const pending = new Map();
 let timer;
 
 /**
- * Only the last of what happens to one thing within a second is said: a connection that comes back at once is no news.
+ * Only the last sentence about a thing within a second is spoken: a connection that is back at once is no news.
  * @param {Sentence} sentence
- * @param {string} [about]  what it tells of: each thing has its own last sentence
+ * @param {string} [about]  the thing; each has its own last sentence
  */
 export function announce(sentence, about = "connection") {
   pending.set(about, sentence);

@@ -5,21 +5,21 @@ import { clock } from "../lib/time_text.js";
 import { describeChanges, summarise } from "./summary_text.js";
 import { setProblemCount } from "./tab_title.js";
 
-/** Rows of the strip before the rest is held back. */
+/** Rows of the strip that are shown before "more". */
 const MAX_ROWS = 5;
 
-/** @type {Set<string> | undefined} the rows that stand in the strip; undefined until it was looked at once */
+/** @type {Set<string> | undefined} the rows that the strip shows; undefined until the first update */
 let shownRowIds;
 
-/** @type {Map<string, string> | undefined} the state of each service as it was last said */
+/** @type {Map<string, string> | undefined} the states of the services as last announced */
 let announcedStates;
 
 /** @type {number | null} */
 let unheardSince = null;
 
 /**
- * The sentence above the tiles, made from the tiles on the screen: no event knows all services.
- * @param {number | null} [unheard]  since when nothing is heard from Beacon: then it is said first
+ * Writes the sentence above the tiles from the tiles on the screen, because no event knows all services.
+ * @param {number | null} [unheard]  since when Beacon is silent, which then comes first
  * @returns {void}
  */
 export function updateAttentionStrip(unheard = unheardSince) {
@@ -40,7 +40,7 @@ export function updateAttentionStrip(unheard = unheardSince) {
   line.querySelector("use")?.setAttribute("href", `#i-${state}`);
 }
 
-/** Which service changed, and to what: the counts are for the eye. A blip of less than a second is not said. */
+/** Announces which service changed, and to what. A change of less than a second is not announced. */
 function announceChanges() {
   const before = (announcedStates ??= statesByName());
   if (!describeChanges(before, statesByName())) return;
@@ -60,7 +60,7 @@ function tiles() {
   return [...document.querySelectorAll("#tiles > .tile")].filter((tile) => tile instanceof HTMLElement);
 }
 
-/** What has gone wrong since waits while the reader's hands are below: the line says so, and the strip opens when they leave. */
+/** New rows wait while the pointer is below the strip; a button says how many, and they appear when the pointer leaves. */
 function holdNewRows() {
   const strip = document.querySelector(".strip");
   const button = document.getElementById("strip-new");
@@ -97,7 +97,7 @@ function lowerFirst(words) {
   return words.charAt(0).toLowerCase() + words.slice(1);
 }
 
-/** The worst few, and how many more: a bad day must not push the tiles off the screen. */
+/** Shows the worst few rows and how many more there are: a bad day must not push the tiles off the screen. */
 function limitRows() {
   const list = document.getElementById("strip-rows");
   const more = document.getElementById("strip-more");

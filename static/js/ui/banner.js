@@ -8,7 +8,7 @@ import { clock } from "../lib/time_text.js";
 /** @type {Record<import("./banner_text.js").Action, string>} */
 const ACTION_LABELS = { login: "Log in", reload: "Reload", reconnect: "Reconnect" };
 
-/** The line under the bar that says what is wrong with the connection, since when, and what one can do. */
+/** The banner below the bar: what is wrong with the connection, since when, and what the reader can do. */
 export class Banner {
   #place;
   #pollMs;
@@ -38,20 +38,20 @@ export class Banner {
     });
   }
 
-  /** The server runs another build than this page was made by. */
+  /** The server runs another build than this page. */
   updated() {
     this.#updated = true;
     this.#show();
   }
 
-  /** @param {string} name  who is signed in now instead */
+  /** @param {string} name  who is logged in now */
   otherUser(name) {
     this.#otherUserName = name;
     this.#show();
   }
 
   /**
-   * Once for each outage, however often something opens and closes meanwhile.
+   * One toast per outage, however often a stream opens and closes meanwhile.
    * @param {import("../connection/status.js").Status} status
    */
   #showToastOnce({ state, reason, failures }) {

@@ -1,7 +1,7 @@
 // @ts-check
 import { SILENT_ENDINGS } from "../connection/policy.js";
 
-/** Which banner stands under the bar, if any: one at a time, the worst first. Pure. */
+/** Chooses the banner below the bar, if any: one at a time, the worst first. Pure. */
 
 /**
  * @typedef {"login" | "reload" | "reconnect"} Action
@@ -13,8 +13,8 @@ import { SILENT_ENDINGS } from "../connection/policy.js";
  * @property {string} since  the time of day when it began
  * @property {number} pollMs
  * @property {boolean} updated  the server runs another build
- * @property {string} unheardSince  the time of day since when Beacon is silent; empty while it is heard
- * @property {string} person  who is signed in now, where it is somebody else
+ * @property {string} unheardSince  the time of day since when Beacon is silent; empty if it is not
+ * @property {string} person  who is logged in now, if it is somebody else
  */
 
 /**

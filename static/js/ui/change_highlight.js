@@ -1,11 +1,11 @@
 // @ts-check
-/** A figure that has changed is tinted for a second; nothing moves. */
+/** Highlights a changed figure for a second, without moving anything. */
 
 const HIGHLIGHT_MS = 1_000;
 const TINT = { backgroundColor: "var(--tint)" };
 
 /**
- * Called before a swap; what it brings is on the screen with the next frame.
+ * Called before a swap, whose content is on the screen with the next animation frame.
  * @param {DocumentFragment} fragment
  */
 export function highlightChanges(fragment) {
@@ -16,7 +16,7 @@ export function highlightChanges(fragment) {
 
 /**
  * @param {Element} fresh
- * @returns {string[]} selectors of what will show another figure
+ * @returns {string[]} selectors of the figures that will change
  */
 function changedFigures(fresh) {
   const shown = document.getElementById(fresh.id);

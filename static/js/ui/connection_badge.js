@@ -27,7 +27,7 @@ function setWord(badge, word, signedOut) {
   if (signedOut && place) badge.replaceChildren(loginLink());
 }
 
-/** With nothing left to reconnect or to pause, the badge itself leads on. */
+/** When nothing is left to reconnect or pause, the badge is a link to the login. */
 function loginLink() {
   const link = document.createElement("a");
   link.href = loginAddress();

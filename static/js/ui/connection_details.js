@@ -1,14 +1,14 @@
 // @ts-check
 /**
- * What opens from the badge: why the connection is as it is, and what one can do about it. No page waits for it: it comes
- * after the rest and is given what it would otherwise bring a second time.
+ * The popover of the badge: why the connection is in its state, and what the reader can do. It is loaded after the rest, and
+ * gets its dependencies as arguments, because its own imports would be second copies of them.
  *
  * @typedef {{ reconnect: () => void, pause: () => void }} Actions
  * @typedef {Pick<typeof import("./connection_text.js"), "describeConnection"> & Pick<typeof import("../lib/time_text.js"), "clock" | "formatMoment">
  *   & Pick<typeof import("./ages.js"), "tick"> & Pick<typeof import("../connection/status.js"), "connectionStatus">} Dependencies
  */
 
-/** Reasons that only a new page ends. */
+/** Reasons that only a new page gets out of. */
 const SESSION_OVER = ["signed-out", "other-user"];
 
 /**
@@ -119,7 +119,7 @@ function setText(place, text) {
 }
 
 /**
- * How this tab comes by its events.
+ * How this tab gets its events.
  * @param {Pick<import("../connection/status.js").Status, "state" | "role" | "paused"> & { reason?: string }} status
  * @param {number} pollMs
  */

@@ -1,7 +1,7 @@
 // @ts-check
-/** The connection's state in words. Pure. */
+/** Describes the connection's state in words. Pure. */
 
-/** What each reason means, in a sentence. */
+/** What each reason means. */
 /** @type {Record<string, string>} */
 const REASON_SENTENCES = {
   starting: "The page is opening its live connection.",
@@ -31,14 +31,14 @@ const REASON_SENTENCES = {
 /** @type {Record<string, string>} */
 const STATE_WORDS = { connected: "Connected", reconnecting: "Reconnecting", polling: "Polling", offline: "Offline" };
 
-/** Where the reason says more than the state. */
+/** For reasons that say more than the state. */
 /** @type {Record<string, string>} */
 const REASON_WORDS = { starting: "Connecting", degraded: "Database away", "signed-out": "Signed out", "other-user": "Signed out" };
 
 /**
  * @typedef {import("../connection/status.js").Status} Status
  * @typedef {{ look: string, word: string, sentence: string, spoken?: string }} ConnectionText  `look` names icon and colour; `spoken` is
- *   the word where it would change every second
+ *   the word for screen readers, if `word` changes every second
  */
 
 /**
@@ -50,8 +50,8 @@ export function describeConnection({ state, reason, paused, broken, lateS = 0 })
   if (broken) return { look: "error", word: "Display error", sentence: `Some events could not be shown and the page was loaded again instead. ${sentence}` };
   if (paused && state === "connected") return { look: "paused", word: "Paused", sentence: "You paused this tab: what comes in is kept until you resume." };
   if (reason === "late") return { look: "reconnecting", word: `Late by ${lateS} s`, sentence, spoken: "Late" };
-  const word = `${REASON_WORDS[reason] ?? STATE_WORDS[state] ?? state}${paused && state === "polling" ? ", paused" : ""}`; // else a list that stands still would look up to date
-  return { look: reason === "degraded" ? "reconnecting" : state, word, sentence }; // a stream without news is not what being connected promises
+  const word = `${REASON_WORDS[reason] ?? STATE_WORDS[state] ?? state}${paused && state === "polling" ? ", paused" : ""}`; // a paused list must not look up to date
+  return { look: reason === "degraded" ? "reconnecting" : state, word, sentence }; // without its database Beacon has no news to stream
 }
 
 /**

@@ -1,12 +1,12 @@
 // @ts-check
-/** Whether what a page shows may still be believed, and whose silence it is: the service's or Beacon's. Pure. */
+/** Decides whether a page's content is still fresh, and who is silent: the service or Beacon. Pure. */
 
-/** So much later than it should, a heartbeat may come. */
+/** How late a heartbeat may be. */
 const HEARTBEAT_GRACE_MS = 5_000;
 
 /**
  * @param {{ connection: string, held: boolean, aged: boolean, unheard: boolean }} region  `held`: a change waits until
- *   the reader lets go; `unheard`: nothing is heard from Beacon
+ *   the reader has left it; `unheard`: Beacon is silent
  * @returns {boolean}
  */
 export function isStale({ connection, held, aged, unheard }) {
@@ -14,7 +14,7 @@ export function isStale({ connection, held, aged, unheard }) {
 }
 
 /**
- * How old a check was when Beacon was heard last: what has not been heard since then says nothing of the service.
+ * The age of a check at Beacon's last answer: time that Beacon was silent since says nothing about the service.
  * @param {number} checkedAt
  * @param {number} heardAt
  */
@@ -23,7 +23,7 @@ export function ageAtLastContact(checkedAt, heardAt) {
 }
 
 /**
- * Whether Beacon has been silent for longer than it can be when all is well.
+ * Whether Beacon has been silent for longer than is normal.
  * @param {{ state: string, heardAt: number, now: number, heartbeatMs: number, pollMs: number }} connection
  * @returns {boolean}
  */

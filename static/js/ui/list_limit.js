@@ -1,5 +1,5 @@
 // @ts-check
-/** Keeps a list at the length that its page shows: what falls off the end is still in the log. */
+/** Keeps lists at the length of their page; rows that are removed are still in the log. */
 export function trimLists() {
   for (const list of document.querySelectorAll("[data-keep]")) {
     const keep = Number(/** @type {HTMLElement} */ (list).dataset.keep);

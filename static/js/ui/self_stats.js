@@ -1,7 +1,7 @@
 // @ts-check
 import { pollFragment } from "./fragment_poll.js";
 
-/** What Beacon itself costs, in the footer. Without an answer, what is old is not claimed. */
+/** Beacon's own resource use in the footer; without an answer, old figures are cleared. */
 
 const POLL_INTERVAL_MS = 30_000;
 

@@ -1,7 +1,7 @@
 // @ts-check
 import { pollFragment } from "./fragment_poll.js";
 
-/** Sparklines: no event tells of a minute that is over, so a page that somebody looks at asks for them once a minute. */
+/** Sparklines: no event marks the end of a minute, so a visible page polls for them once a minute. */
 
 const POLL_INTERVAL_MS = 60_000;
 
@@ -10,7 +10,7 @@ export function watchSparklines() {
 }
 
 /**
- * A pushed tile knows no history: it keeps the one on the screen.
+ * A pushed tile contains no history, so it keeps the sparkline on the screen.
  * @param {DocumentFragment} fragment
  */
 export function keepSparklines(fragment) {
@@ -21,7 +21,7 @@ export function keepSparklines(fragment) {
 }
 
 /**
- * A failure shows by itself: the line no longer reaches to now, and the connection says why.
+ * A failure needs no message: the line no longer reaches to now, and the connection's badge says why.
  * @param {HTMLElement | null} body
  */
 function showSparklines(body) {

@@ -27,12 +27,12 @@ function sentence(total, count) {
   return `${total} ${total === 1 ? "service" : "services"}: ${parts.join(", ")}`;
 }
 
-/** So many names are said; nobody listens to more. */
+/** More names than this are not listed. */
 const MAX_NAMES = 3;
 
 /**
- * Who changed, and to what, worst first: "Mail is in discrepancy. Search and Thumbnails are stale." Never a count.
- * A service that is new is only spoken of when something is wrong with it.
+ * Which services changed, and to what, worst first: "Mail is in discrepancy. Search and Thumbnails are stale." A new service
+ * is only mentioned if something is wrong with it.
  * @param {ReadonlyMap<string, string>} before  states by name
  * @param {ReadonlyMap<string, string>} now
  * @returns {string}

@@ -1,5 +1,5 @@
 // @ts-check
-/** The tab's name and icon carry the state: most tabs are in the background. */
+/** The tab's title and icon show the state, because most tabs are in the background. */
 
 const name = document.title.replace(/^[●◌] [^·]* · /, "");
 const PROBLEM_ICON = '<circle cx="8" cy="8" r="7.5" fill="#d5294f"/><path d="M8 3.5V9m0 2.5v1" stroke="#fff" stroke-width="2"/>';
@@ -16,7 +16,7 @@ export function setProblemCount(count) {
   update();
 }
 
-/** @param {string} word  why the page hears nothing; empty where it does */
+/** @param {string} word  why the page is not updated; empty if it is */
 export function setOffline(word) {
   offlineWord = word;
   update();
@@ -35,7 +35,7 @@ function update() {
   showIcon(silent ? OFFLINE_ICON : problemCount ? PROBLEM_ICON : null);
 }
 
-/** @param {string | null} shapes  null: as the page came */
+/** @param {string | null} shapes  null: the page's own icon */
 function showIcon(shapes) {
   const link = /** @type {HTMLLinkElement | null} */ (document.querySelector("link[rel=icon]"));
   if (!link) return;
@@ -45,7 +45,7 @@ function showIcon(shapes) {
 }
 
 /**
- * Within its own address: a picture could not be fetched any more when there is no network to show.
+ * As a data URL: without a network an icon could not be fetched.
  * @param {string} shapes
  */
 function iconAddress(shapes) {

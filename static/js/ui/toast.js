@@ -2,8 +2,8 @@
 import { Countdown } from "../lib/countdown.js";
 
 /**
- * Short messages at the bottom right: what became of an action, or of the connection. At most three; information
- * leaves after six seconds, but not while it is hovered or focused; a failure stays until it is closed.
+ * Short messages at the bottom right about an action or the connection. At most three; information disappears after six
+ * seconds, but not while it is hovered or focused; an error stays until it is closed.
  *
  * @typedef {"info" | "success" | "warning" | "error"} Severity
  * @typedef {{ severity: Severity, text: string, word?: string, sticky?: boolean }} Toast
@@ -16,8 +16,8 @@ const SHOWN_MS = 6_000;
 const WORDS = { info: "Message", success: "Done", warning: "Warning", error: "Failed" };
 
 /**
- * Shows a message; the answer takes it away.
- * @param {Toast} toast  `sticky` keeps it until it is closed; a failure is always kept; `word` says more than the severity
+ * Shows a message, and returns a function that removes it.
+ * @param {Toast} toast  `sticky` keeps it until it is closed, like an error; `word` replaces the severity's
  * @returns {() => void}
  */
 export function showToast({ severity, text, word = WORDS[severity], sticky = false }) {
@@ -26,7 +26,7 @@ export function showToast({ severity, text, word = WORDS[severity], sticky = fal
   box.dataset.state = severity;
   const words = createElement("p", "toast-words");
   words.append(createElement("strong", "", word), ` ${text}`);
-  const remove = () => box.remove(); // a timer that ends later finds nothing to take away
+  const remove = () => box.remove(); // harmless if the toast is gone already
   const countdown = sticky || isFailure ? null : new Countdown(SHOWN_MS, remove);
   box.append(createIcon(severity), words, createCloseButton(remove));
   pauseWhileUsed(box, countdown);
@@ -37,7 +37,7 @@ export function showToast({ severity, text, word = WORDS[severity], sticky = fal
 }
 
 /**
- * While somebody points at it or is in it, it does not leave.
+ * Pauses the countdown while the toast is hovered or focused.
  * @param {HTMLElement} box
  * @param {Countdown | null} countdown
  */
@@ -50,7 +50,7 @@ function pauseWhileUsed(box, countdown) {
   }
 }
 
-/** The oldest information gives way first, then the oldest of all. */
+/** Removes the oldest information first, then the oldest of all. */
 function removeExcess() {
   const shown = [...document.querySelectorAll(".toast")];
   while (shown.length > MAX_TOASTS) {
@@ -59,11 +59,11 @@ function removeExcess() {
   }
 }
 
-/** There from the start: what comes into the page together with a polite region is not always read aloud. */
+/** Created at the start: a message that is added together with its polite region is not always read aloud. */
 const regions = document.getElementById("toasts") ?? createToastArea();
 
 /**
- * Two live regions, because only a failure may interrupt whoever listens.
+ * Two live regions, because only an error may interrupt a screen reader.
  * @param {boolean} isFailure
  */
 function findRegion(isFailure) {

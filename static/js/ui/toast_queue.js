@@ -1,5 +1,5 @@
 // @ts-check
-/** The messages at the bottom right. Their module comes just after the page: before anybody needs it, for there may be no network then. */
+/** Queues toasts until their module is loaded, just after the page: there may be no network when one is needed. */
 
 const RETRY_DELAY_MS = 5_000;
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** Text that does not fit is cut, and opens whole on a click, a tap or Enter. */
+/** Text that does not fit is truncated, and expands on a click, a tap or Enter. */
 
 export function watchTruncated() {
   markTruncated();
@@ -14,7 +14,7 @@ export function watchTruncated() {
   });
 }
 
-/** Only what is cut, or was opened, can be reached by the keyboard. */
+/** Only truncated or expanded text can be focused. */
 export function markTruncated() {
   const all = [...document.querySelectorAll(".cut")];
   const truncated = all.map((text) => isExpanded(text) || text.scrollWidth > text.clientWidth); // read all, then write

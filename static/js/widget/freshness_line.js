@@ -1,7 +1,7 @@
 // @ts-check
 import { tick } from "../ui/ages.js";
 
-/** The widget's line on how fresh it is: how long ago Beacon answered, and whether it can be reached. */
+/** The widget's line about its freshness: how long ago Beacon answered, and whether it can be reached. */
 
 const line = /** @type {HTMLElement} */ (document.getElementById("widget-fresh"));
 const word = /** @type {HTMLElement} */ (line.querySelector(".widget-fresh-word"));
@@ -20,7 +20,7 @@ export function showChecked(nowMs) {
   tick(line);
 }
 
-/** What is shown stands as of when it was checked last; only the change is said aloud, never the ages. */
+/** The content is as of the last check. Only the failure is announced, never the age. */
 export function showFailure() {
   if (line.dataset.state !== "offline") status.textContent = "Beacon cannot be reached. What you see is from before.";
   line.dataset.state = "offline";
@@ -28,7 +28,7 @@ export function showFailure() {
   line.hidden = false;
 }
 
-/** Nothing is shown, so nothing is fresh. */
+/** Without content there is no freshness to show. */
 export function hideFreshness() {
   line.dataset.state = "stale";
   line.hidden = true;

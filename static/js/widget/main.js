@@ -8,9 +8,9 @@ import { originsToAsk, mustRenew, nextPollDelay } from "./widget_rules.js";
 import { showFailure, showChecked, hideFreshness } from "./freshness_line.js";
 
 /**
- * The panel inside another page. On the same site the login session fills it; otherwise the page around it may hand
- * over a token by `postMessage({type: "beacon:widget-token", token})`, which is kept here, in memory, and nowhere else.
- * It polls: a widget's token opens no stream. So it says when it has asked last, and that it cannot reach Beacon.
+ * The notification panel inside another page. On the same site the login session fills it; otherwise the embedding page may
+ * pass a token by `postMessage({type: "beacon:widget-token", token})`, which is kept in memory only. It polls, because a
+ * widget's token opens no stream; so it says when it was last updated, and if Beacon cannot be reached.
  */
 
 const CONTENT = "/widgets/notifications/content";
@@ -53,7 +53,7 @@ function onError(error) {
   else showFailure();
 }
 
-/** A token that has ended is no use, and what it showed is nobody's to see: the page around may hand over another. */
+/** The token has expired: removes its content and requests another token from the embedding page. */
 function onSignedOut() {
   token = shown = "";
   isSignedOut = true;
@@ -75,7 +75,7 @@ function show(text) {
   const fresh = new DOMParser().parseFromString(text, "text/html").querySelector(".notices");
   if (!(fresh instanceof HTMLElement)) return;
   const content = fresh.innerHTML;
-  if (content !== shown && hasSelection()) return; // what is being copied stays, and grows older
+  if (content !== shown && hasSelection()) return; // keep a selection that is being copied
   if (content === shown) updateCsrf(fresh);
   else replaceContent(fresh);
   shown = content;
@@ -83,7 +83,7 @@ function show(text) {
 }
 
 /**
- * Nobody loses the focus over what is as it was; the session may be another one, though.
+ * The content is unchanged, so the focus stays; but the session, and its CSRF token, may be new.
  * @param {HTMLElement} fresh
  */
 function updateCsrf(fresh) {
@@ -126,7 +126,7 @@ function announce(words) {
   /** @type {HTMLElement} */ (document.getElementById("widget-status")).textContent = words;
 }
 
-/** Whoever was refused need not ask again until there is something new to ask with; the page around may be ready now. */
+/** After a rejection it requests a token instead of polling: the embedding page may be ready now. */
 async function poll() {
   if (document.visibilityState === "visible") {
     if (isSignedOut) requestToken();
@@ -144,7 +144,7 @@ window.addEventListener("message", (event) => {
   refetch.now().catch(() => {});
 });
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible") refetch.now().catch(() => {}); // perhaps from having logged in
+  if (document.visibilityState === "visible") refetch.now().catch(() => {}); // perhaps the user has just logged in
 });
 body.addEventListener("submit", (event) => {
   onSubmit(event).catch(() => {});

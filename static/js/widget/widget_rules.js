@@ -1,11 +1,11 @@
 // @ts-check
-/** What the widget decides: when to ask for another token, whom to ask, what to say of its freshness. Pure. */
+/** The widget's decisions: when to request another token, from whom, and when to poll. Pure. */
 
-/** A token is renewed when so much of its life is over: its host has time to get another one. */
+/** A token is renewed after this share of its lifetime, so that the host has time to get another one. */
 const RENEW_AFTER_SHARE = 0.8;
 
 /**
- * @param {number} handedMs  when the token was handed over
+ * @param {number} handedMs  when the token was received
  * @param {number} nowMs
  * @param {number} lifeMs
  */
@@ -14,7 +14,8 @@ export function mustRenew(handedMs, nowMs, lifeMs) {
 }
 
 /**
- * The origins to ask. A browser that says who is around this page spares the others a complaint in its console.
+ * The origins to request a token from. If the browser names the embedding page, the others need no message, which would
+ * log an error in the console.
  * @param {readonly string[]} allowed
  * @param {string | undefined} around
  */
@@ -23,9 +24,9 @@ export function originsToAsk(allowed, around) {
 }
 
 /**
- * How long until the next look.
+ * How long until the next poll.
  * @param {number} pollMs
- * @param {number | undefined} retryAfterMs  what the server has asked for
+ * @param {number | undefined} retryAfterMs  from the server
  */
 export function nextPollDelay(pollMs, retryAfterMs) {
   return Math.max(pollMs, retryAfterMs ?? 0);
