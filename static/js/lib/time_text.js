@@ -54,3 +54,14 @@ export function formatMoment(date) {
 export function zoneName(date) {
   return ZONE_FORMAT.formatToParts(date).find((part) => part.type === "timeZoneName")?.value ?? "";
 }
+
+/**
+ * The end of a message: the day is only included if it is not today.
+ * @param {Date} end
+ * @param {Date} now
+ */
+export function formatUntil(end, now) {
+  const time = end.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  if (end.toDateString() === now.toDateString()) return time;
+  return `${end.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;
+}

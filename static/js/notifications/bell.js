@@ -1,5 +1,5 @@
 // @ts-check
-/** Pure decisions about notifications; panel.js and the widget act on them. */
+/** Pure decisions about notifications; panel.js and the page of notifications act on them. */
 
 /** Many pages get an event at once, so their requests are spread over this time. */
 export const REFETCH_SPREAD_MS = 500;
@@ -37,28 +37,4 @@ export function newIds(said, items, since) {
 export function countLeading(shown, fresh) {
   const known = fresh.findIndex((id) => shown.has(id));
   return known < 0 ? fresh.length : known;
-}
-
-/**
- * The end of a message: the day is only included if it is not today.
- * @param {Date} end
- * @param {Date} now
- */
-export function formatUntil(end, now) {
-  const time = end.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-  if (end.toDateString() === now.toDateString()) return time;
-  return `${end.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;
-}
-
-/**
- * The token in a message from the embedding page, or null. Only the parent window is trusted, and only if its origin is
- * allowed.
- * @param {{ origin: string, source: unknown, data: unknown }} message
- * @param {readonly string[]} origins
- * @param {unknown} parent
- */
-export function readWidgetToken(message, origins, parent) {
-  if (message.source !== parent || !origins.includes(message.origin)) return null;
-  const { type, token } = /** @type {{ type?: unknown, token?: unknown }} */ (message.data ?? {});
-  return type === "beacon:widget-token" && typeof token === "string" && token !== "" ? token : null;
 }

@@ -1,8 +1,7 @@
 // @ts-check
-import { formatUntil } from "../notifications/bell.js";
 import { serverNow } from "../lib/server_clock.js";
 import { ageAtLastContact } from "./freshness.js";
-import { formatAgo, clock, formatDuration, formatMoment, formatStamp, zoneName } from "../lib/time_text.js";
+import { clock, formatAgo, formatDuration, formatMoment, formatStamp, formatUntil, zoneName } from "../lib/time_text.js";
 
 /** Ages that tick without the server, and tiles that are marked when nothing confirms them any more. */
 

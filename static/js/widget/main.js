@@ -1,10 +1,9 @@
 // @ts-check
 import { localise, tick } from "../ui/ages.js";
-import { readWidgetToken } from "../notifications/bell.js";
 import { serverNow } from "../lib/server_clock.js";
 import { fetchChecked, ResponseError } from "../lib/http.js";
 import { Refetch } from "../lib/refetch.js";
-import { originsToAsk, mustRenew, nextPollDelay } from "./widget_rules.js";
+import { originsToAsk, mustRenew, nextPollDelay, readWidgetToken } from "./widget_rules.js";
 import { showFailure, showChecked, hideFreshness } from "./freshness_line.js";
 
 /**

@@ -31,3 +31,16 @@ export function originsToAsk(allowed, around) {
 export function nextPollDelay(pollMs, retryAfterMs) {
   return Math.max(pollMs, retryAfterMs ?? 0);
 }
+
+/**
+ * The token in a message from the embedding page, or null. Only the parent window is trusted, and only if its origin is
+ * allowed.
+ * @param {{ origin: string, source: unknown, data: unknown }} message
+ * @param {readonly string[]} origins
+ * @param {unknown} parent
+ */
+export function readWidgetToken(message, origins, parent) {
+  if (message.source !== parent || !origins.includes(message.origin)) return null;
+  const { type, token } = /** @type {{ type?: unknown, token?: unknown }} */ (message.data ?? {});
+  return type === "beacon:widget-token" && typeof token === "string" && token !== "" ? token : null;
+}

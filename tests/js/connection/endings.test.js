@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { StreamBye, isError, pollEndEvent, streamEndEvent } from "../../../static/js/connection/endings.js";
-import { DifferentUserError, ResponseError, parseRetryAfter } from "../../../static/js/lib/http.js";
+import { DifferentUserError, ResponseError } from "../../../static/js/lib/http.js";
 import { StreamEnded } from "../../../static/js/connection/stream.js";
 
 test("each end of a stream is what it is", () => {
@@ -33,15 +33,4 @@ test("a poll says the same of logins, and passes on when to come back", () => {
 test("a goodbye and a flag that is off are not among the errors", () => {
   const errors = [new StreamBye("lifetime", null), new ResponseError("flag-off", 403), new StreamEnded("silence"), new ResponseError("refused", 503)];
   assert.deepEqual(errors.map(isError), [false, false, true, true]);
-});
-
-test("Retry-After is seconds or a date, and nonsense is nothing", () => {
-  assert.deepEqual([parseRetryAfter("7"), parseRetryAfter("0"), parseRetryAfter(null), parseRetryAfter(""), parseRetryAfter("soon"), parseRetryAfter("-3")], [7_000, 0, undefined, undefined, undefined, undefined]);
-  const inAMinute = parseRetryAfter(new Date(Date.now() + 60_000).toUTCString()) ?? 0;
-  assert.ok(inAMinute > 55_000 && inAMinute <= 60_000, String(inAMinute));
-  assert.equal(parseRetryAfter(new Date(Date.now() - 60_000).toUTCString()), undefined);
-});
-
-test("no wait is so long that a timer would fire at once", () => {
-  assert.ok((parseRetryAfter("1e12") ?? Infinity) < 2 ** 31);
 });

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { isStale } from "../../../static/js/ui/freshness.js";
 import { RowQueue } from "../../../static/js/interaction/row_queue.js";
 
 test("rows wait oldest first, each once, in its newest form", () => {
@@ -17,13 +16,4 @@ test("no more of them are kept than the list shows, but all are counted", () => 
   for (let id = 1; id <= 500; id += 1) waiting.add(id, id);
   assert.equal(waiting.count, 500);
   assert.deepEqual(waiting.take(), [498, 499, 500]);
-});
-
-test("a region is stale when it is held, when nobody confirms it, or when nothing is heard", () => {
-  const fine = { connection: "connected", held: false, aged: false, unheard: false };
-  assert.equal(isStale(fine), false);
-  assert.equal(isStale({ ...fine, connection: "polling" }), false);
-  for (const change of [{ held: true }, { aged: true }, { unheard: true }, { connection: "offline" }, { connection: "none" }]) {
-    assert.equal(isStale({ ...fine, ...change }), true);
-  }
 });

@@ -36,3 +36,19 @@ test("a look that failed is tried again, and not before the server wants it", as
   mock.timers.tick(1);
   assert.equal(later.looks, 2);
 });
+
+test("asked often, it looks once, and once more when it was asked meanwhile", async () => {
+  let looks = 0;
+  /** @type {() => void} */
+  let answer = () => {};
+  const refetch = new Refetch(() => new Promise((resolve) => { looks += 1; answer = resolve; }), 500);
+  for (let n = 0; n < 5; n += 1) refetch.soon();
+  mock.timers.tick(500);
+  assert.equal(looks, 1);
+  refetch.soon();
+  refetch.soon();
+  answer();
+  await new Promise((resolve) => { setImmediate(resolve); });
+  mock.timers.tick(500);
+  assert.equal(looks, 2);
+});

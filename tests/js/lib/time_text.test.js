@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatAgo, formatMoment } from "../../../static/js/lib/time_text.js";
+import { formatAgo, formatDuration, formatMoment, formatUntil } from "../../../static/js/lib/time_text.js";
 
 test("ages are said in the largest whole unit, rounded down", () => {
   const said = [0, 999, 3_400, 59_999, 60_000, 3_599_000, 3_600_000, 86_400_000, 200_000_000].map(formatAgo);
@@ -14,4 +14,14 @@ test("a moment ahead of the clock is now", () => {
 
 test("the whole of a moment names its zone", () => {
   assert.match(formatMoment(new Date("2026-11-21T12:03:05.123Z")), /^\d+ Nov 2026, \d\d:03:05 \S+$/);
+});
+
+test("an end is said with its day only where it is another one", () => {
+  const now = new Date(2026, 10, 21, 12, 0);
+  assert.equal(formatUntil(new Date(2026, 10, 21, 12, 30), now), "12:30");
+  assert.equal(formatUntil(new Date(2026, 10, 22, 8, 5), now), "22 Nov, 08:05");
+});
+
+test("how long something has gone on", () => {
+  assert.equal(formatDuration(125_000), "for 2 min");
 });

@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { forgetIntent, getCommandId, forgetFinished } from "../../../static/js/pages/command_intent.js";
-import { intentKey } from "../../../static/js/pages/command_form.js";
 
 /** What a tab keeps. @returns {import("../../../static/js/pages/command_intent.js").IntentStorage} */
 function tab() {
@@ -15,13 +14,6 @@ function tab() {
     setItem: (name, text) => { kept.set(name, text); },
     removeItem: (name) => { kept.delete(name); },
   };
-}
-
-/** @param {Record<string, string | string[]>} told */
-function body(told) {
-  const made = new FormData();
-  for (const [name, value] of Object.entries(told)) for (const one of [value].flat()) made.append(name, one);
-  return made;
 }
 
 test("an intent keeps its id until it is answered", () => {
@@ -48,20 +40,4 @@ test("a review that was opened anew is another intent than the one whose answer 
   const kept = tab();
   assert.equal(getCommandId("restart", "of the first review", kept), "of the first review");
   assert.equal(getCommandId("restart", "of the second review", kept), "of the second review");
-});
-
-test("a row's button means the same after a reload, whatever is ticked or counted by then", () => {
-  const before = body({ do: "retry-job:7f3", scope: "selected", expectedCount: "12", asOf: "2026-11-21T12:03:05Z" });
-  const after = body({ do: "retry-job:7f3", scope: "page", pageIds: ["7f3", "a91"], expectedCount: "13", asOf: "2026-11-21T12:04:00Z" });
-  assert.equal(intentKey("/mail", before), intentKey("/mail", after));
-  assert.notEqual(intentKey("/mail", before), intentKey("/search", before));
-  assert.notEqual(intentKey("/mail", before), intentKey("/mail", body({ do: "delete-job:7f3" })));
-});
-
-test("a bulk command is the same one while it means the same jobs", () => {
-  const chosen = { do: "retry-job", scope: "selected", jobIds: ["7f3", "a91"], expectedCount: "12", asOf: "2026-11-21T12:03:05Z" };
-  assert.equal(intentKey("/mail", body(chosen)), intentKey("/mail", body({ ...chosen, expectedCount: "13", asOf: "2026-11-21T12:04:00Z" })));
-  assert.notEqual(intentKey("/mail", body(chosen)), intentKey("/mail", body({ ...chosen, jobIds: ["7f3"] })));
-  const all = { ...chosen, scope: "filter", state: "failed", queue: "" };
-  assert.notEqual(intentKey("/mail", body(all)), intentKey("/mail", body({ ...all, expectedCount: "13" })));
 });

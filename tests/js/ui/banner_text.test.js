@@ -2,9 +2,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { chooseBanner } from "../../../static/js/ui/banner_text.js";
-import { recordRenderFailure, FAILURE_WINDOW_MS } from "../../../static/js/telemetry/render_failures.js";
-import { describeMode } from "../../../static/js/ui/connection_details.js";
-import { describeConnection } from "../../../static/js/ui/connection_text.js";
 
 /** @type {import("../../../static/js/ui/banner_text.js").BannerInput} */
 const WELL = { state: "connected", reason: "live", since: "12:03:05", pollMs: 5_000, updated: false, unheardSince: "", person: "" };
@@ -44,20 +41,15 @@ test("the banner names a proxy where something holds the stream back", () => {
   assert.match(text, /^Live updates paused since 12:03:05, perhaps because of a proxy in between\. .*every 5 s; everything else works\.$/);
 });
 
-test("a pause is shown only where there is something to pause", () => {
-  const quiet = { reason: "live", paused: true, broken: false };
-  assert.deepEqual([describeConnection({ ...quiet, state: "connected" }).word, describeConnection({ ...quiet, state: "offline", reason: "no-network" }).word], ["Paused", "Offline"]);
-  assert.equal(describeConnection({ ...quiet, state: "connected", broken: true }).word, "Display error");
-});
-
-test("the mode says by which way events come", () => {
-  assert.equal(describeMode({ state: "connected", role: "follower", paused: false }, 5_000), "Live stream, through another tab");
-  assert.equal(describeMode({ state: "polling", role: "alone", paused: true }, 5_000), "Asking every 5 s; paused here");
-});
-
-test("one event that cannot be shown is bad luck, two within a minute are an error", () => {
-  const first = recordRenderFailure([], 0);
-  assert.equal(first.broken, false);
-  assert.equal(recordRenderFailure(first.moments, FAILURE_WINDOW_MS - 1).broken, true);
-  assert.equal(recordRenderFailure(first.moments, FAILURE_WINDOW_MS).broken, false);
+test("the silence of Beacon is told in no service's words, and no service's colour", () => {
+  for (const situation of [
+    { state: /** @type {const} */ ("connected"), reason: "live", unheardSince: "12:03:05" },
+    { state: /** @type {const} */ ("offline"), reason: "exhausted", unheardSince: "" },
+    { state: /** @type {const} */ ("offline"), reason: "signed-out", unheardSince: "" },
+  ]) {
+    const notice = chooseBanner({ since: "12:03:05", pollMs: 5_000, updated: false, person: "", ...situation });
+    assert.match(notice?.text ?? "", /since 12:03:05/);
+    assert.doesNotMatch(notice?.text ?? "", /stale|discrepancy|verified|wrong/i);
+    assert.equal(notice?.look, "offline");
+  }
 });

@@ -1,7 +1,6 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { describeMode } from "../../../static/js/ui/connection_details.js";
 import { describeConnection } from "../../../static/js/ui/connection_text.js";
 
 /** @typedef {import("../../../static/js/connection/status.js").Status} Status */
@@ -21,7 +20,6 @@ test("a stream that is late does not claim to be live, and is not read aloud eve
   const words = describeConnection({ ...LIVE, reason: "late", lateS: 8 });
   assert.deepEqual([words.word, words.spoken, words.look], ["Late by 8 s", "Late", "reconnecting"]);
   assert.doesNotMatch(words.sentence, /the moment/);
-  assert.equal(describeMode({ ...LIVE, reason: "late", role: "leader" }, 5_000), "Asking every 5 s, for all tabs of this browser");
 });
 
 test("a stream that is held back says why the page polls", () => {
@@ -30,13 +28,8 @@ test("a stream that is held back says why the page polls", () => {
   assert.match(held.sentence, /stays silent, perhaps because of a proxy/);
 });
 
-test("the mode says how often the server is asked, and never that it is where nobody asks", () => {
-  /** @param {Partial<Status>} status */
-  const mode = (status) => describeMode({ ...LIVE, ...status }, 5_000);
-  assert.equal(mode({ role: "leader" }), "Live stream, for all tabs of this browser");
-  assert.equal(mode({ state: "reconnecting", reason: "lost" }), "Asking once with each attempt");
-  assert.equal(mode({ state: "polling", reason: "exhausted", paused: true }), "Asking every 5 s; paused here");
-  assert.equal(mode({ state: "offline", reason: "exhausted" }), "Asking every 5 s");
-  assert.equal(mode({ state: "offline", reason: "no-network" }), "Asking nobody");
-  assert.equal(mode({ state: "offline", reason: "signed-out" }), "Asking nobody");
+test("a pause is shown only where there is something to pause", () => {
+  const quiet = { reason: "live", paused: true, broken: false };
+  assert.deepEqual([describeConnection({ ...quiet, state: "connected" }).word, describeConnection({ ...quiet, state: "offline", reason: "no-network" }).word], ["Paused", "Offline"]);
+  assert.equal(describeConnection({ ...quiet, state: "connected", broken: true }).word, "Display error");
 });

@@ -1,9 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ageAtLastContact, isSilent } from "../../../static/js/ui/freshness.js";
-import { chooseBanner } from "../../../static/js/ui/banner_text.js";
-import { formatDuration } from "../../../static/js/lib/time_text.js";
+import { ageAtLastContact, isSilent, isStale } from "../../../static/js/ui/freshness.js";
 
 const AT = 1_000_000;
 const WELL = { state: "connected", heardAt: AT, now: AT + 15_000, heartbeatMs: 15_000, pollMs: 5_000 };
@@ -23,19 +21,11 @@ test("Beacon is silent when a heartbeat, or a poll, is overdue, and at once when
   assert.equal(isSilent({ ...WELL, state: "offline", now: AT + 1 }), true);
 });
 
-test("the silence of Beacon is told in no service's words, and no service's colour", () => {
-  for (const situation of [
-    { state: /** @type {const} */ ("connected"), reason: "live", unheardSince: "12:03:05" },
-    { state: /** @type {const} */ ("offline"), reason: "exhausted", unheardSince: "" },
-    { state: /** @type {const} */ ("offline"), reason: "signed-out", unheardSince: "" },
-  ]) {
-    const notice = chooseBanner({ since: "12:03:05", pollMs: 5_000, updated: false, person: "", ...situation });
-    assert.match(notice?.text ?? "", /since 12:03:05/);
-    assert.doesNotMatch(notice?.text ?? "", /stale|discrepancy|verified|wrong/i);
-    assert.equal(notice?.look, "offline");
+test("a region is stale when it is held, when nobody confirms it, or when nothing is heard", () => {
+  const fine = { connection: "connected", held: false, aged: false, unheard: false };
+  assert.equal(isStale(fine), false);
+  assert.equal(isStale({ ...fine, connection: "polling" }), false);
+  for (const change of [{ held: true }, { aged: true }, { unheard: true }, { connection: "offline" }, { connection: "none" }]) {
+    assert.equal(isStale({ ...fine, ...change }), true);
   }
-});
-
-test("how long something has gone on", () => {
-  assert.equal(formatDuration(125_000), "for 2 min");
 });
