@@ -10,9 +10,9 @@ from flask import Flask
 from app.web import js_bundle
 from app.web.assets import SCRIPT, SHEET, STATIC_FOLDER, Assets
 
+TESTS = Path(__file__).resolve().parents[1] / "js"  # in the folders of static/js
 NODE = str(Path(sys.executable).with_name("node"))
 BOUNDARY = "telemetry/error_boundary.js"  # stands by itself, because it must work when the bundle cannot even be loaded
-LATER = ("telemetry/client_reports.js",)  # by an address that the page has
 
 
 def test_the_build_changes_with_a_files_content_and_name(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_every_module_is_in_the_bundle_or_comes_with_what_is_loaded_later(bare: 
     assets: Assets = bare.extensions["beacon_assets"]
     script = (assets.content(SCRIPT) or b"").decode()
     later = set(re.findall(r'import\("\./([\w/.]+)"\)', script))
-    bundled, lazy = modules_of("main.js"), modules_of(*later, *LATER)
+    bundled, lazy = modules_of("main.js"), modules_of(*later)
     assert not {*bundled} & {*lazy}, "two copies of a module would each keep what the page has once"
     own = {name for name in map(str, all_modules()) if not name.startswith(("pages/", "widget/"))}
     assert {*bundled, *lazy, *modules_of(BOUNDARY)} == own
@@ -63,6 +63,12 @@ def test_every_module_is_in_the_bundle_or_comes_with_what_is_loaded_later(bare: 
 
 def all_modules() -> list[PurePosixPath]:
     return [PurePosixPath(path.relative_to(STATIC_FOLDER / "js")) for path in (STATIC_FOLDER / "js").rglob("*.js")]
+
+
+def test_every_pure_module_has_a_test_of_its_own() -> None:
+    pure = {name for name in all_modules() if re.search(r"\bPure\b", (STATIC_FOLDER / "js" / name).read_text())}
+    untested = {name for name in pure if not (TESTS / name).with_suffix(".test.js").exists()}
+    assert (len(pure) > 15, untested) == (True, set())
 
 
 def test_every_import_names_a_module_that_is_there() -> None:

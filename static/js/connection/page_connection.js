@@ -95,7 +95,7 @@ function startStats() {
   const begin = async () => {
     asked = connectionStatus.value.state !== "offline"; // if offline, the next event tries again
     if (!asked) return;
-    const { startClientReports } = await import(page.evidence ?? "");
+    const { startClientReports } = await import("../telemetry/client_reports.js");
     withStats = startClientReports(csrfToken(), pending.splice(0));
   };
   withStats = (record) => {
