@@ -42,7 +42,7 @@ test("a stream and a poll that overlap show every event once and in order", asyn
   assert.deepEqual(shown, ids.map(String));
 });
 
-test("a reset shows the page again and goes on from the page's cursor", async () => {
+test("a reset reloads the page's regions and continues from their cursor", async () => {
   const { shown, delivery } = screen({ pageCursor: 45 });
   await Promise.all([
     delivery.take(frame(41, { event: "reset", data: '{"reason":"pruned","head":41}' })),
@@ -59,14 +59,14 @@ test("a reset may lead back, after a database was restored", async () => {
   assert.equal(delivery.cursor, 7);
 });
 
-test("a frame that cannot be shown is made up for by the page, and the next one goes on", async () => {
+test("a frame that cannot be shown reloads the regions, and the next one is shown", async () => {
   const { shown, delivery } = screen({ fails: new Set([11]), pageCursor: 11 });
   await delivery.take(frame(11));
   await delivery.take(frame(12));
   assert.deepEqual(shown, ["page", "12"]);
 });
 
-test("a signal moves the cursor and is told to whom it concerns", async () => {
+test("a signal advances the cursor and is dispatched", async () => {
   /** @type {unknown[]} */
   const heard = [];
   const document = new EventTarget();
@@ -77,7 +77,7 @@ test("a signal moves the cursor and is told to whom it concerns", async () => {
   assert.deepEqual([heard, shown, delivery.cursor], [[{ type: "flag.changed" }], [], 11]);
 });
 
-test("while it is held nothing is shown but signals, and then all of it in order", async () => {
+test("during a pause only signals get through, and then everything is shown in order", async () => {
   /** @type {string[]} */
   const heard = [];
   const document = new EventTarget();
@@ -93,7 +93,7 @@ test("while it is held nothing is shown but signals, and then all of it in order
   assert.deepEqual([shown, delivery.cursor], [["11", "13"], 13]);
 });
 
-test("more than is kept during a hold becomes one load of the page", async () => {
+test("too many frames during a pause become one reload", async () => {
   const { shown, delivery } = screen({ pageCursor: 9_000 });
   delivery.hold();
   for (let id = 11; id <= 11 + MAX_HELD_FRAMES * 2; id += 1) await delivery.take(frame(id));
@@ -101,7 +101,7 @@ test("more than is kept during a hold becomes one load of the page", async () =>
   assert.deepEqual([shown, delivery.cursor, delivery.received], [["page"], 9_000, 9_000]);
 });
 
-test("where neither a frame nor the page can be had, those behind it are not shown in its place", async () => {
+test("if neither a frame nor the page can be shown, the frames behind it are not shown either", async () => {
   /** @type {string[]} */
   const shown = [];
   const feed = {
@@ -129,7 +129,7 @@ test("where neither a frame nor the page can be had, those behind it are not sho
   assert.deepEqual(shown, ["page", "12"]);
 });
 
-test("what came meanwhile is shown in one go, as much as a slice holds", async () => {
+test("queued frames are shown together, up to the size of a batch", async () => {
   /** @type {string[]} */
   const written = [];
   const feed = {
@@ -145,13 +145,13 @@ test("what came meanwhile is shown in one go, as much as a slice holds", async (
   assert.equal(delivery.cursor, 14);
 });
 
-test("one frame among many that cannot be shown costs only itself", async () => {
+test("one bad frame in a batch does not stop the others", async () => {
   const { shown, delivery } = screen({ fails: new Set([13]), pageCursor: 13 });
   await Promise.all([11, 12, 13, 14, 15].map((id) => delivery.take(frame(id))));
   assert.deepEqual(shown, ["11", "12", "page", "14", "15"]);
 });
 
-test("between two slices others have their turn", async () => {
+test("other tasks run between two batches", async () => {
   const { delivery } = screen();
   let turns = 0;
   setImmediate(function again() {
@@ -163,7 +163,7 @@ test("between two slices others have their turn", async () => {
   assert.ok(turns >= 4);
 });
 
-test("an operator's message is shown during a hold, and its row waits with the others", async () => {
+test("an operator's message is shown during a pause, and its row waits with the others", async () => {
   /** @type {string[]} */
   const written = [];
   const feed = {

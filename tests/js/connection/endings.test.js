@@ -5,7 +5,7 @@ import { StreamBye, isError, pollEndEvent, streamEndEvent } from "../../../stati
 import { DifferentUserError, ResponseError } from "../../../static/js/lib/http.js";
 import { StreamEnded } from "../../../static/js/connection/stream.js";
 
-test("each end of a stream is what it is", () => {
+test("each error of a stream has its own event", () => {
   const reasons = [
     new StreamEnded("silence"), new StreamEnded("no-hello"), new TypeError("network"), new ResponseError("refused", 503, 7_000),
     new ResponseError("wrong-type", 200), new ResponseError("redirect", 0),
@@ -15,7 +15,7 @@ test("each end of a stream is what it is", () => {
   assert.equal("retryAfterMs" in (reasons[3] ?? {}) && reasons[3]?.kind === "failed" && reasons[3].retryAfterMs, 7_000);
 });
 
-test("a login that ended and a flag that is off are no failures", () => {
+test("an ended login and a flag that is off are no failures", () => {
   assert.deepEqual(streamEndEvent(new ResponseError("refused", 401)), { kind: "signed-out" });
   assert.deepEqual(streamEndEvent(new ResponseError("flag-off", 403)), { kind: "flag-off" });
   assert.equal(streamEndEvent(new ResponseError("forbidden", 403)).kind, "failed");
@@ -23,7 +23,7 @@ test("a login that ended and a flag that is off are no failures", () => {
   assert.deepEqual(streamEndEvent(new StreamBye("drain", 2_000)), { kind: "bye", reason: "drain", retryMs: 2_000 });
 });
 
-test("a poll says the same of logins, and passes on when to come back", () => {
+test("a poll has the same events for logins, and passes on Retry-After", () => {
   assert.deepEqual(pollEndEvent(new ResponseError("refused", 401)), { kind: "signed-out" });
   assert.deepEqual(pollEndEvent(new DifferentUserError()), { kind: "other-user" });
   assert.deepEqual(pollEndEvent(new ResponseError("refused", 429, 3_000)), { kind: "poll-failed", retryAfterMs: 3_000 });

@@ -68,14 +68,14 @@ test("five attempts after 1, 2, 4, 8 and 16 seconds, each with one poll", () => 
   }
 });
 
-test("no attempt waits over 30 seconds or strays more than a fifth", () => {
+test("no attempt waits longer than 30 seconds or varies by more than a fifth", () => {
   for (const delay of ATTEMPT_DELAYS_MS) {
     assert.equal(addJitter(delay, 0), delay * 0.8);
     assert.ok(addJitter(delay, 1) <= Math.min(30_000, delay * 1.2));
   }
 });
 
-test("a single poll during the attempts does not start a row of them", () => {
+test("a poll during the attempts is not followed by further polls", () => {
   assert.equal(after(START, LOST, POLLED).poll, undefined);
   assert.equal(after(START, LOST, POLL_FAILED).model.state, "reconnecting");
 });
@@ -86,14 +86,14 @@ test("after the fifth attempt the page polls, and tries the stream every 30 seco
   assert.equal(decide(model, POLLED, MIDDLE).poll, 5_000);
 });
 
-test("where polls fail too it is offline, and a poll that succeeds tries the stream at once", () => {
+test("if polls fail too it is offline, and a successful poll tries the stream at once", () => {
   const { model } = after(START, LOST, LOST, LOST, LOST, LOST, POLL_FAILED, LOST);
   assert.equal(model.state, "offline");
   const back = decide(model, POLLED, MIDDLE);
   assert.deepEqual([back.model.state, back.open, back.poll], ["polling", 0, 5_000]);
 });
 
-test("a successful poll does not hurry the attempts of a stream that a proxy swallows", () => {
+test("a successful poll does not hurry the attempts of a stream that a proxy blocks", () => {
   const { model } = after(START, LOST, LOST, LOST, LOST, LOST, POLLED, LOST);
   assert.equal(decide(model, POLLED, MIDDLE).open, undefined);
 });
@@ -103,24 +103,24 @@ test("opening and hello prove nothing: an open-close loop ends in polling", () =
   assert.deepEqual([model.state, model.failures], ["polling", 6]);
 });
 
-test("an event or a heartbeat forgives all failures", () => {
+test("an event or a heartbeat resets the failures", () => {
   assert.equal(after(START, LOST, LOST, HELLO, PROOF).model.failures, 0);
 });
 
-test("the server's goodbye is no failure and is followed after the wait that it asked for", () => {
+test("a goodbye is no failure; the next stream opens after the wait that the server asked for", () => {
   for (const reason of ["drain", "lifetime", "slow"]) {
     const { model, open, poll } = after(START, HELLO, PROOF, { kind: "bye", reason, retryMs: 2_400 });
     assert.deepEqual([model.state, model.failures, open, poll], ["reconnecting", 0, 2_400, undefined]);
   }
 });
 
-test("goodbyes without anything in between are failures in the end", () => {
+test("many goodbyes without anything in between become a failure", () => {
   /** @type {ConnectionEvent} */
   const bye = { kind: "bye", reason: "drain" };
   assert.equal(after(START, HELLO, bye, HELLO, bye, HELLO, bye, HELLO, bye).model.failures, 1);
 });
 
-test("a goodbye because of the flag moves to polling at once, and the first polls of many pages are spread", () => {
+test("a goodbye because of the flag leads to polling at once, with the first polls of many pages spread", () => {
   /** @type {ConnectionEvent} */
   const bye = { kind: "bye", reason: "flag-off" };
   const { model } = after(START, HELLO);
@@ -131,7 +131,7 @@ test("a goodbye because of the flag moves to polling at once, and the first poll
   assert.equal(decide({ ...model, pollMs: 1_000 }, bye, 1).poll, 1_000, "later than any other poll");
 });
 
-test("the flag's going off leaves no failures and no goodbyes to whoever is switched on again", () => {
+test("failures and goodbyes are reset when the flag goes off", () => {
   const off = after(START, HELLO, { kind: "bye", reason: "drain" }, LOST, LOST, LOST, LOST, { kind: "flag-off" });
   assert.deepEqual([off.model.failures, off.model.byes], [0, 0]);
   const on = decide(off.model, POLLED, MIDDLE);
@@ -165,7 +165,7 @@ test("Retry-After is obeyed by attempts and polls", () => {
   assert.equal(decide(model, { kind: "poll-failed", retryAfterMs: 9_000 }, MIDDLE).poll, 9_000);
 });
 
-test("whoever is told to wait for long polls meanwhile, and the first attempt after it counts as before", () => {
+test("a page that must wait long polls meanwhile, and the attempts count on afterwards", () => {
   /** @type {ConnectionEvent} */
   const refused = { kind: "failed", reason: "refused", retryAfterMs: 600_000 };
   const { model, open, poll } = after(START, refused);
@@ -174,28 +174,28 @@ test("whoever is told to wait for long polls meanwhile, and the first attempt af
   assert.equal(decide(model, LOST, MIDDLE).model.state, "reconnecting");
 });
 
-test("the network's return opens at once, too, where a person has tried without it", () => {
+test("the network's return opens at once, even if the reader has pressed Reconnect without it", () => {
   const { model, open } = after(START, { kind: "no-network" }, { kind: "asked" }, LOST, { kind: "network" });
   assert.deepEqual([model.state, model.failures, open], ["reconnecting", 0, 0]);
   assert.equal(after(START, { kind: "failed", reason: "refused", retryAfterMs: 60_000 }, { kind: "network", barred: true }).open, undefined);
   assert.equal(after(START, HELLO, { kind: "network" }).open, undefined);
 });
 
-test("the network's return opens at once with the failures forgotten", () => {
+test("the network's return opens at once and resets the failures", () => {
   const { model, open } = after(START, LOST, LOST, { kind: "no-network" }, { kind: "network" });
   assert.deepEqual([model.state, model.failures, open], ["reconnecting", 0, 0]);
   const off = after({ ...START, streamOn: false }, { kind: "no-network" }, { kind: "network" });
   assert.deepEqual([off.open, off.poll], [undefined, 0]);
 });
 
-test("signed out is the end: nothing opens or polls any more", () => {
+test("after the end of the login nothing opens or polls any more", () => {
   const { model, open, poll, close } = after(START, { kind: "signed-out" });
   assert.deepEqual([model.state, model.reason, open, poll, close], ["offline", "signed-out", null, null, true]);
   assert.deepEqual(decide(model, POLLED, MIDDLE), { model });
   assert.deepEqual(decide(model, { kind: "network" }, MIDDLE), { model });
 });
 
-test("somebody else's login is the end too", () => {
+test("after somebody else's login nothing opens or polls either", () => {
   const { model, close } = after(START, HELLO, { kind: "other-user" });
   assert.deepEqual([model.state, model.reason, close], ["offline", "other-user", true]);
   assert.deepEqual(decide(model, { kind: "asked" }, MIDDLE), { model });
@@ -209,13 +209,13 @@ test("waking does at once what waits for a timer, and nothing beside a stream", 
   assert.equal(after({ ...START, streamOn: false }, { kind: "woke" }).open, undefined);
 });
 
-test("waking does not wait for a stream that owes a heartbeat, and calls it no failure", () => {
+test("waking replaces a stream with a missing heartbeat, without counting a failure", () => {
   const { model, open, poll, close } = after(START, HELLO, PROOF, { kind: "woke", overdue: true });
   assert.deepEqual([model.state, model.reason, model.failures, open, poll, close], ["reconnecting", "woke", 0, 0, 0, true]);
   assert.equal(after(START, HELLO, PROOF, { kind: "no-network" }, { kind: "woke", overdue: true }).open, undefined);
 });
 
-test("waking polls, but does not open before the moment that the server named", () => {
+test("waking polls, but does not open a stream before the time that the server named", () => {
   const refused = after(START, { kind: "failed", reason: "refused", retryAfterMs: 60_000 });
   const { open, poll } = decide(refused.model, { kind: "woke", barred: true }, MIDDLE);
   assert.deepEqual([open, poll], [undefined, 0]);
@@ -238,7 +238,7 @@ test("a heartbeat from a server without its database is no failure, and the next
   assert.equal(decide(model, { kind: "heartbeat", degraded: false }, MIDDLE).model.reason, "live");
 });
 
-test("a person's Reconnect tries at once, and one more failure leads back to polling", () => {
+test("Reconnect tries at once, and one more failure leads back to polling", () => {
   const exhausted = after(START, LOST, LOST, LOST, LOST, LOST, POLLED, LOST);
   const { model, open } = decide(exhausted.model, { kind: "asked" }, MIDDLE);
   assert.deepEqual([model.state, model.reason, open], ["reconnecting", "asked", 0]);
@@ -253,7 +253,7 @@ const NO_HELLO = { kind: "failed", reason: "no-hello" };
 /** @param {number} [lateS] @returns {ConnectionEvent} */
 const beat = (lateS = 0) => ({ kind: "heartbeat", degraded: false, lateS });
 
-test("a stream that stays silent twice is polled around, with the reason, and tried on with growing waits", () => {
+test("after two silent streams the page polls, says why, and tries on with growing waits", () => {
   assert.equal(after(START, NO_HELLO).model.state, "reconnecting");
   /** @type {ConnectionEvent[]} */
   const happened = [START, NO_HELLO];
@@ -266,7 +266,7 @@ test("a stream that stays silent twice is polled around, with the reason, and tr
   }
 });
 
-test("a stream that is held back is believed when a heartbeat comes in time, and polls go on until then", () => {
+test("a buffered stream is trusted after a prompt heartbeat, and polls go on until then", () => {
   const held = after(START, HELLO, SILENT, HELLO, SILENT, POLLED);
   const opened = decide(held.model, HELLO, MIDDLE);
   assert.deepEqual([opened.model.state, opened.poll], ["polling", undefined]);
@@ -278,13 +278,13 @@ test("a stream that is held back is believed when a heartbeat comes in time, and
   assert.deepEqual([model.state, model.reason, model.silentStreams, poll], ["connected", "live", 0, null]);
 });
 
-test("what came with its opening does not make a stream that falls silent again a new one", () => {
+test("events at its start do not make a stream that falls silent again trusted", () => {
   assert.equal(after(START, HELLO, PROOF, SILENT, HELLO, PROOF, SILENT).model.state, "polling");
   assert.equal(after(START, HELLO, beat(), SILENT, HELLO, beat(), SILENT).model.state, "reconnecting");
   assert.equal(after(START, NO_HELLO, LOST, NO_HELLO).model.state, "reconnecting");
 });
 
-test("a server that answers no poll either is away, and found again by the first hello", () => {
+test("a server that does not answer polls either is down, and back with the first hello", () => {
   const away = after(START, NO_HELLO, NO_HELLO, POLL_FAILED);
   assert.equal(away.model.state, "offline");
   const back = decide(away.model, POLLED, MIDDLE);
@@ -292,13 +292,13 @@ test("a server that answers no poll either is away, and found again by the first
   assert.equal(decide(back.model, HELLO, MIDDLE).model.state, "connected");
 });
 
-test("a person's Reconnect believes the hello of a stream that was held back, and not twice", () => {
+test("Reconnect trusts the hello of a buffered stream, but only once", () => {
   const asked = after(START, NO_HELLO, NO_HELLO, POLLED, { kind: "asked" });
   assert.equal(decide(asked.model, HELLO, MIDDLE).model.state, "connected");
   assert.equal(decide(asked.model, NO_HELLO, MIDDLE).model.state, "polling");
 });
 
-test("what comes late is asked for beside the stream, until it is prompt again", () => {
+test("the page polls beside a late stream until it is prompt again", () => {
   const late = after(START, HELLO, beat(), { kind: "late", lateS: 6 });
   assert.deepEqual([late.model.state, late.model.reason, late.model.lateS, late.poll], ["connected", "late", 6, 0]);
   const later = decide(late.model, { kind: "late", lateS: 7 }, MIDDLE);
@@ -318,7 +318,7 @@ test("a stream that has ended is not late any more", () => {
   assert.equal(decide(model, { kind: "late", lateS: 6 }, MIDDLE).model.lateS, 0);
 });
 
-test("a database that is away is the worse news of the two", () => {
+test("a missing database is shown rather than lateness", () => {
   const { model, poll } = after(START, HELLO, { kind: "heartbeat", degraded: true, lateS: 8 });
   assert.deepEqual([model.reason, model.lateS, poll], ["degraded", 8, 0]);
   assert.equal(decide(model, { kind: "late", lateS: 9 }, MIDDLE).model.reason, "degraded");

@@ -18,7 +18,7 @@ test("a stream is read as its frames, in order, with all fields", () => {
   ]);
 });
 
-test("wherever the network cuts the bytes, the frames are the same", () => {
+test("the frames are the same wherever the network splits the bytes", () => {
   const whole = bytes(`${WIRE}id: 8\r\ndata: Grüße ≠ 🦊\r\n\r\n`);
   const expected = new FrameParser().push(whole);
   for (let cut = 0; cut <= whole.length; cut += 1) {
@@ -34,7 +34,7 @@ test("all three line ends of the standard end a line", () => {
   }
 });
 
-test("a frame that the end of the stream cuts off is not delivered", () => {
+test("an incomplete frame at the end of the stream is not delivered", () => {
   assert.deepEqual(parse("id: 1\ndata: whole\n\nid: 2\ndata: half\n"), [{ event: "", data: "whole", id: "1", retry: null }]);
 });
 
@@ -42,7 +42,7 @@ test("an id does not carry over to the next frame", () => {
   assert.deepEqual(parse("id: 1\ndata: a\n\ndata: b\n\n").map((frame) => frame.id), ["1", null]);
 });
 
-test("comments and blank lines alone make no frame", () => {
+test("comments and blank lines are no frames", () => {
   assert.deepEqual(parse(": keep-alive\n\n\n\n"), []);
 });
 
@@ -54,7 +54,7 @@ test("only one leading space is dropped, and colons in values stay", () => {
   assert.equal(parse("data:  a: b\n\n")[0]?.data, " a: b");
 });
 
-test("an id with a NUL and a retry that is no number are ignored", () => {
+test("an id with a NUL and a retry that is not a number are ignored", () => {
   assert.deepEqual(parse("id: 1\0\nretry: soon\ndata: x\n\n"), [{ event: "", data: "x", id: null, retry: null }]);
 });
 

@@ -12,7 +12,7 @@ test("each key has its action", () => {
   assert.deepEqual(actions, ["search", "help", "notifications", "pause", null, null]);
 });
 
-test("keys are silent while typing, in a dialog, when switched off and with modifiers", () => {
+test("shortcuts do nothing while typing, in a dialog, when turned off, or with modifiers", () => {
   for (const change of [{ typing: true }, { inDialog: true }, { enabled: false }]) {
     assert.equal(findShortcut(press("n"), { ...free, ...change }), null);
   }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import { Countdown } from "../../../static/js/lib/countdown.js";
 
-test("a countdown that is held goes on with what was left", () => {
+test("a paused countdown resumes with the time that was left", () => {
   mock.timers.enable({ apis: ["setTimeout", "Date"] });
   let ended = 0;
   const countdown = new Countdown(6_000, () => { ended += 1; });

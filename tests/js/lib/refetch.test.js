@@ -7,7 +7,7 @@ beforeEach(() => mock.timers.enable({ apis: ["setTimeout"] }));
 afterEach(() => mock.timers.reset());
 
 /**
- * What was looked for is refused, as another instance of http.js says it: the page's own script has one, app.js another.
+ * The load is refused by another copy of http.js than ours, as between app.js and the script of a page.
  * @param {{ status: number, retryAfterMs?: number }} refusal
  */
 async function refused(refusal) {
@@ -20,13 +20,13 @@ async function refused(refusal) {
   return seen;
 }
 
-test("a look that needs a login first is not tried again", async () => {
+test("a load that needs a login is not retried", async () => {
   const seen = await refused({ status: 401 });
   mock.timers.tick(600_000);
   assert.equal(seen.looks, 1);
 });
 
-test("a look that failed is tried again, and not before the server wants it", async () => {
+test("a failed load is retried, but not before the server allows", async () => {
   const soon = await refused({ status: 500 });
   mock.timers.tick(6_000);
   assert.equal(soon.looks, 2);
@@ -37,7 +37,7 @@ test("a look that failed is tried again, and not before the server wants it", as
   assert.equal(later.looks, 2);
 });
 
-test("asked often, it looks once, and once more when it was asked meanwhile", async () => {
+test("many requests lead to one load, requests during a load to one more", async () => {
   let looks = 0;
   /** @type {() => void} */
   let answer = () => {};

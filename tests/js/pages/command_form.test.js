@@ -10,7 +10,7 @@ function body(fields) {
   return form;
 }
 
-test("a row's button means the same after a reload, whatever is ticked or counted by then", () => {
+test("a row's button has the same key after a reload, whatever is selected", () => {
   const before = body({ do: "retry-job:7f3", scope: "selected", expectedCount: "12", asOf: "2026-11-21T12:03:05Z" });
   const after = body({ do: "retry-job:7f3", scope: "page", pageIds: ["7f3", "a91"], expectedCount: "13", asOf: "2026-11-21T12:04:00Z" });
   assert.equal(intentKey("/mail", before), intentKey("/mail", after));
@@ -18,7 +18,7 @@ test("a row's button means the same after a reload, whatever is ticked or counte
   assert.notEqual(intentKey("/mail", before), intentKey("/mail", body({ do: "delete-job:7f3" })));
 });
 
-test("a bulk command is the same one while it means the same jobs", () => {
+test("a bulk command has the same key while it means the same jobs", () => {
   const chosen = { do: "retry-job", scope: "selected", jobIds: ["7f3", "a91"], expectedCount: "12", asOf: "2026-11-21T12:03:05Z" };
   assert.equal(intentKey("/mail", body(chosen)), intentKey("/mail", body({ ...chosen, expectedCount: "13", asOf: "2026-11-21T12:04:00Z" })));
   assert.notEqual(intentKey("/mail", body(chosen)), intentKey("/mail", body({ ...chosen, jobIds: ["7f3"] })));

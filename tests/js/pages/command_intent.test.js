@@ -16,7 +16,7 @@ function tab() {
   };
 }
 
-test("an intent keeps its id until it is answered", () => {
+test("an intent keeps its command id until it is answered", () => {
   const kept = tab();
   const first = getCommandId("retry 1", "", kept);
   assert.match(first, /^[0-9a-f]{32}$/);
@@ -26,7 +26,7 @@ test("an intent keeps its id until it is answered", () => {
   assert.notEqual(getCommandId("retry 1", "", kept), first);
 });
 
-test("a command that was seen to end is nobody's intent any more, and the others are kept", () => {
+test("a finished command's intent is forgotten, and the others are kept", () => {
   const kept = tab();
   kept.setItem("another matter", "x");
   const [first, other] = [getCommandId("retry 1", "", kept), getCommandId("retry 2", "", kept)];
@@ -36,7 +36,7 @@ test("a command that was seen to end is nobody's intent any more, and the others
   assert.equal(kept.getItem("another matter"), "x");
 });
 
-test("a review that was opened anew is another intent than the one whose answer was lost", () => {
+test("a review that is opened again is a new intent", () => {
   const kept = tab();
   assert.equal(getCommandId("restart", "of the first review", kept), "of the first review");
   assert.equal(getCommandId("restart", "of the second review", kept), "of the second review");

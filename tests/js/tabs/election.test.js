@@ -14,7 +14,7 @@ function stolenAt(from, until) {
   return null;
 }
 
-test("a leader that never answers loses the lock within two seconds, and not before it had its time", () => {
+test("a leader that never answers loses the lock within two seconds, but not too early", () => {
   const at = stolenAt(0, 10_000) ?? Infinity;
   assert.ok(at >= ANSWER_TIMEOUT_MS && at + PING_INTERVAL_MS <= 2_000, String(at));
 });
@@ -28,14 +28,14 @@ test("a leader that answers each time keeps the lock", () => {
   }
 });
 
-test("a tab that slept itself does not blame the leader", () => {
+test("a tab that was asleep does not blame the leader", () => {
   const { watch } = checkLeader(startWatch(0), 500);
   const woke = checkLeader(watch, 3_600_000);
   assert.equal(woke.steal, false);
   assert.equal(checkLeader(woke.watch, 3_600_000 + PING_INTERVAL_MS).steal, false);
 });
 
-test("a leader out of sight is replaced only while it has no stream", () => {
+test("a hidden leader is replaced only while it has no stream", () => {
   const watch = startWatch(0);
   for (const state of /** @type {const} */ (["reconnecting", "polling", "offline"])) {
     assert.equal(onAnswer(watch, { visible: false, state }).steal, true);
@@ -44,20 +44,20 @@ test("a leader out of sight is replaced only while it has no stream", () => {
   assert.equal(onAnswer(watch, { visible: false, state: "connected" }).steal, false);
 });
 
-test("a frame follows if this tab has what went before it, and more is no harm", () => {
+test("a frame follows if this tab has everything before it, or more", () => {
   assert.deepEqual([isGap(10, 10), isGap(12, 10), isGap(9, 10)], [false, false, true]);
 });
 
-test("another login and another build share nothing", () => {
+test("tabs of another login or build share nothing", () => {
   const names = [channelName("a", "1"), channelName("b", "1"), channelName("a", "2")];
   assert.equal(new Set(names).size, 3);
 });
 
-test("a term is later than every one before, even where the clock was set back", () => {
+test("a term is higher than every one before, even if the clock was set back", () => {
   assert.deepEqual([nextTerm(0, 5_000), nextTerm(5_000, 9_000), nextTerm(9_000, 4_000)], [5_000, 9_000, 9_001]);
 });
 
-test("a computer slept when a tick is late, and a hidden tab's tick of a minute is not late", () => {
+test("a late tick means that the computer slept, except for a hidden tab's tick of a minute", () => {
   assert.deepEqual([computerSlept(1_100, true), computerSlept(6_000, true)], [false, true]);
   assert.deepEqual([computerSlept(61_000, false), computerSlept(120_000, false)], [false, true]);
 });

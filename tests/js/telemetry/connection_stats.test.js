@@ -87,25 +87,25 @@ class Page {
   }
 }
 
-test("an attempt that brings something is one, with its time to hello, and is told once", () => {
+test("an attempt that delivers something is counted once, with its time to hello", () => {
   const page = new Page().helloReceived().meets(HEARTBEAT, HEARTBEAT);
   assert.deepEqual(page.told(), { cohort: "streaming", attempts: 1, helloMs: [1_000] });
   assert.equal(page.meets(HEARTBEAT).measure.takeReport(), null);
 });
 
-test("hello alone proves nothing: a stream that ends before it brought anything has failed", () => {
+test("a stream that ends after hello, before it delivered anything, has failed", () => {
   const page = new Page().opens(HELLO, LOST).opens(LOST);
   assert.deepEqual(page.told(), { cohort: "streaming", attempts: 2, failures: 2, helloMs: [1_000] });
 });
 
-test("a stream that had worked and is lost, or says goodbye, is a reconnect and no failure", () => {
+test("a working stream that is lost, or says goodbye, is a reconnect and not a failure", () => {
   for (const end of [LOST, .../** @type {ConnectionEvent[]} */ (["drain", "lifetime", "slow"].map((reason) => ({ kind: "bye", reason })))]) {
     const page = new Page().helloReceived().meets(HEARTBEAT, end).helloReceived().meets(HEARTBEAT);
     assert.deepEqual(page.told(), { cohort: "streaming", attempts: 2, reconnects: 1, helloMs: [1_000, 1_000] });
   }
 });
 
-test("a goodbye right after hello is no failure, and goodbyes without end are one", () => {
+test("a goodbye right after hello is no failure, but endless goodbyes are one", () => {
   /** @type {ConnectionEvent} */
   const bye = { kind: "bye", reason: "drain" };
   const page = new Page().opens(HELLO, bye);
@@ -120,14 +120,14 @@ test("five failures and one more are one fallback, however long the page then po
   assert.deepEqual(page.meets(POLLED, POLLED).opens(LOST, POLLED).told(), { cohort: "streaming", attempts: 1, failures: 1 });
 });
 
-test("the flag is no failure, whether a refusal, a goodbye or a poll says it", () => {
+test("a flag that is off is no failure, whether a refusal, a goodbye or a poll says so", () => {
   for (const end of /** @type {ConnectionEvent[]} */ ([{ kind: "flag-off" }, { kind: "bye", reason: "flag-off" }, POLLED_OFF])) {
     const told = new Page().opens(end).told();
     assert.deepEqual([told.failures, told.fallbacks, told.reconnects], [undefined, undefined, undefined]);
   }
 });
 
-test("a network that is away, a person who asks and a tab that lets go are no failures", () => {
+test("a missing network, a Reconnect and a tab that stops are no failures", () => {
   for (const end of /** @type {ConnectionEvent[]} */ ([{ kind: "no-network" }, { kind: "asked" }, { kind: "signed-out" }, { kind: "other-user" }])) {
     assert.deepEqual(new Page().opens(end).told(), {});
   }
@@ -136,21 +136,21 @@ test("a network that is away, a person who asks and a tab that lets go are no fa
   assert.deepEqual(page.told(), {});
 });
 
-test("a tab that lets go of a stream and takes it up again has not reconnected", () => {
+test("a tab that stops its stream and starts it again has not reconnected", () => {
   const page = new Page().helloReceived().meets(HEARTBEAT);
   page.measure.stop();
   page.meets({ kind: "start", streamOn: true, online: true, pollMs: 5_000 }).helloReceived().meets(HEARTBEAT);
   assert.deepEqual(page.told(), { cohort: "streaming", attempts: 2, helloMs: [1_000, 1_000] });
 });
 
-test("lag is that of events written while the stream was open, never of what was missed before", () => {
+test("lag is measured for events written while the stream was open, not for missed ones", () => {
   const page = new Page().helloReceived(100).event(99, 3_600_000).event(100, 3_600_000).event(101, 42).event(102, -5);
   assert.deepEqual(page.told().lagMs, [42, 0]);
   page.hears("signal", "{}", 103).hears("", "<p>no time</p>", 104);
   assert.equal(page.told().lagMs, undefined);
 });
 
-test("a page that was loaded slowly has the server's clock from the heartbeat that came least late", () => {
+test("a page that loaded slowly takes the server's clock from the fastest heartbeat", () => {
   const page = new Page();
   page.skew = 1_500;
   page.helloReceived(100).event(101, 2_600);
@@ -159,7 +159,7 @@ test("a page that was loaded slowly has the server's clock from the heartbeat th
   assert.deepEqual(page.told().lagMs, [2_590, 20]);
 });
 
-test("what waited for a computer that slept is not measured until a heartbeat says where the log is", () => {
+test("events that waited for a sleeping computer are not measured until a heartbeat names the head of the log", () => {
   const page = new Page().helloReceived(100).meets({ kind: "woke" }).event(101, 3_600_000);
   page.beats(110).event(110, 3_600_000).event(111, 7);
   assert.deepEqual(page.told().lagMs, [7]);
@@ -172,25 +172,25 @@ test("in the polling cohort each poll is an attempt, and lag is measured from on
   assert.deepEqual(page.event(101, 60_000).told(), {});
 });
 
-test("a page of the streaming cohort that polls for want of a stream measures no lag", () => {
+test("a page of the streaming cohort that polls without a stream measures no lag", () => {
   const page = new Page().opens(LOST, POLLED).event(101, 4_000);
   assert.equal(page.told().lagMs, undefined);
 });
 
-test("what was measured in one cohort is not told as the other's", () => {
+test("figures of one cohort are not reported for the other", () => {
   const page = new Page(false).meets(POLLED_OFF).event(100, 4_000).meets(POLLED).helloReceived().meets(HEARTBEAT);
   assert.deepEqual(page.told(), { cohort: "streaming", attempts: 1, helloMs: [1_000] });
   const left = page.opens(LOST).meets({ kind: "bye", reason: "flag-off" }, POLLED_OFF);
   assert.deepEqual(left.told(), { cohort: "polling", attempts: 1 });
 });
 
-test("nothing is told to a server that does not answer; it is told when it does", () => {
+test("nothing is reported while the server does not answer; it is reported later", () => {
   const page = new Page().opens(LOST, POLL_FAILED);
   assert.equal(page.measure.takeReport(), null);
   assert.deepEqual(page.meets(POLLED).told(), { cohort: "streaming", attempts: 1, failures: 1 });
 });
 
-test("of many lags a hundred are told, each with the same chance", () => {
+test("a hundred of many lags are reported, each with the same chance", () => {
   const page = new Page().helloReceived(0);
   for (let id = 1; id <= MAX_SAMPLES; id += 1) page.event(id, 1);
   page.event(MAX_SAMPLES + 1, 9); // the random number says the middle

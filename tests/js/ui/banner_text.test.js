@@ -22,7 +22,7 @@ test("offline beats polling beats the update", () => {
   assert.equal(named({ state: "polling", reason: "flag-off", updated: true }), "updated");
 });
 
-test("a page whose login is over says so, and whose browser it is now", () => {
+test("a page whose login has ended says so, and who is logged in now", () => {
   assert.equal(named({ state: "offline", reason: "signed-out", updated: true }), "signed-out");
   const notice = chooseBanner({ ...WELL, state: "offline", reason: "other-user", person: "bob" });
   assert.match(notice?.text ?? "", /^You are now signed in as bob\./);
@@ -35,13 +35,13 @@ test("the banner says what, since when and what still works", () => {
   assert.equal(action, "reconnect");
 });
 
-test("the banner names a proxy where something holds the stream back", () => {
+test("the banner mentions a proxy if something buffers the stream", () => {
   const { text = "", name } = chooseBanner({ ...WELL, state: "polling", reason: "no-hello" }) ?? {};
   assert.equal(name, "polling");
   assert.match(text, /^Live updates paused since 12:03:05, perhaps because of a proxy in between\. .*every 5 s; everything else works\.$/);
 });
 
-test("the silence of Beacon is told in no service's words, and no service's colour", () => {
+test("the silence of Beacon has other words and another colour than a stale service", () => {
   for (const situation of [
     { state: /** @type {const} */ ("connected"), reason: "live", unheardSince: "12:03:05" },
     { state: /** @type {const} */ ("offline"), reason: "exhausted", unheardSince: "" },

@@ -10,12 +10,12 @@ const LIVE = {
   state: "connected", reason: "live", failures: 0, lateS: 0, since: 0, nextAttemptAt: null, errors: [], role: "alone", paused: false, broken: false,
 };
 
-test("the mode says by which way events come", () => {
+test("the mode says how events arrive", () => {
   assert.equal(describeMode({ state: "connected", role: "follower", paused: false }, 5_000), "Live stream, through another tab");
   assert.equal(describeMode({ state: "polling", role: "alone", paused: true }, 5_000), "Asking every 5 s; paused here");
 });
 
-test("the mode says how often the server is asked, and never that it is where nobody asks", () => {
+test("the mode says how often the page polls, and that it does not when it does not", () => {
   /** @param {Partial<Status>} status */
   const mode = (status) => describeMode({ ...LIVE, ...status }, 5_000);
   assert.equal(mode({ role: "leader" }), "Live stream, for all tabs of this browser");

@@ -10,7 +10,7 @@ const LIVE = {
   state: "connected", reason: "live", failures: 0, lateS: 0, since: 0, nextAttemptAt: null, errors: [], role: "alone", paused: false, broken: false,
 };
 
-test("a pause shows wherever something comes in", () => {
+test("a pause is shown while events come in", () => {
   assert.equal(describeConnection({ ...LIVE, paused: true }).word, "Paused");
   assert.equal(describeConnection({ ...LIVE, state: "polling", reason: "flag-off", paused: true }).word, "Polling, paused");
   assert.equal(describeConnection({ ...LIVE, state: "reconnecting", reason: "lost" }).word, "Reconnecting");
@@ -22,13 +22,13 @@ test("a stream that is late does not claim to be live, and is not read aloud eve
   assert.doesNotMatch(words.sentence, /the moment/);
 });
 
-test("a stream that is held back says why the page polls", () => {
+test("a buffered stream says why the page polls", () => {
   const held = describeConnection({ ...LIVE, state: "polling", reason: "no-hello" });
   assert.deepEqual([held.word, held.look], ["Polling", "polling"]);
   assert.match(held.sentence, /stays silent, perhaps because of a proxy/);
 });
 
-test("a pause is shown only where there is something to pause", () => {
+test("a pause is only shown if there is something to pause", () => {
   const quiet = { reason: "live", paused: true, broken: false };
   assert.deepEqual([describeConnection({ ...quiet, state: "connected" }).word, describeConnection({ ...quiet, state: "offline", reason: "no-network" }).word], ["Paused", "Offline"]);
   assert.equal(describeConnection({ ...quiet, state: "connected", broken: true }).word, "Display error");

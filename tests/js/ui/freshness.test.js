@@ -6,7 +6,7 @@ import { ageAtLastContact, isSilent, isStale } from "../../../static/js/ui/fresh
 const AT = 1_000_000;
 const WELL = { state: "connected", heardAt: AT, now: AT + 15_000, heartbeatMs: 15_000, pollMs: 5_000 };
 
-test("a check ages only as far as Beacon was heard: what it has not said is no word on the service", () => {
+test("a check ages only until Beacon's last answer: silence of Beacon says nothing about the service", () => {
   assert.equal(ageAtLastContact(AT, AT + 20_000), 20_000);
   assert.equal(ageAtLastContact(AT, AT), 0, "an hour later too, as long as nothing was heard");
   assert.equal(ageAtLastContact(AT, AT - 5_000), 0);
@@ -21,7 +21,7 @@ test("Beacon is silent when a heartbeat, or a poll, is overdue, and at once when
   assert.equal(isSilent({ ...WELL, state: "offline", now: AT + 1 }), true);
 });
 
-test("a region is stale when it is held, when nobody confirms it, or when nothing is heard", () => {
+test("a region is stale when it is held, when nothing confirms it, or when Beacon is silent", () => {
   const fine = { connection: "connected", held: false, aged: false, unheard: false };
   assert.equal(isStale(fine), false);
   assert.equal(isStale({ ...fine, connection: "polling" }), false);
