@@ -25,14 +25,14 @@ _ATOMS = frozenset({"string", "template_string", "regex"})
 
 def bundle_script(folder: Path, entry: str) -> str:
     """Bundle the module `entry` and all its imports, each once and before its importers. Raises `ValueError`."""
-    return "".join(_wrap_module(module) for module in read_modules(folder, entry).values())
+    return "".join(link_modules(folder, entry).values())
 
 
-def read_modules(folder: Path, entry: str) -> dict[str, "Module"]:
-    """The module `entry` and all its imports by their paths below `folder`, in the order in which they must run."""
-    modules: dict[str, Module] = {}
-    _visit(folder, entry, modules, ())
-    return modules
+def link_modules(folder: Path, entry: str) -> dict[str, str]:
+    """What the bundle holds of `entry` and all its imports, by their paths, in the order in which they must run."""
+    linked: dict[str, str] = {}
+    _visit(folder, entry, linked, ())
+    return linked
 
 
 def minify_script(text: str) -> str:
@@ -57,16 +57,16 @@ class Module:
         return posixpath.normpath(posixpath.join(posixpath.dirname(self.name), _text(source).strip("'\"")))
 
 
-def _visit(folder: Path, name: str, modules: dict[str, Module], above: tuple[str, ...]) -> None:
+def _visit(folder: Path, name: str, linked: dict[str, str], above: tuple[str, ...]) -> None:
     if name in above:
         raise ValueError(f"{name} imports itself: {' → '.join([*above, name])}")
-    if name in modules:
+    if name in linked:
         return
     module = Module(name, _parse((folder / name).read_text(), name))
     for statement in module.root.children:
         if statement.type == "import_statement":
-            _visit(folder, module.resolve(statement.child_by_field_name("source")), modules, (*above, name))
-    modules[name] = module
+            _visit(folder, module.resolve(statement.child_by_field_name("source")), linked, (*above, name))
+    linked[name] = _wrap_module(module)  # at once, because syntax trees take much memory
 
 
 def _wrap_module(module: Module) -> str:

@@ -47,7 +47,7 @@ def test_nothing_outside_the_folder_is_served(bare: Flask) -> None:
 
 def modules_of(*entries: str) -> list[str]:
     """The modules that these load, each as often as one of them does."""
-    return [name for entry in entries for name in js_bundle.read_modules(STATIC_FOLDER / "js", entry)]
+    return [name for entry in entries for name in js_bundle.link_modules(STATIC_FOLDER / "js", entry)]
 
 
 def test_every_module_is_in_the_bundle_or_comes_with_what_is_loaded_later(bare: Flask) -> None:
@@ -73,7 +73,7 @@ def test_every_pure_module_has_a_test_of_its_own() -> None:
 
 def test_every_import_names_a_module_that_is_there() -> None:
     for module in all_modules():
-        js_bundle.read_modules(STATIC_FOLDER / "js", str(module))
+        js_bundle.link_modules(STATIC_FOLDER / "js", str(module))
 
 
 def test_the_page_gets_every_sheet_in_one_file(bare: Flask) -> None:
