@@ -71,6 +71,11 @@ def test_every_pure_module_has_a_test_of_its_own() -> None:
     assert (len(pure) > 15, untested) == (True, set())
 
 
+def test_the_shared_modules_know_nothing_of_pages() -> None:
+    lib = [str(name) for name in all_modules() if name.parts[0] == "lib"]
+    assert {PurePosixPath(name).parts[0] for name in modules_of(*lib)} == {"lib"}
+
+
 def test_every_import_names_a_module_that_is_there() -> None:
     for module in all_modules():
         js_bundle.link_modules(STATIC_FOLDER / "js", str(module))
