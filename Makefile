@@ -28,7 +28,7 @@ run: ## a live dashboard with a demo job service, on PORT (8000); Ctrl-C stops i
 test: ## everything: check, then the tests from fast to slow
 	@$(BOOTSTRAP) test
 	@$(MAKE) check
-	@.venv/bin/node --test 'tests/js/*.test.js'
+	@.venv/bin/node --test 'tests/js/**/*.test.js'
 	@$(PYTEST) $(IN_ORDER) $(SIDE_BY_SIDE)
 
 test-long: ## endurance, large fuzzing, large data: what does not fit into ten minutes

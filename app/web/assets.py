@@ -22,6 +22,7 @@ CACHE_MAX_AGE_S = 31_536_000
 GZIP_LEVEL = 9  # files are compressed once per worker
 SCRIPT, SHEET = "js/app.js", "css/all.css"
 BUNDLES = (SCRIPT, SHEET)
+MODULES = "js/"  # scripts of our own; those in `vendor/` are served as they came
 LEADING_SHEETS = ("tokens", "base")  # the other sheets follow sorted by name; their order does not matter
 TEXT_SUFFIXES = frozenset({".css", ".js", ".svg", ".json", ".html"})
 
@@ -34,6 +35,7 @@ class Assets:
     def __init__(self, folder: Path = STATIC_FOLDER) -> None:
         self.folder = folder
         self._compressed: dict[str, bytes] = {}
+        self._scripts: dict[str, bytes] = {}  # minified once per worker
 
     @cached_property
     def build(self) -> str:
@@ -49,10 +51,12 @@ class Assets:
         return f"/static/{self.build}/{name}"
 
     def content(self, name: str) -> bytes | None:
-        """A text file, either bundled or from the folder; None if there is no such text file."""
+        """A text file, bundled, minified or as it is in the folder; None if there is no such text file."""
         if name in BUNDLES:
             return self._bundles[name].encode()
-        return (self.folder / name).read_bytes() if self.folder / name in self._texts else None
+        if self.folder / name not in self._texts:
+            return None
+        return self._minified(name) if name.startswith(MODULES) else (self.folder / name).read_bytes()
 
     def compressed(self, name: str) -> bytes | None:
         """The gzipped text file, compressed on first use."""
@@ -63,11 +67,16 @@ class Assets:
             self._compressed[name] = gzip.compress(content, GZIP_LEVEL, mtime=0)
         return self._compressed[name]
 
+    def _minified(self, name: str) -> bytes:
+        if name not in self._scripts:
+            self._scripts[name] = js_bundle.minify_script((self.folder / name).read_text()).encode()
+        return self._scripts[name]
+
     @cached_property
     def _bundles(self) -> dict[str, str]:
         sheets = sorted(self._files("css/*.css"), key=lambda path: (path.stem not in LEADING_SHEETS, path.stem))
         first = sorted(sheets[: len(LEADING_SHEETS)], key=lambda path: LEADING_SHEETS.index(path.stem))
-        script = js_bundle.bundle_script(self.folder / "js", "main")
+        script = js_bundle.bundle_script(self.folder / "js", "main.js")
         return {SCRIPT: script, SHEET: js_bundle.bundle_sheet([*first, *sheets[len(LEADING_SHEETS) :]])}
 
     @cached_property

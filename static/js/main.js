@@ -1,91 +1,91 @@
 // @ts-check
-import { localise, markAged, markUnheard, tick } from "./ages.js";
-import { trimLists } from "./changes.js";
-import { serverNow, startClock } from "./clock.js";
-import { connect } from "./connect.js";
-import { watchCost } from "./cost.js";
-import { isUnheard } from "./freshness.js";
-import { watchInterface } from "./interface.js";
-import { bringMessages } from "./messages.js";
-import { startNotifications } from "./notifications.js";
-import { refetchFollower, watchReload } from "./regions.js";
-import { connectionStatus } from "./status.js";
-import { updateStrip } from "./strip.js";
-import { setUnheard } from "./title.js";
+import { localise, markAged, markSilence, tick } from "./ui/ages.js";
+import { trimLists } from "./ui/list_limit.js";
+import { serverNow, startClock } from "./lib/server_clock.js";
+import { startConnection } from "./connection/page_connection.js";
+import { watchSelfStats } from "./ui/self_stats.js";
+import { isSilent } from "./ui/freshness.js";
+import { watchInteraction } from "./interaction/page_interaction.js";
+import { loadToasts } from "./ui/toast_queue.js";
+import { startNotifications } from "./notifications/panel.js";
+import { refetchFollower, watchReload } from "./interaction/regions.js";
+import { connectionStatus } from "./connection/status.js";
+import { updateAttentionStrip } from "./ui/attention_strip.js";
+import { setSilence } from "./ui/tab_title.js";
 
 const page = document.body.dataset;
-const KEYS_AFTER_MS = 500;
+const KEYBOARD_AFTER_MS = 500;
 
 /** @param {string} message */
-function note(message) {
-  // eslint-disable-next-line no-console -- the connection's history is for whoever opens the console to look for it
+function logConnection(message) {
+  // eslint-disable-next-line no-console -- the connection's history, for people who open the console
   console.info("[SSE]", new Date().toISOString(), message);
 }
 
-function settle() {
+function refreshAges() {
   const heardAt = serverNow() - (Date.now() - connectionStatus.heardAt);
-  const unheard = isSilent();
+  const unheard = isBeaconSilent();
   markAged(Number(page.lateAfterS) * 1_000, Number(page.agedAfterS) * 1_000, heardAt);
-  markUnheard(unheard ? heardAt : null);
-  setUnheard(unheard);
-  updateStrip(unheard ? heardAt : null);
+  markSilence(unheard ? heardAt : null);
+  setSilence(unheard);
+  updateAttentionStrip(unheard ? heardAt : null);
   tick(document, unheard ? heardAt : serverNow());
 }
 
-/** Whether Beacon itself is silent; before the first word of the connection the page is as fresh as it was made. */
-function isSilent() {
+/** Whether Beacon itself is silent; until the connection has started, the page is as fresh as when it was loaded. */
+function isBeaconSilent() {
   const { heardAt, heartbeatMs, value: { state, role } } = connectionStatus;
   if (!document.documentElement.dataset.connection || role === "asleep") return false;
-  return isUnheard({ state, heardAt, now: Date.now(), heartbeatMs, pollMs: Number(page.pollS) * 1_000 });
+  return isSilent({ state, heardAt, now: Date.now(), heartbeatMs, pollMs: Number(page.pollS) * 1_000 });
 }
 
-/** Fragments get their local times before they are swapped in: nobody sees UTC flash by. */
+/** Fragments get local times before they are swapped in, so that UTC never flashes by. */
 function watchSwaps() {
   document.addEventListener("htmx:before:swap", (event) => {
     for (const task of /** @type {CustomEvent} */ (event).detail.tasks) localise(task.fragment);
   });
   document.addEventListener("htmx:after:swap", () => {
     trimLists();
-    settle();
+    refreshAges();
   });
   document.addEventListener("htmx:after:settle", (event) => {
     const changed = /** @type {CustomEvent} */ (event).detail.task?.target;
-    if (changed instanceof HTMLElement && changed.dataset.findings) refetchFollower(changed, localise).catch((error) => note(`region: ${error}`));
+    if (changed instanceof HTMLElement && changed.dataset.findings) refetchFollower(changed, localise).catch((error) => logConnection(`region: ${error}`));
   });
-  document.addEventListener("beacon:regions", settle);
+  document.addEventListener("beacon:regions", refreshAges);
 }
 
-/** No page waits for its keys: their module comes after the rest, or with the first key. What is pressed until then counts. */
-function bringKeys() {
+/** Loads the keyboard module after the rest, or with the first key; keys pressed until then still count. */
+function loadKeyboard() {
   /** @type {KeyboardEvent[]} */
   const pressed = [];
   let loading = false;
   /** @param {KeyboardEvent} [event] */
-  const bring = (event) => {
+  const load = (event) => {
     if (event) pressed.push(event);
     if (loading) return;
     loading = true;
-    import("./keyboard.js").then(({ watchKeyboard }) => {
-      removeEventListener("keydown", bring);
+    import("./interaction/keyboard.js").then(({ watchKeyboard }) => {
+      removeEventListener("keydown", load);
       watchKeyboard(pressed);
     }).catch((error) => {
-      loading = false; // the next key tries again
-      note(`keys: ${error}`);
+      loading = false; // the next key retries
+      logConnection(`keys: ${error}`);
     });
   };
-  addEventListener("keydown", bring);
-  setTimeout(bring, location.hash ? 0 : KEYS_AFTER_MS);
+  addEventListener("keydown", load);
+  setTimeout(load, location.hash ? 0 : KEYBOARD_AFTER_MS);
 }
 
 startClock(page.now ?? "");
 localise(document);
-settle();
-setInterval(settle, 1_000);
+refreshAges();
+setInterval(refreshAges, 1_000);
 watchSwaps();
-watchInterface(localise);
+watchInteraction(localise);
 startNotifications(localise);
-bringMessages();
-watchCost();
+loadToasts();
+watchSelfStats();
 watchReload(localise);
-bringKeys();
-connect(localise, note);
+loadKeyboard();
+startConnection(localise, logConnection);

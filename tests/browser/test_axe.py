@@ -22,7 +22,7 @@ PAGES = (
 )
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 TOASTS = """async () => {
-  const { showToast } = await import(`/static/${document.body.dataset.build}/js/toast.js`);
+  const { showToast } = await import(`/static/${document.body.dataset.build}/js/ui/toast.js`);
   for (const severity of ["success", "warning", "error"]) showToast({ severity, text: "of a test", sticky: true });
 }"""
 RUN = """async (only) => {

@@ -18,7 +18,7 @@ PROXIED = r"request to http://127\.0\.0\.1"
 PERCENTAGES = (10, 100)
 # Pages of one login report so far apart.
 APART_S = 30.0
-MEASURES = "() => performance.getEntriesByType('resource').some(({ name }) => name.endsWith('/evidence/measure.js'))"
+MEASURES = "() => performance.getEntriesByType('resource').some(({ name }) => name.endsWith('/connection_stats.js'))"
 
 
 def totals(beacon: Beacon, cohort: str) -> dict[str, Any]:

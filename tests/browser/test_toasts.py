@@ -11,7 +11,7 @@ from tests.support.waiting import wait_for
 
 # The module as it is served, with the page's own icons and styles.
 SHOW = """async ([severity, text]) => {
-  const { showToast } = await import(`/static/${document.body.dataset.build}/js/toast.js`);
+  const { showToast } = await import(`/static/${document.body.dataset.build}/js/ui/toast.js`);
   showToast({ severity, text });
 }"""
 

@@ -2,15 +2,17 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from flask import Flask
 
 from app.web import js_bundle
-from app.web.assets import BUNDLES, STATIC_FOLDER, Assets
+from app.web.assets import SCRIPT, SHEET, STATIC_FOLDER, Assets
 
+TESTS = Path(__file__).resolve().parents[1] / "js"  # in the folders of static/js
 NODE = str(Path(sys.executable).with_name("node"))
+BOUNDARY = "telemetry/error_boundary.js"  # stands by itself, because it must work when the bundle cannot even be loaded
 
 
 def test_the_build_changes_with_a_files_content_and_name(tmp_path: Path) -> None:
@@ -43,24 +45,48 @@ def test_nothing_outside_the_folder_is_served(bare: Flask) -> None:
     assert cache_control(bare, "/static/x/%2e%2e/%2e%2e/pyproject.toml") is None
 
 
-def test_every_module_imports_only_what_is_there() -> None:
-    scripts = {path.name: path.read_text() for path in (STATIC_FOLDER / "js").glob("*.js")}
-    for text in scripts.values():
-        assert set(re.findall(r'from "\./([\w.-]+)"', text)) <= set(scripts)
+def modules_of(*entries: str) -> list[str]:
+    """The modules that these load, each as often as one of them does."""
+    return [name for entry in entries for name in js_bundle.link_modules(STATIC_FOLDER / "js", entry)]
 
 
-def test_the_page_gets_every_module_and_sheet_in_one_file_each(bare: Flask) -> None:
+def test_every_module_is_in_the_bundle_or_comes_with_what_is_loaded_later(bare: Flask) -> None:
     assets: Assets = bare.extensions["beacon_assets"]
-    script, sheet = (assets.content(name) or b"" for name in BUNDLES)
-    together, later = (set(js_bundle.order_modules(STATIC_FOLDER / "js", name)) for name in ("main", "keyboard"))
-    for name in ("lateness", "detail", "toast"):
-        later |= set(js_bundle.order_modules(STATIC_FOLDER / "js", name))
-    assert not together & later, "two copies of a module would each keep what the page has once"
-    assert together | later | {"boundary", "vitals"} == {path.stem for path in (STATIC_FOLDER / "js").glob("*.js")}
-    assert b"@param" not in script
+    script = (assets.content(SCRIPT) or b"").decode()
+    later = set(re.findall(r'import\("\./([\w/.]+)"\)', script))
+    bundled, lazy = modules_of("main.js"), modules_of(*later)
+    assert not {*bundled} & {*lazy}, "two copies of a module would each keep what the page has once"
+    own = {name for name in map(str, all_modules()) if not name.startswith(("pages/", "widget/"))}
+    assert {*bundled, *lazy, *modules_of(BOUNDARY)} == own
+    assert "@param" not in script
+
+
+def all_modules() -> list[PurePosixPath]:
+    return [PurePosixPath(path.relative_to(STATIC_FOLDER / "js")) for path in (STATIC_FOLDER / "js").rglob("*.js")]
+
+
+def test_every_pure_module_has_a_test_of_its_own() -> None:
+    pure = {name for name in all_modules() if re.search(r"\bPure\b", (STATIC_FOLDER / "js" / name).read_text())}
+    untested = {name for name in pure if not (TESTS / name).with_suffix(".test.js").exists()}
+    assert (len(pure) > 15, untested) == (True, set())
+
+
+def test_the_shared_modules_know_nothing_of_pages() -> None:
+    lib = [str(name) for name in all_modules() if name.parts[0] == "lib"]
+    assert {PurePosixPath(name).parts[0] for name in modules_of(*lib)} == {"lib"}
+
+
+def test_every_import_names_a_module_that_is_there() -> None:
+    for module in all_modules():
+        js_bundle.link_modules(STATIC_FOLDER / "js", str(module))
+
+
+def test_the_page_gets_every_sheet_in_one_file(bare: Flask) -> None:
+    assets: Assets = bare.extensions["beacon_assets"]
+    sheet = (assets.content(SHEET) or b"").decode()
     for path in (STATIC_FOLDER / "css").glob("*.css"):
         rules = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
-        assert re.sub(r"\s", "", re.findall(r"[^\s{}]+\s*\{", rules)[0]) in sheet.decode()
+        assert re.sub(r"\s", "", re.findall(r"[^\s{}]+\s*\{", rules)[0]) in sheet
 
 
 def test_a_sheet_loses_its_comments_and_blanks_and_none_of_its_meaning(tmp_path: Path) -> None:
@@ -77,22 +103,37 @@ a:not(.b) > i { content: "a; b: { c, d }"; margin: 0 calc(1px + 2px); }
     )
 
 
-def test_linked_modules_run_as_they_do_by_themselves(tmp_path: Path) -> None:
-    (tmp_path / "one.js").write_text("/** A comment. */\nconst LIMIT = 1;\nexport const one = () => LIMIT; // kept\n")
-    (tmp_path / "two.js").write_text(
-        'import { one as first } from "./one.js";\nconst LIMIT = 2;\nexport class Two {\n  sum = first() + LIMIT;\n}\n'
-    )
-    (tmp_path / "main.js").write_text(
-        'import { one } from "./one.js";\nimport { Two } from "./two.js";\nconsole.log(one(), new Two().sum, `//`);\n'
-    )
-    text = js_bundle.bundle_script(tmp_path, "main")
-    assert "A comment" not in text
-    done = subprocess.run([NODE, "--input-type=module", "-"], input=text, capture_output=True, text=True, check=True)
-    assert done.stdout == "1 3 //\n"
+def run_node(*arguments: str, text: str = "", folder: Path = STATIC_FOLDER.parent) -> str:
+    done = subprocess.run([NODE, *arguments], input=text, capture_output=True, text=True, check=True, cwd=folder)
+    return done.stdout
 
 
-def test_what_the_modules_lose_is_comments_alone() -> None:
-    script = """
+def write_modules(folder: Path, **texts: str) -> None:
+    for name, text in texts.items():
+        path = folder / f"{name.replace('__', '/')}.js"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+def test_bundled_modules_run_as_they_do_by_themselves(tmp_path: Path) -> None:
+    write_modules(
+        tmp_path,
+        lib__one="/** A comment. */\nconst LIMIT = 1;\nexport const one = () => LIMIT, two = 2; // kept\n",
+        lib__late='export { one } from "./one.js";\n',
+        ui__two='import { one as first } from "../lib/one.js";\nconst LIMIT = 2;\n'
+        'export class Two {\n  sum = first() + +LIMIT;\n  static late = () => import("../lib/late.js");\n}\n',
+        main='import { one, two } from "./lib/one.js";\nimport { Two } from "./ui/two.js";\n'
+        "Two.late().then((late) => console.log(one(), two, new Two().sum, `//  ${ two }`, late.one()));\n",
+    )
+    bundle = js_bundle.bundle_script(tmp_path, "main.js")
+    assert "A comment" not in bundle
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "app.js").write_text(bundle)
+    assert run_node("app.js", folder=tmp_path) == run_node("main.js", folder=tmp_path) == "1 2 3 //  2 1\n"
+
+
+def test_modules_lose_comments_and_blanks_alone() -> None:
+    compare = """
         const { tokenize } = require("espree");
         const language = { ecmaVersion: "latest", sourceType: "module" };
         const tokens = (text) => tokenize(text, language).map(({ value }) => value);
@@ -100,28 +141,35 @@ def test_what_the_modules_lose_is_comments_alone() -> None:
         for (const [name, [whole, bare]] of Object.entries(both)) {
           require("node:assert").deepEqual(tokens(bare), tokens(whole), name);
         }"""
-    sources = {path.name: path.read_text() for path in (STATIC_FOLDER / "js").glob("*.js")}
-    both = {name: [text, js_bundle.strip_module(text)] for name, text in sources.items()}
-    subprocess.run([NODE, "-e", script], input=json.dumps(both), check=True, text=True, cwd=STATIC_FOLDER.parent)
-    assert not [name for name, (_, bare) in both.items() if re.search(r"/\*|(?<!:)//(?! eslint)", bare)]
+    texts = {str(path): (STATIC_FOLDER / "js" / path).read_text() for path in all_modules()}
+    both = {name: [text, js_bundle.minify_script(text)] for name, text in texts.items()}
+    run_node("-e", compare, text=json.dumps(both))
+    assert not [name for name, (_, bare) in both.items() if re.search(r"/\*\*|^\s*//", bare, re.MULTILINE)]
 
 
 @pytest.mark.parametrize(
-    "text", ['import x from "./a.js";\n', "export default 1;\n", 'import { a } from "./main.js";\n']
+    "text",
+    [
+        'import x from "./a.js";\n',
+        'import * as x from "./a.js";\n',
+        "export default 1;\n",
+        'export * from "./a.js";\n',
+        "const a = 1; export { a };\n",
+        'import { a } from "./main.js";\n',
+        "let a = ;\n",
+    ],
 )
-def test_what_cannot_be_linked_is_said(tmp_path: Path, text: str) -> None:
-    (tmp_path / "main.js").write_text(text)
+def test_what_cannot_be_bundled_is_said(tmp_path: Path, text: str) -> None:
+    write_modules(tmp_path, main=text, a="")
     with pytest.raises(ValueError, match=r"main\.js"):
-        js_bundle.bundle_script(tmp_path, "main")
+        js_bundle.bundle_script(tmp_path, "main.js")
 
 
-def test_comments_behind_statements_go_and_what_only_looks_like_one_stays(tmp_path: Path) -> None:
-    texts = ['const a = "x; // y"', "const b = `z, // ${1}`", "const c = 'u{ // v'", "const d = /; [/]{2}/"]
-    lines = [f"{text}; // why" for text in texts]
-    (tmp_path / "main.js").write_text("\n".join([*lines, "export const e = [a, b, c, d.source]; // all", ""]))
-    text = js_bundle.bundle_script(tmp_path, "main")
-    assert "why" not in text
-    assert "all" not in text
-    plain = [NODE, "-e", f"{text}console.log(JSON.stringify($main.e))"]
-    told = subprocess.run(plain, capture_output=True, text=True, check=True)
-    assert json.loads(told.stdout) == ["x; // y", "z, // 1", "u{ // v", "; [/]{2}"]
+def test_what_only_looks_like_a_comment_stays() -> None:
+    texts = ['"x; // y"', "`z, // ${1}`", "'u{ // v'", "/; [/]{2}/.source", "1 - -1", "2 / 1"]
+    lines = [f"told.push({text}); // why" for text in texts]
+    script = js_bundle.minify_script("\n".join(["const told = []; /* all */", *lines]))
+    assert "why" not in script
+    assert "all" not in script
+    told = run_node("-e", f"{script}\nconsole.log(JSON.stringify(told))")
+    assert json.loads(told) == ["x; // y", "z, // 1", "u{ // v", "; [/]{2}", 2, 2]

@@ -46,9 +46,9 @@ def addresses(page: str) -> set[str]:
 
 def behind(client: FlaskClient, known: set[str]) -> set[str]:
     """What the boundary imports, which stands by itself."""
-    [boundary] = [one for one in known if one.endswith("boundary.js")]
+    [boundary] = [one for one in known if one.endswith("error_boundary.js")]
     return {
-        boundary.replace("boundary", name)
+        boundary.replace("error_boundary", name)
         for name in re.findall(r'"\./(\w+)\.js"', client.get(boundary, headers=PLAIN).text)
     }
 

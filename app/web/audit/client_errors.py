@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_REPORTS_PER_SENDER, MAX_REPORTS_PER_WORKER = 2, 20
-# The parts of a page, as named by `static/js/report.js`. They are label values of a metric, so no others are allowed.
+# The parts of a page, as named by `static/js/telemetry/error_report.js`. They are label values of a metric, so no
+# others are allowed.
 PAGE_PARTS = ("script", "promise", "swap", "stream", "display", "load", "other")
 
 _QUERY = re.compile(r"[?#][^\s)'\"]*")

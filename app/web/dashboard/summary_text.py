@@ -1,7 +1,7 @@
 """Builds the summary sentence above the tiles.
 
-`static/js/summary.js` builds the same sentence from the tiles on the screen; `tests/dashboard/summaries.json` is the
-table that both are tested against.
+`static/js/ui/summary_text.js` builds the same sentence from the tiles on the screen; `tests/dashboard/summaries.json`
+is the table that both are tested against.
 """
 
 from collections import Counter

@@ -1,60 +1,60 @@
 // @ts-check
-import { HeldList } from "./heldlist.js";
-import { isPaused } from "./reload.js";
-import { watchVerify } from "./verify.js";
+import { PausableList } from "./pausable_list.js";
+import { isPaused } from "./region_reload.js";
+import { watchVerification } from "./audit_verification.js";
 
 /**
- * The page of the audit: its own script. Most entries have no event that everybody may see, so it asks for the number of the
- * newest one while somebody looks at it.
+ * The script of the audit page. Most entries have no event that everybody may see, so a visible page polls for the number
+ * of the newest entry.
  */
 
-const EVERY_MS = 2_000;
-const JITTER_MS = 200;
+const POLL_INTERVAL_MS = 2_000;
+const REFETCH_SPREAD_MS = 200;
 const TIMEOUT_MS = 10_000;
 
-/** @type {import("./heldlist.js").Kind} */
-const AUDIT = {
+/** @type {import("./pausable_list.js").ListOptions} */
+const AUDIT_LIST = {
   link: "audit-new",
   list: (root) => root.querySelector("#audit"),
-  wants: (region) => region.startsWith("audit"),
-  isLater: (list) => list.hasAttribute("data-later"),
-  newOn: (shown, fresh) => (AUDIT.isLater(shown) ? Math.max(0, fitting(fresh) - fitting(shown)) : rows(fresh).filter((row) => !rows(shown).includes(row)).length),
+  includesRegion: (region) => region.startsWith("audit"),
+  isLaterPage: (list) => list.hasAttribute("data-later"),
+  countNew: (shown, fresh) => (AUDIT_LIST.isLaterPage(shown) ? Math.max(0, matchCount(fresh) - matchCount(shown)) : rowIds(fresh).filter((row) => !rowIds(shown).includes(row)).length),
 };
 
-const held = new HeldList(AUDIT, JITTER_MS);
-let told = head(AUDIT.list(document));
-setInterval(look, EVERY_MS);
+const auditList = new PausableList(AUDIT_LIST, REFETCH_SPREAD_MS);
+let newestSeq = newestSeqOf(AUDIT_LIST.list(document));
+setInterval(checkHead, POLL_INTERVAL_MS);
 
-watchVerify();
+watchVerification();
 
-async function look() {
+async function checkHead() {
   if (document.hidden || isPaused()) return;
   try {
     const answer = await fetch("/audit/head", { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(TIMEOUT_MS) });
-    const { seq } = answer.ok ? await answer.json() : { seq: told };
-    if (seq === told) return;
-    told = seq;
-    held.soon();
+    const { seq } = answer.ok ? await answer.json() : { seq: newestSeq };
+    if (seq === newestSeq) return;
+    newestSeq = seq;
+    auditList.soon();
   } catch {
     // the connection's badge says what is wrong
   }
 }
 
 /** @param {HTMLElement | null} list */
-function head(list) {
+function newestSeqOf(list) {
   return Number(list?.dataset.head ?? 0);
 }
 
 /**
- * How many there are of what was asked for; nothing where only a search through all of them would tell.
+ * How many entries match the filter; 0 if counting them would need a search through all.
  * @param {HTMLElement} list
  */
-function fitting(list) {
+function matchCount(list) {
   return Number(list.dataset.fitting ?? 0);
 }
 
 /** @param {Element} list */
-function rows(list) {
+function rowIds(list) {
   const found = /** @type {NodeListOf<HTMLElement>} */ (list.querySelectorAll("[data-seq]"));
   return [...found].map((row) => row.dataset.seq ?? "");
 }

@@ -1,18 +1,18 @@
 // @ts-check
-import { Refetch } from "../refetch.js";
-import { reload } from "./reload.js";
+import { Refetch } from "../lib/refetch.js";
+import { reloadRegions } from "./region_reload.js";
 
-/** The page of one command: its phase comes by the stream, its log and results are loaded again when there is more. */
+/** The script of a command's page: its phase is pushed; log and results are reloaded when it changes. */
 
-const JITTER_MS = 300;
+const REFETCH_SPREAD_MS = 300;
 
-const id = /** @type {HTMLElement | null} */ (document.querySelector("[data-command-page]"))?.dataset.commandPage;
-const again = new Refetch(async () => {
-  await reload(() => {}, (region) => region.startsWith("command"));
-}, JITTER_MS);
+const commandId = /** @type {HTMLElement | null} */ (document.querySelector("[data-command-page]"))?.dataset.commandPage;
+const refetch = new Refetch(async () => {
+  await reloadRegions(() => {}, (region) => region.startsWith("command"));
+}, REFETCH_SPREAD_MS);
 
 document.addEventListener("htmx:before:swap", (event) => {
   const tasks = /** @type {{ fragment: DocumentFragment }[]} */ (/** @type {CustomEvent} */ (event).detail.tasks);
-  const told = tasks.flatMap(({ fragment }) => [.../** @type {NodeListOf<HTMLElement>} */ (fragment.querySelectorAll("[data-command]"))]);
-  if (told.some((one) => one.dataset.command === id)) again.soon();
+  const updates = tasks.flatMap(({ fragment }) => [.../** @type {NodeListOf<HTMLElement>} */ (fragment.querySelectorAll("[data-command]"))]);
+  if (updates.some((one) => one.dataset.command === commandId)) refetch.soon();
 });

@@ -1,138 +1,138 @@
 // @ts-check
-import { showToast } from "../toast.js";
-import { confirmed } from "./confirm.js";
-import { buttonsAround, complain, link, placeOf, showDoing } from "./doing.js";
-import { answered, intentId, settled } from "./intent.js";
-import { pressOf } from "./press.js";
-import { watchReview } from "./review.js";
-import { watchScope } from "./scope.js";
+import { showToast } from "../ui/toast.js";
+import { confirm } from "./confirm_dialog.js";
+import { rowButtons, showError, createLink, progressCell, showProgress } from "./command_progress.js";
+import { forgetIntent, getCommandId, forgetFinished } from "./command_intent.js";
+import { readForm } from "./command_form.js";
+import { watchReviewCount } from "./command_review.js";
+import { watchSelection } from "./job_selection.js";
 
 /**
- * Buttons that give commands: what was pressed shows at once, what was observed follows by the stream. Without this
- * script the same forms lead to the same place.
+ * Buttons that submit commands: a press shows at once, its effect is pushed by the stream. The same forms work without this
+ * script.
  *
- * @typedef {import("./press.js").Press} Press
- * @typedef {{ phase?: string, link?: string, detail?: string }} Told
+ * @typedef {import("./command_form.js").Submission} Submission
+ * @typedef {{ phase?: string, link?: string, detail?: string }} CommandAnswer
  */
 
 const TIMEOUT_MS = 20_000;
-const ENDED = new Set(["success", "error", "timeout"]);
+const FINISHED_PHASES = new Set(["success", "error", "timeout"]);
 /** It is not known whether the command was accepted, so it is not reported as failed. */
-const LOST = { word: "No answer", text: "It may have been accepted. Retrying is safe." };
+const NO_ANSWER = { word: "No answer", text: "It may have been accepted. Retrying is safe." };
 const SIGNED_OUT = "You are not logged in any more. Log in again in another tab, then press again.";
 
-/** What is on its way: a second press of it is none. @type {Set<string>} */
-const under = new Set();
-/** My own commands whose end I have not been told of. @type {Map<string, string>} */
-const mine = new Map();
+/** Commands that are being sent: a second press is ignored. @type {Set<string>} */
+const inFlight = new Set();
+/** This user's unfinished commands. @type {Map<string, string>} */
+const ownCommands = new Map();
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!(form instanceof HTMLFormElement) || !form.matches("[data-commands]")) return;
-  const press = pressOf(form, event.submitter);
-  if (press.body.has("look") || needsReview(press)) return; // a page of the server's
+  const submission = readForm(form, event.submitter);
+  if (submission.body.has("look") || needsReview(submission)) return; // the server answers with a page
   event.preventDefault();
-  if (press.button?.getAttribute("aria-disabled") === "true") return; // it is being done
-  give(press);
+  if (submission.button?.getAttribute("aria-disabled") === "true") return; // already in progress
+  submitCommand(submission);
 });
 document.addEventListener("htmx:before:swap", (event) => {
-  for (const { fragment } of /** @type {{ fragment: DocumentFragment }[]} */ (/** @type {CustomEvent} */ (event).detail.tasks)) tellEnd(fragment);
+  for (const { fragment } of /** @type {{ fragment: DocumentFragment }[]} */ (/** @type {CustomEvent} */ (event).detail.tasks)) handleFinished(fragment);
 });
-watchScope();
-watchReview();
+watchSelection();
+watchReviewCount();
 
-/** @param {Press} press */
+/** @param {Submission} submission */
 function needsReview({ form, button }) {
   return !("review" in form.dataset) && (!button || "review" in button.dataset);
 }
 
-/** @param {Press} press */
-async function give(press) {
-  if (under.has(press.key)) return;
-  const verb = press.button?.dataset.confirm;
-  if (verb !== undefined && !press.body.has("confirmed")) {
-    if (!(await confirmed(loss(press, verb))) || under.has(press.key)) return;
-    press.body.set("confirmed", "1");
+/** @param {Submission} submission */
+async function submitCommand(submission) {
+  if (inFlight.has(submission.key)) return;
+  const verb = submission.button?.dataset.confirm;
+  if (verb !== undefined && !submission.body.has("confirmed")) {
+    if (!(await confirm(deletionWarning(submission, verb))) || inFlight.has(submission.key)) return;
+    submission.body.set("confirmed", "1");
   }
-  under.add(press.key);
+  inFlight.add(submission.key);
   try {
-    await send(press);
+    await send(submission);
   } finally {
-    under.delete(press.key);
+    inFlight.delete(submission.key);
   }
 }
 
-/** @param {Press} press */
-async function send(press) {
-  const id = intentId(press.key, String(press.body.get("commandId") ?? ""));
-  press.body.set("commandId", id);
-  mine.set(id, press.target);
-  const done = showDoing(press, id);
-  const request = { method: "POST", body: press.body, headers: { Accept: "application/json" }, signal: AbortSignal.timeout(TIMEOUT_MS) };
-  const response = await fetch(press.form.action, { ...request, redirect: "manual" }).catch(() => null);
+/** @param {Submission} submission */
+async function send(submission) {
+  const id = getCommandId(submission.key, String(submission.body.get("commandId") ?? ""));
+  submission.body.set("commandId", id);
+  ownCommands.set(id, submission.target);
+  const done = showProgress(submission, id);
+  const request = { method: "POST", body: submission.body, headers: { Accept: "application/json" }, signal: AbortSignal.timeout(TIMEOUT_MS) };
+  const response = await fetch(submission.form.action, { ...request, redirect: "manual" }).catch(() => null);
   if (response === null) {
     done("no answer");
-    if (mine.has(id)) complain(press, LOST); // else the stream has told its end
+    if (ownCommands.has(id)) showError(submission, NO_ANSWER); // otherwise the stream has delivered its result
     return;
   }
-  const told = /** @type {Told} */ (await response.json().catch(() => ({})));
-  if (response.status === 202) taken(press, id, told, done);
-  else refused(press, id, response, told, done);
+  const answer = /** @type {CommandAnswer} */ (await response.json().catch(() => ({})));
+  if (response.status === 202) onAccepted(submission, id, answer, done);
+  else onRefused(submission, id, response, answer, done);
 }
 
 /**
- * @param {Press} press
+ * @param {Submission} submission
  * @param {string} id
- * @param {Told} told  nothing, where the answer broke off behind its head
- * @param {ReturnType<typeof showDoing>} done
+ * @param {CommandAnswer} answer  empty, if the answer broke off after its head
+ * @param {ReturnType<typeof showProgress>} done
  */
-function taken({ form, button, key, target }, id, told, done) {
-  answered(key);
-  const address = told.link ?? `/commands/${encodeURIComponent(id)}`;
-  if ("review" in form.dataset || target === "" || !placeOf(button)) location.assign(address);
-  else if (ENDED.has(told.phase ?? "")) done("Over already: ", link(address, "look at it"), ", or press again.");
+function onAccepted({ form, button, key, target }, id, answer, done) {
+  forgetIntent(key);
+  const address = answer.link ?? `/commands/${encodeURIComponent(id)}`;
+  if ("review" in form.dataset || target === "" || !progressCell(button)) location.assign(address);
+  else if (FINISHED_PHASES.has(answer.phase ?? "")) done("Over already: ", createLink(address, "look at it"), ", or press again.");
 }
 
 /**
- * @param {Press} press
+ * @param {Submission} submission
  * @param {string} id
  * @param {Response} response
- * @param {Told} told
- * @param {ReturnType<typeof showDoing>} done
+ * @param {CommandAnswer} answer
+ * @param {ReturnType<typeof showProgress>} done
  */
-function refused(press, id, response, told, done) {
-  const isRefused = response.status < 500; // what stands between here and Beacon does not know what became of it
-  if (isRefused) mine.delete(id);
-  if (response.status >= 400 && isRefused) answered(press.key); // nothing was done; pressing again is another try
+function onRefused(submission, id, response, answer, done) {
+  const isRefused = response.status < 500; // a proxy between here and Beacon cannot know the outcome
+  if (isRefused) ownCommands.delete(id);
+  if (response.status >= 400 && isRefused) forgetIntent(submission.key); // nothing was done, so another press is a new command
   done(isRefused ? "refused" : "no answer");
-  if (response.type === "opaqueredirect") complain(press, { text: SIGNED_OUT });
-  else complain(press, { text: told.detail ?? `The answer was ${response.status}.` }, told.link);
+  if (response.type === "opaqueredirect") showError(submission, { text: SIGNED_OUT });
+  else showError(submission, { text: answer.detail ?? `The answer was ${response.status}.` }, answer.link);
 }
 
 /**
- * @param {Press} press
+ * @param {Submission} submission
  * @param {string} verb
  */
-function loss({ form, target }, verb) {
+function deletionWarning({ form, target }, verb) {
   const service = form.dataset.service ?? "the service";
   return { title: `${verb} job ${target}?`, words: `${service} removes it permanently; this cannot be undone.`, verb: `${verb} 1 job from ${service}` };
 }
 
 /**
- * The end of my own command: said aloud where it failed. Of any command, that nobody waits for its answer any more.
+ * Shows the result of this user's own commands, and forgets the intents of all finished ones.
  * @param {DocumentFragment} fragment
  */
-function tellEnd(fragment) {
+function handleFinished(fragment) {
   for (const one of /** @type {NodeListOf<HTMLElement>} */ (fragment.querySelectorAll("[data-command]"))) {
     const id = one.dataset.command ?? "";
-    if (!ENDED.has(one.dataset.phase ?? "")) continue;
-    settled(id);
-    if (!mine.has(id)) continue;
-    const target = mine.get(id);
-    mine.delete(id);
+    if (!FINISHED_PHASES.has(one.dataset.phase ?? "")) continue;
+    forgetFinished(id);
+    if (!ownCommands.has(id)) continue;
+    const target = ownCommands.get(id);
+    ownCommands.delete(id);
     const words = one.querySelector(".command-said")?.textContent ?? "";
     showToast({ severity: one.dataset.phase === "success" ? "success" : "error", text: target && !words.includes(target) ? `${target}: ${words}` : words });
     const place = document.getElementById(`command-${id}`);
-    if (place) for (const button of buttonsAround(place)) button.removeAttribute("aria-disabled");
+    if (place) for (const button of rowButtons(place)) button.removeAttribute("aria-disabled");
   }
 }

@@ -1,27 +1,27 @@
 // @ts-check
-import { Refetch } from "../refetch.js";
-import { isPaused, reload } from "./reload.js";
+import { Refetch } from "../lib/refetch.js";
+import { isPaused, reloadRegions } from "./region_reload.js";
 
 /**
- * The page of the rollout: its own script. What it shows is loaded again when the flag changed, and now and then, for what
- * no event tells of: who is online, what browsers report. Who would switch, and another span of the evidence, are asked for
- * without leaving the page: what is half typed stays, and the kill switch stays on the screen whatever becomes of it.
+ * The script of the rollout page. It is reloaded when the flag changes, and regularly for what no event covers: who is online,
+ * what browsers report. A preview, or another time span of the evidence, is loaded into the page: half-typed input stays, and
+ * the kill switch stays on the screen.
  */
 
-const JITTER_MS = 500; // everybody who looks at it hears of a change at once
-const EVERY_MS = 15_000;
-const TIMEOUT_MS = 12_000; // the app's own is shorter, and it may not be there at all
-/** A second press within this time is the first one's. */
-const SENDING_MS = 5_000;
+const REFETCH_SPREAD_MS = 500; // all open pages get a change at once
+const REFETCH_INTERVAL_MS = 15_000;
+const TIMEOUT_MS = 12_000; // longer than that of app.js, which may have failed to load
+/** A second press within this time belongs to the first. */
+const DOUBLE_CLICK_MS = 5_000;
 
-// Where a press was refused the page is at the form's own address, at which it cannot be loaded again.
+// After a rejected form the page is at the form's URL, which cannot be reloaded.
 if (location.pathname !== "/rollout") history.replaceState(null, "", `/rollout${location.search}${location.hash}`);
 
-let missed = false;
+let missedWhilePaused = false;
 const refetch = new Refetch(async () => {
-  missed = isPaused();
-  if (!missed) await reload(() => {}, (region) => region.startsWith("rollout-"));
-}, JITTER_MS);
+  missedWhilePaused = isPaused();
+  if (!missedWhilePaused) await reloadRegions(() => {}, (region) => region.startsWith("rollout-"));
+}, REFETCH_SPREAD_MS);
 
 document.addEventListener("beacon:signal", (event) => {
   const { type } = /** @type {CustomEvent<{ type?: unknown }>} */ (event).detail;
@@ -29,12 +29,12 @@ document.addEventListener("beacon:signal", (event) => {
 });
 
 document.addEventListener("beacon:connection", () => {
-  if (missed && !isPaused()) refetch.soon();
+  if (missedWhilePaused && !isPaused()) refetch.soon();
 });
 
 setInterval(() => {
   if (!document.hidden) refetch.soon();
-}, EVERY_MS);
+}, REFETCH_INTERVAL_MS);
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
@@ -43,10 +43,10 @@ document.addEventListener("submit", (event) => {
     event.preventDefault();
     const given = /** @type {Record<string, string>} */ (Object.fromEntries(new FormData(form, event.submitter)));
     const query = new URLSearchParams(given);
-    keepSpan(query);
-    show(`/rollout?${query}`, "review");
+    copySpan(query);
+    showPart(`/rollout?${query}`, "review");
   } else if (form.closest(".rollout")) {
-    send(form, event);
+    prepareSubmit(form, event);
   }
 });
 
@@ -58,70 +58,70 @@ document.addEventListener("click", (event) => {
   const minutes = new URL(link.href).searchParams.get("minutes");
   if (minutes) query.set("minutes", minutes);
   else query.delete("minutes");
-  show(`/rollout${query.size > 0 ? `?${query}` : ""}`, "evidence");
+  showPart(`/rollout${query.size > 0 ? `?${query}` : ""}`, "evidence");
 });
 
 /**
- * Once: a double click is one press. The address it is sent to has the span that is looked at by now.
+ * Submits a double click once, and adds the current time span to the form's URL.
  * @param {HTMLFormElement} form
  * @param {SubmitEvent} event
  */
-function send(form, event) {
+function prepareSubmit(form, event) {
   const pressed = event.submitter;
-  const at = Number(pressed?.dataset.sentAt ?? -SENDING_MS);
-  if (performance.now() - at < SENDING_MS) {
+  const at = Number(pressed?.dataset.sentAt ?? -DOUBLE_CLICK_MS);
+  if (performance.now() - at < DOUBLE_CLICK_MS) {
     event.preventDefault();
     return;
   }
   if (pressed) pressed.dataset.sentAt = String(performance.now());
   const address = new URL(form.action);
-  keepSpan(address.searchParams);
+  copySpan(address.searchParams);
   form.action = address.href;
 }
 
 /** @param {URLSearchParams} query */
-function keepSpan(query) {
+function copySpan(query) {
   const minutes = new URLSearchParams(location.search).get("minutes");
   if (minutes) query.set("minutes", minutes);
   else query.delete("minutes");
 }
 
-/** Which part of the address says what a part of the page shows. */
-const NAMES = { review: ["percentage", "on"], evidence: ["minutes"] };
+/** The query parameters of each part of the page. */
+const PART_PARAMS = { review: ["percentage", "on"], evidence: ["minutes"] };
 /** @type {Record<string, number>} */
-const asked = { review: 0, evidence: 0 };
+const requestNumbers = { review: 0, evidence: 0 };
 
 /**
- * Shows this part of the page at another address in the place of the one there is. The last one asked for wins.
+ * Replaces this part of the page by the one at another URL. The last request wins.
  * @param {string} address
  * @param {"review" | "evidence"} part
  */
-async function show(address, part) {
-  asked[part] = (asked[part] ?? 0) + 1;
-  const [mine, before] = [asked[part], location.search];
+async function showPart(address, part) {
+  requestNumbers[part] = (requestNumbers[part] ?? 0) + 1;
+  const [mine, before] = [requestNumbers[part], location.search];
   history.replaceState(null, "", address);
   try {
-    const fresh = await loaded(part);
-    if (asked[part] === mine) put(fresh, part);
+    const fresh = await loadPart(part);
+    if (requestNumbers[part] === mine) replacePart(fresh, part);
   } catch {
-    if (asked[part] !== mine) return;
-    goBack(part, before);
-    complain(part, address);
+    if (requestNumbers[part] !== mine) return;
+    restoreAddress(part, before);
+    showError(part, address);
   }
 }
 
 /**
- * From the page's address as it is now.
+ * Loads a part of the page from its current URL.
  * @param {string} part
  * @returns {Promise<HTMLElement>}
  */
-function loaded(part) {
+function loadPart(part) {
   return new Promise((resolve, reject) => {
     setTimeout(() => reject(new Error("no answer")), TIMEOUT_MS);
     /** @type {HTMLElement | null} */
     let found = null;
     const take = (/** @type {ParentNode} */ page) => { found = page.querySelector(`#${part}`); };
-    reload(take, () => false).then(() => (found ? resolve(found) : reject(new Error("another page"))), reject);
+    reloadRegions(take, () => false).then(() => (found ? resolve(found) : reject(new Error("another page"))), reject);
   });
 }
 
@@ -129,7 +129,7 @@ function loaded(part) {
  * @param {HTMLElement} fresh
  * @param {"review" | "evidence"} part
  */
-function put(fresh, part) {
+function replacePart(fresh, part) {
   const shown = document.getElementById(part);
   if (!shown) return;
   const [reason, next] = [shown, fresh].map((one) => /** @type {HTMLInputElement | null} */ (one.querySelector("#reason")));
@@ -140,13 +140,13 @@ function put(fresh, part) {
 }
 
 /**
- * What is shown is what the address says: the rest of it may have changed meanwhile.
+ * Restores a part's parameters in the URL; other parts may have changed meanwhile.
  * @param {"review" | "evidence"} part
  * @param {string} before
  */
-function goBack(part, before) {
+function restoreAddress(part, before) {
   const [now, was] = [new URL(location.href), new URLSearchParams(before)];
-  for (const name of NAMES[part]) {
+  for (const name of PART_PARAMS[part]) {
     const value = was.get(name);
     if (value === null) now.searchParams.delete(name);
     else now.searchParams.set(name, value);
@@ -155,11 +155,11 @@ function goBack(part, before) {
 }
 
 /**
- * Where it was asked for; what was typed and what can be pressed stays.
+ * Shows the error in its part of the page; input and buttons stay.
  * @param {string} part
  * @param {string} address
  */
-function complain(part, address) {
+function showError(part, address) {
   const place = document.getElementById(part);
   if (!place) return;
   place.querySelector(".not-asked")?.remove();

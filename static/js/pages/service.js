@@ -1,15 +1,15 @@
 // @ts-check
-import { isPaused, reload } from "./reload.js";
+import { isPaused, reloadRegions } from "./region_reload.js";
 
 /**
- * The page of one service: its own script, for what no event tells of. A minute of checks that is over, workers that were
- * heard: asked for once a minute while somebody looks at the page.
+ * The script of a service's page: reloads once a minute, while the page is visible, what no event covers: the history of
+ * checks, the workers.
  */
 
-const EVERY_MS = 60_000;
+const RELOAD_INTERVAL_MS = 60_000;
 const REGIONS = new Set(["facts", "bound", "history", "workers"]);
 
 setInterval(() => {
   if (document.hidden || isPaused()) return;
-  reload(() => {}, (region) => REGIONS.has(region)).catch(() => {}); // the connection says what is wrong
-}, EVERY_MS);
+  reloadRegions(() => {}, (region) => REGIONS.has(region)).catch(() => {}); // the connection says what is wrong
+}, RELOAD_INTERVAL_MS);

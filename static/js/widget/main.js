@@ -1,16 +1,15 @@
 // @ts-check
-import { localise, tick } from "../ages.js";
-import { tokenFrom } from "../bell.js";
-import { serverNow } from "../clock.js";
-import { fetchChecked, Refused } from "../http.js";
-import { Refetch } from "../refetch.js";
-import { askable, isEnding, waitMs } from "./decide.js";
-import { showFailure, showFresh, showNothing } from "./fresh.js";
+import { localise, tick } from "../ui/ages.js";
+import { serverNow } from "../lib/server_clock.js";
+import { fetchChecked, ResponseError } from "../lib/http.js";
+import { Refetch } from "../lib/refetch.js";
+import { originsToAsk, mustRenew, nextPollDelay, readWidgetToken } from "./widget_rules.js";
+import { showFailure, showChecked, hideFreshness } from "./freshness_line.js";
 
 /**
- * The panel inside another page. On the same site the login session fills it; otherwise the page around it may hand
- * over a token by `postMessage({type: "beacon:widget-token", token})`, which is kept here, in memory, and nowhere else.
- * It polls: a widget's token opens no stream. So it says when it has asked last, and that it cannot reach Beacon.
+ * The notification panel inside another page. On the same site the login session fills it; otherwise the embedding page may
+ * pass a token by `postMessage({type: "beacon:widget-token", token})`, which is kept in memory only. It polls, because a
+ * widget's token opens no stream; so it says when it was last updated, and if Beacon cannot be reached.
  */
 
 const CONTENT = "/widgets/notifications/content";
@@ -23,48 +22,48 @@ const body = /** @type {HTMLElement} */ (document.getElementById("widget-body"))
 const shell = /** @type {HTMLElement} */ (body.firstElementChild);
 
 let token = "";
-let handedMs = 0;
+let tokenReceivedAt = 0;
 let shown = "";
 let isSignedOut = false;
 /** @type {number | undefined} */
 let retryAfterMs;
-const refetch = new Refetch(look, 0);
+const refetch = new Refetch(load, 0);
 
 /** @param {Record<string, string>} headers */
 function withToken(headers) {
   return token ? { ...headers, Authorization: `Bearer ${token}` } : headers;
 }
 
-async function look() {
+async function load() {
   const used = token;
   try {
     const options = { headers: withToken({ Accept: "*/*" }), signal: AbortSignal.timeout(TIMEOUT_MS) };
     const text = await (await fetchChecked(CONTENT, options, "text/html")).text();
     if (used === token) show(text);
   } catch (error) {
-    if (used === token) failed(error);
+    if (used === token) onError(error);
   }
 }
 
 /** @param {unknown} error */
-function failed(error) {
-  retryAfterMs = error instanceof Refused ? error.retryAfterMs : undefined;
-  if (error instanceof Refused && (error.status === 401 || error.status === 403)) signedOut();
+function onError(error) {
+  retryAfterMs = error instanceof ResponseError ? error.retryAfterMs : undefined;
+  if (error instanceof ResponseError && (error.status === 401 || error.status === 403)) onSignedOut();
   else showFailure();
 }
 
-/** A token that has ended is no use, and what it showed is nobody's to see: the page around may hand over another. */
-function signedOut() {
+/** The token has expired: removes its content and requests another token from the embedding page. */
+function onSignedOut() {
   token = shown = "";
   isSignedOut = true;
-  showNothing();
+  hideFreshness();
   if (!shell.isConnected) body.replaceChildren(shell);
-  ask();
+  requestToken();
 }
 
-function ask() {
+function requestToken() {
   if (window.parent === window) return;
-  const addressees = askable(origins, location.ancestorOrigins?.[0]);
+  const addressees = originsToAsk(origins, location.ancestorOrigins?.[0]);
   for (const origin of addressees) window.parent.postMessage({ type: "beacon:widget-ready" }, origin);
 }
 
@@ -75,24 +74,24 @@ function show(text) {
   const fresh = new DOMParser().parseFromString(text, "text/html").querySelector(".notices");
   if (!(fresh instanceof HTMLElement)) return;
   const content = fresh.innerHTML;
-  if (content !== shown && isSelected()) return; // what is being copied stays, and grows older
-  if (content === shown) keep(fresh);
-  else replace(fresh);
+  if (content !== shown && hasSelection()) return; // keep a selection that is being copied
+  if (content === shown) updateCsrf(fresh);
+  else replaceContent(fresh);
   shown = content;
-  showFresh(serverNow());
+  showChecked(serverNow());
 }
 
 /**
- * Nobody loses the focus over what is as it was; the session may be another one, though.
+ * The content is unchanged, so the focus stays; but the session, and its CSRF token, may be new.
  * @param {HTMLElement} fresh
  */
-function keep(fresh) {
+function updateCsrf(fresh) {
   const notices = /** @type {HTMLElement | null} */ (body.querySelector(".notices"));
   if (notices) notices.dataset.csrf = fresh.dataset.csrf ?? "";
 }
 
 /** @param {HTMLElement} fresh */
-function replace(fresh) {
+function replaceContent(fresh) {
   const hadFocus = body.contains(document.activeElement);
   const focused = hadFocus ? document.activeElement?.id : "";
   localise(fresh);
@@ -102,13 +101,13 @@ function replace(fresh) {
   (place && !place.matches(":disabled") ? place : body).focus({ preventScroll: true });
 }
 
-function isSelected() {
+function hasSelection() {
   const selection = getSelection();
   return selection !== null && !selection.isCollapsed && selection.containsNode(body, true);
 }
 
 /** @param {SubmitEvent} event */
-async function submitted(event) {
+async function onSubmit(event) {
   event.preventDefault();
   const form = /** @type {HTMLFormElement} */ (event.target);
   const notices = /** @type {HTMLElement | null} */ (body.querySelector(".notices"));
@@ -117,37 +116,37 @@ async function submitted(event) {
   const options = { method: "POST", headers, body: fields, signal: AbortSignal.timeout(TIMEOUT_MS) };
   const words = await fetchChecked(form.getAttribute("action") ?? "", options, "application/json")
     .then(() => "Marked as read.", () => "That did not reach the server. Try again.");
-  say(words);
+  announce(words);
   await refetch.now();
 }
 
 /** @param {string} words */
-function say(words) {
+function announce(words) {
   /** @type {HTMLElement} */ (document.getElementById("widget-status")).textContent = words;
 }
 
-/** Whoever was refused need not ask again until there is something new to ask with; the page around may be ready now. */
-async function turn() {
+/** After a rejection it requests a token instead of polling: the embedding page may be ready now. */
+async function poll() {
   if (document.visibilityState === "visible") {
-    if (isSignedOut) ask();
+    if (isSignedOut) requestToken();
     else await refetch.now();
-    if (token && isEnding(handedMs, Date.now(), lifeMs)) ask();
+    if (token && mustRenew(tokenReceivedAt, Date.now(), lifeMs)) requestToken();
   }
-  setTimeout(() => turn().catch(() => {}), waitMs(pollMs, retryAfterMs));
+  setTimeout(() => poll().catch(() => {}), nextPollDelay(pollMs, retryAfterMs));
 }
 
 window.addEventListener("message", (event) => {
-  const given = tokenFrom(event, origins, window.parent);
-  if (given === null || given === token || window.parent === window) return;
-  token = given;
-  handedMs = Date.now();
+  const newToken = readWidgetToken(event, origins, window.parent);
+  if (newToken === null || newToken === token || window.parent === window) return;
+  token = newToken;
+  tokenReceivedAt = Date.now();
   refetch.now().catch(() => {});
 });
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible") refetch.now().catch(() => {}); // perhaps from having logged in
+  if (document.visibilityState === "visible") refetch.now().catch(() => {}); // perhaps the user has just logged in
 });
 body.addEventListener("submit", (event) => {
-  submitted(event).catch(() => {});
+  onSubmit(event).catch(() => {});
 });
 setInterval(() => tick(document), 1_000);
-turn().catch(() => {});
+poll().catch(() => {});

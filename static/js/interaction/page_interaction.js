@@ -1,0 +1,83 @@
+// @ts-check
+import { trimLists } from "../ui/list_limit.js";
+import { serverNow } from "../lib/server_clock.js";
+import { addCopyButtons, watchCopyButtons } from "./copy_buttons.js";
+import { markTruncated, watchTruncated } from "../ui/truncated_text.js";
+import { highlightChanges } from "../ui/change_highlight.js";
+import { isStale } from "../ui/freshness.js";
+import { dirtyRegionNames, guardSwap, releaseRegions } from "./swap_guard.js";
+import { watchPointer } from "./pointer.js";
+import { watchMenu } from "./menu.js";
+import { clearRows, releaseRows, watchNewRows } from "./new_rows.js";
+import { refetchRegions } from "./regions.js";
+import { reportError } from "../telemetry/error_report.js";
+import { keepSparklines, watchSparklines } from "../ui/sparklines.js";
+
+/** Keeps what the reader uses as it is; everything else says how fresh it is. */
+
+const RELEASE_EVENTS = ["focusout", "selectionchange", "close", "toggle"];
+
+/** @param {(root: ParentNode) => void} prepare  runs on reloaded content before it is shown */
+export function watchInteraction(prepare) {
+  document.addEventListener("htmx:before:swap", (event) => {
+    const tasks = /** @type {CustomEvent} */ (event).detail.tasks;
+    for (const { fragment } of tasks) {
+      keepSparklines(fragment);
+      addCopyButtons(fragment);
+      highlightChanges(fragment);
+    }
+    guardSwap(tasks);
+  });
+  document.addEventListener("htmx:after:settle", (event) => noteUpdate(/** @type {CustomEvent} */ (event).detail.task?.target));
+  document.addEventListener("beacon:rows", trimLists);
+  document.addEventListener("beacon:regions", (event) => {
+    if (/** @type {CustomEvent} */ (event).detail.includes("changes")) clearRows(); // other regions do not contain the queued rows
+    addCopyButtons(document);
+  });
+  const releaseHeld = () => releaseRegions((wanted) => refetchRegions(prepare, wanted)).catch((error) => reportError(error, "swap"));
+  for (const name of RELEASE_EVENTS) document.addEventListener(name, () => setTimeout(releaseHeld), { capture: true });
+  watchNewRows();
+  watchSparklines();
+  watchPointer();
+  watchCopyButtons();
+  watchTruncated();
+  watchMenu();
+  setInterval(refreshPage, 1_000);
+}
+
+function refreshPage() {
+  releaseRows();
+  arrangeTiles();
+  markTruncated();
+  const connection = document.documentElement.dataset.connection ?? "none";
+  const unheard = document.documentElement.hasAttribute("data-unheard");
+  for (const region of allRegions()) {
+    const isHeld = dirtyRegionNames().has(region.dataset.region ?? "");
+    const aged = region.querySelector("[data-aged]") !== null;
+    const stale = String(isStale({ connection, held: isHeld, aged, unheard }));
+    if (region.dataset.isStale !== stale) region.dataset.isStale = stale;
+  }
+}
+
+/** With many services, verified ones shrink to one line below their number. */
+function arrangeTiles() {
+  const board = document.getElementById("tiles");
+  if (!board) return;
+  const tiles = board.querySelectorAll(":scope > .tile");
+  const quiet = board.querySelectorAll(":scope > .tile[data-state=verified]:not([data-aged])").length;
+  board.toggleAttribute("data-dense", tiles.length >= Number(board.dataset.denseFrom));
+  const words = `${quiet} verified`;
+  const place = board.querySelector(".tiles-quiet");
+  if (place && place.textContent !== words) place.textContent = words;
+}
+
+/** @param {unknown} target */
+function noteUpdate(target) {
+  const region = target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest("[data-region]")) : null;
+  if (region) region.dataset.lastUpdatedAt = new Date(serverNow()).toISOString();
+}
+
+/** @returns {NodeListOf<HTMLElement>} */
+function allRegions() {
+  return document.querySelectorAll("[data-region]");
+}

@@ -1,0 +1,31 @@
+// @ts-check
+import { pollFragment } from "./fragment_poll.js";
+
+/** Sparklines: no event marks the end of a minute, so a visible page polls for them once a minute. */
+
+const POLL_INTERVAL_MS = 60_000;
+
+export function watchSparklines() {
+  if (document.querySelector(".tile-trend")) pollFragment("/trends", POLL_INTERVAL_MS, showSparklines);
+}
+
+/**
+ * A pushed tile contains no history, so it keeps the sparkline on the screen.
+ * @param {DocumentFragment} fragment
+ */
+export function keepSparklines(fragment) {
+  for (const place of fragment.querySelectorAll(".tile-trend")) {
+    const shown = document.getElementById(place.id);
+    if (shown) place.replaceChildren(...shown.cloneNode(true).childNodes);
+  }
+}
+
+/**
+ * A failure needs no message: the line no longer reaches to now, and the connection's badge says why.
+ * @param {HTMLElement | null} body
+ */
+function showSparklines(body) {
+  for (const fresh of body?.querySelectorAll("[id^=trend-]") ?? []) {
+    document.getElementById(fresh.id)?.replaceChildren(...fresh.childNodes);
+  }
+}
