@@ -22,9 +22,9 @@ from app.db import insert_into
 from app.eventlog.append import NewEvent, PreparedEvent
 from app.eventlog.event_types import NotificationCreated
 from app.infra.clock import utc_text
-from app.notifications import rules, service_alerts
+from app.notifications import notice_text, service_alerts
 from app.notifications.models import Notification
-from app.notifications.rules import NewNotification
+from app.notifications.notice_text import NewNotification
 
 log = logging.getLogger(__name__)
 
@@ -75,15 +75,15 @@ def create_notification(session: Session, notice: NewNotification) -> NewEvent |
 
 def _rollout_notices(_session: Session, data: Mapping[str, Any]) -> list[NewNotification]:
     override = current_settings().flag_overrides.get(data["flag"])
-    return [rules.rollout_notice(data, uuid.uuid4().hex, _existing_path("/rollout"), override)]
+    return [notice_text.rollout_notice(data, uuid.uuid4().hex, _existing_path("/rollout"), override)]
 
 
 def _command_notices(session: Session, data: Mapping[str, Any]) -> list[NewNotification]:
     """The end of a command is reported to the person who requested it."""
-    if data["phase"] not in rules.COMMAND_END_WORDS or not data.get("actor"):
+    if data["phase"] not in notice_text.COMMAND_END_WORDS or not data.get("actor"):
         return []
     link = _existing_path(f"/commands/{quote(data['commandId'], safe='')}")
-    return [rules.command_notice(data, service_alerts.read_service_name(session, data["service"]), link)]
+    return [notice_text.command_notice(data, service_alerts.read_service_name(session, data["service"]), link)]
 
 
 def _existing_path(path: str) -> str | None:
@@ -99,7 +99,7 @@ def _existing_path(path: str) -> str | None:
 RULES: dict[str, Rule] = {
     "reconciliation.update": service_alerts.notices_after_update,
     "reconciliation.verified": service_alerts.notices_after_checks,
-    "flash.message": lambda _session, data: [rules.message_notice(data)],
+    "flash.message": lambda _session, data: [notice_text.message_notice(data)],
     "flag.changed": _rollout_notices,
     "command.status": _command_notices,
 }

@@ -11,7 +11,7 @@ from app.accounts.actors import Actor
 from app.accounts.models import User
 from app.infra.clock import utc_text
 from app.notifications.models import Dismissal, FlashRow, Mute, Notification, ReadMark
-from app.notifications.rules import MESSAGE_TOPIC, ROLLOUT_TOPIC
+from app.notifications.notice_text import MESSAGE_TOPIC, ROLLOUT_TOPIC
 from app.reconciliation.models import Service
 
 PANEL_ITEMS = 50

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.infra.clock import utc_now
-from app.notifications import alert_state, queue_alerts, rules
+from app.notifications import alert_state, notice_text, queue_alerts
 from app.notifications.alert_state import AffectedJobs, DiscrepancyAlert, JobsByKind, PollStatus
 from app.notifications.models import DiscrepancyAlertRow, OutageRow, QueueAlertRow
-from app.notifications.rules import NewNotification
+from app.notifications.notice_text import NewNotification
 from app.reconciliation.models import Service, ServiceState
 
 Payload = Mapping[str, Any]
@@ -69,7 +69,7 @@ def _outage_notices(session: Session, data: Payload) -> list[NewNotification]:
     name = read_service_name(session, service)
     if not is_stale and row is not None:
         session.delete(row)
-        return [rules.outage_end_notice(row.cause, service, name, row.since, utc_now())]
+        return [notice_text.outage_end_notice(row.cause, service, name, row.since, utc_now())]
     flapping_since = next((one["since"] for one in data.get("findings") or [] if one["kind"] == "flapping"), None)
     cause = f"flapping:{service}@{flapping_since}" if flapping_since else data["eventId"]
     if row is not None and (flapping_since or not row.is_flapping):
@@ -77,7 +77,7 @@ def _outage_notices(session: Session, data: Payload) -> list[NewNotification]:
     since = data.get("silentSince") or data["checkedAt"]
     session.merge(OutageRow(service=service, cause=cause, since=since, is_flapping=bool(flapping_since)))
     session.flush()
-    return [rules.outage_notice(cause, service, name, data)]
+    return [notice_text.outage_notice(cause, service, name, data)]
 
 
 def _queue_notices(session: Session, data: Payload) -> list[NewNotification]:
@@ -95,7 +95,9 @@ def _queue_notices(session: Session, data: Payload) -> list[NewNotification]:
     session.flush()
     if not new:
         return []
-    return [rules.unserved_queues_notice(data["eventId"], service, read_service_name(session, service), data, new)]
+    return [
+        notice_text.unserved_queues_notice(data["eventId"], service, read_service_name(session, service), data, new)
+    ]
 
 
 def _discrepancy_notices(
@@ -109,11 +111,11 @@ def _discrepancy_notices(
         _store_alert(session, row, after.alert)
         name, payload = read_service_name(session, poll.service), payloads[poll.service]
         if after.outcome == "opened" and after.alert is not None:
-            notices.append(rules.discrepancy_notice(after.alert, name, payload))
+            notices.append(notice_text.discrepancy_notice(after.alert, name, payload))
         elif after.outcome == "grew" and after.alert is not None and before is not None:
-            notices.append(rules.growth_notice(after.alert, name, payload, after.new, before.reported))
+            notices.append(notice_text.growth_notice(after.alert, name, payload, after.new, before.reported))
         elif after.outcome == "recovered" and before is not None:
-            notices.append(rules.recovery_notice(before, name, utc_now()))
+            notices.append(notice_text.recovery_notice(before, name, utc_now()))
     return notices
 
 

@@ -1,6 +1,6 @@
 """Computes the current status of a service, the same for tile, attention strip, pages and API.
 
-The newest published status holds until it is older than `AGED_AFTER_INTERVALS` polls. After that nobody has checked the
+The newest published status holds until it is older than `STALE_AFTER_INTERVALS` polls. After that nobody has checked the
 service, and it is stale, whatever the cause.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from app.infra.clock import parse_utc
 from app.reconciliation.models import ServiceState
 
-AGED_AFTER_INTERVALS = 3
+STALE_AFTER_INTERVALS = 3
 NOT_CHECKED_REASON = "was not checked in time"
 # A service that does not answer is polled up to a minute apart.
 FAILING_AGED_AFTER = timedelta(minutes=2)
@@ -63,14 +63,14 @@ def current_counts(current: CurrentStatus, payload: Mapping[str, Any] | None) ->
 
 
 def is_aged(published: str, checked_at: str, now: datetime, interval: timedelta) -> bool:
-    return published not in ("stale", "unknown") and now - parse_utc(checked_at) > interval * AGED_AFTER_INTERVALS
+    return published not in ("stale", "unknown") and now - parse_utc(checked_at) > interval * STALE_AFTER_INTERVALS
 
 
 def _health(state: ServiceState | None, now: datetime, interval: timedelta) -> str:
     """The health of the newest check; unknown if that is too old."""
     if state is None or state.last_poll_at is None:
         return "unknown"
-    usual = interval * AGED_AFTER_INTERVALS
+    usual = interval * STALE_AFTER_INTERVALS
     lasts = FAILING_AGED_AFTER + usual if state.failing_since else usual
     if now - parse_utc(state.last_poll_at) > lasts:
         return "unknown"

@@ -21,7 +21,7 @@ from app.infra import concurrency
 from app.infra.lease import Lease, LeaseClaim, LeaseLost
 from app.reconciliation import diff, gc_control, item_lifecycle, loss_detection, reconcile, row_writer
 from app.reconciliation.check_batcher import CheckBatcher, UnchangedCheck
-from app.reconciliation.current_status import AGED_AFTER_INTERVALS, NOT_CHECKED_REASON
+from app.reconciliation.current_status import NOT_CHECKED_REASON, STALE_AFTER_INTERVALS
 from app.reconciliation.explanations import Explainer, find_explained, is_fall_explained
 from app.reconciliation.job_events import JobEventReader, PublishedEvents
 from app.reconciliation.known_state import KnownState
@@ -80,7 +80,7 @@ class ServiceObserver:
         unserved_for: timedelta = UNSERVED_AFTER,
     ) -> None:
         self._lease, self._explains, self._pause = lease, explains, pause
-        self._stale_after = timedelta(seconds=interval_s * AGED_AFTER_INTERVALS)
+        self._stale_after = timedelta(seconds=interval_s * STALE_AFTER_INTERVALS)
         self._unserved_for = max(unserved_for, timedelta(seconds=interval_s * MIN_UNSERVED_POLLS))
         self._second_look_after_s = second_snapshot_after_s
         self._at_database = threading.Semaphore(MAX_LOOPS_AT_DATABASE)

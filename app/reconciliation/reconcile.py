@@ -24,8 +24,8 @@ from typing import Literal
 
 from app.reconciliation import change_detection, diff, extra_jobs, findings, loss_detection, unserved_queues
 from app.reconciliation.diff import RetainedJobs
+from app.reconciliation.figures_age import explain_wrong_age
 from app.reconciliation.findings import IdsByKind
-from app.reconciliation.freshness import explain_wrong_age
 from app.reconciliation.item_lifecycle import find_items_to_close, find_items_to_open, list_still_open
 from app.reconciliation.known_state import ItemClosing, KnownState, TrackedItem
 from app.reconciliation.list_bounds import ListBounds, update_cut_since

@@ -13,7 +13,7 @@ from app.db import db
 from app.eventlog import reader as log
 from app.flags.evaluation import Flag, is_enabled
 from app.infra.clock import utc_text
-from app.reconciliation.current_status import AGED_AFTER_INTERVALS
+from app.reconciliation.current_status import STALE_AFTER_INTERVALS
 
 LATE_AFTER_INTERVALS = 2
 REFRESH_RANGE_S = range(5, 301)
@@ -59,7 +59,7 @@ def build_layout(page: str, who: Actor, cursor: int, *, has_form: bool = False) 
         is_enabled(Flag.SSE_STREAMING, who.name),
         utc_text(),
         current.fallback_poll_s,
-        current.poll_interval_s * AGED_AFTER_INTERVALS,
+        current.poll_interval_s * STALE_AFTER_INTERVALS,
         current.poll_interval_s * LATE_AFTER_INTERVALS,
         refresh_s,
         None if has_form else _refresh_href(refresh_s),

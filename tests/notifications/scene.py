@@ -15,7 +15,7 @@ from app.eventlog.models import EventRow
 from app.infra.clock import utc_now, utc_text
 from app.notifications import notify
 from app.notifications.models import Notification
-from app.notifications.rules import NewNotification
+from app.notifications.notice_text import NewNotification
 from app.reconciliation import registry
 from app.reconciliation.models import ServiceState
 from tests.support.any_service import ANY_KIND, NOWHERE

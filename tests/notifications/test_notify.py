@@ -14,7 +14,7 @@ from app.db import db, read, write
 from app.eventlog.append import NewEvent, append
 from app.flags import embedded
 from app.flags.evaluation import Flag
-from app.notifications import notify, rules
+from app.notifications import notice_text, notify
 from app.notifications.models import Notification
 from tests.notifications import scene
 from tests.support.machine import scaled
@@ -99,7 +99,7 @@ def test_a_cause_that_is_rolled_back_leaves_nothing(cast: Flask) -> None:
 def test_a_rule_that_fails_does_not_keep_its_cause_from_the_log(
     cast: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(_session: Session, _data: object) -> list[rules.NewNotification]:
+    def broken(_session: Session, _data: object) -> list[notice_text.NewNotification]:
         raise ZeroDivisionError
 
     monkeypatch.setitem(notify.RULES, "flag.changed", broken)

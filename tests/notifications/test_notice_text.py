@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.notifications import rules
+from app.notifications import notice_text
 from app.notifications.alert_state import AlertTransition, DiscrepancyAlert, PollStatus, advance_alert
 
 NOW = datetime(2026, 11, 21, 12, 12, 0, tzinfo=UTC)
@@ -58,13 +58,13 @@ def test_a_discrepancy_keeps_its_cause_however_often_it_changes() -> None:
     second = advance_alert(first, PollStatus("mail", D, at(5), "e1")).alert
     third = advance_alert(second, PollStatus("mail", D, at(10), "e2"))
     assert third.alert is not None
-    notice = rules.discrepancy_notice(third.alert, "Mail", {"status": D})
+    notice = notice_text.discrepancy_notice(third.alert, "Mail", {"status": D})
     assert (notice.cause, notice.service, notice.severity) == ("discrepancy:e0", "mail", "critical")
 
 
 def test_both_sides_and_a_few_ids_are_named() -> None:
     details = {"expected": 14, "actual": 9, "missingJobIds": ["a", "b", "c", "d", "e"]}
-    notice = rules.discrepancy_notice(
+    notice = notice_text.discrepancy_notice(
         DiscrepancyAlert("m/ail", "e0", at(0), at(0)), "Mail", {"status": D, "discrepancyDetails": details}
     )
     assert notice.title == "Mail: discrepancy for 3 polls"
@@ -76,12 +76,14 @@ def test_where_both_sides_agree_the_findings_have_their_own_sentences() -> None:
     details = {"expected": 3, "actual": 3, "missingJobIds": []}
     findings = [{"kind": "orphaned", "jobIds": ["a"]}, {"kind": "duplicate", "jobIds": ["b", "c"]}]
     payload = {"status": D, "discrepancyDetails": details, "findings": findings}
-    body = rules.discrepancy_notice(DiscrepancyAlert("m", "e", at(0), at(0)), "Mail", payload).body
+    body = notice_text.discrepancy_notice(DiscrepancyAlert("m", "e", at(0), at(0)), "Mail", payload).body
     assert body == "1 running on a dead worker, 2 in two states at once."
 
 
 def test_the_end_says_how_long_it_took() -> None:
-    notice = rules.recovery_notice(DiscrepancyAlert("mail", "e0", at(0), at(30), 3, is_reported=True), "Mail", NOW)
+    notice = notice_text.recovery_notice(
+        DiscrepancyAlert("mail", "e0", at(0), at(30), 3, is_reported=True), "Mail", NOW
+    )
     assert (notice.cause, notice.title) == ("recovery:e0", "Mail is verified again")
     assert notice.body == "The discrepancy lasted 12 min."
 
@@ -90,7 +92,7 @@ SET_BY_HAND = {"cause": "manual", "kind": "set"}
 
 
 def test_a_message_and_a_change_of_the_rollout() -> None:
-    message = rules.message_notice({"id": "f1", "severity": "warning", "text": "Deploy at 3", "actor": "bob"})
+    message = notice_text.message_notice({"id": "f1", "severity": "warning", "text": "Deploy at 3", "actor": "bob"})
     assert (message.cause, message.severity, message.title) == ("flash:f1", "warning", "Message from bob")
     change = {
         "flag": "enable_sse_streaming",
@@ -101,8 +103,8 @@ def test_a_message_and_a_change_of_the_rollout() -> None:
         **SET_BY_HAND,
     }
     on, off = (
-        rules.rollout_notice(change, "1", "/rollout"),
-        rules.rollout_notice({**change, "enabled": False}, "2", None),
+        notice_text.rollout_notice(change, "1", "/rollout"),
+        notice_text.rollout_notice({**change, "enabled": False}, "2", None),
     )
     assert (on.title, on.severity) == ("enable_sse_streaming is on for 25 %", "info")
     assert (off.title, off.severity) == ("enable_sse_streaming is switched off", "warning")
@@ -112,8 +114,8 @@ def test_a_message_and_a_change_of_the_rollout() -> None:
 def test_a_change_of_the_rollout_says_who_is_in_by_all_rules() -> None:
     change = {"flag": "sse", "enabled": True, "percentage": 100, "actor": "pia", "reason": "all", **SET_BY_HAND}
     nobody = {**change, "outcome": "parent checkout is off: nobody is in"}
-    assert rules.rollout_notice(nobody, "1", None).title == "sse is on (parent checkout is off: nobody is in)"
-    ruled = rules.rollout_notice(change, "1", None, override=False).title
+    assert notice_text.rollout_notice(nobody, "1", None).title == "sse is on (parent checkout is off: nobody is in)"
+    ruled = notice_text.rollout_notice(change, "1", None, override=False).title
     assert ruled == "sse is on for 100 %; the setting decides: off for everybody"
 
 
@@ -137,5 +139,5 @@ def test_a_change_is_classified_by_its_fields_and_never_by_who_says_what(
 ) -> None:
     actor, reason = said.split(": ", 1)
     change = {"flag": "sse", "enabled": True, "percentage": 50, "actor": actor, "reason": reason}
-    notice = rules.rollout_notice({**change, "cause": cause, "kind": kind}, "1", "/rollout")
+    notice = notice_text.rollout_notice({**change, "cause": cause, "kind": kind}, "1", "/rollout")
     assert (notice.severity, notice.title, notice.body) == (severity, title, said)
