@@ -95,7 +95,7 @@ def _existing_path(path: str) -> str | None:
     return path
 
 
-# To notify about another event type, add a line here and a function in rules.py.
+# To notify about another event type, add a line here and a function in notice_text.py.
 RULES: dict[str, Rule] = {
     "reconciliation.update": service_alerts.notices_after_update,
     "reconciliation.verified": service_alerts.notices_after_checks,

@@ -1,7 +1,7 @@
 """Computes the current status of a service, the same for tile, attention strip, pages and API.
 
-The newest published status holds until it is older than `STALE_AFTER_INTERVALS` polls. After that nobody has checked the
-service, and it is stale, whatever the cause.
+The newest published status holds until it is older than `STALE_AFTER_INTERVALS` polls. After that nobody has checked
+the service, and it is stale, whatever the cause.
 """
 
 from collections.abc import Mapping
