@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +21,7 @@ LAG_HELP = "Seconds from appending an event to sending it to one reader; replays
 Mode = Literal["livesum", "livemax", "livemin"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSnapshot:
     """The state of one worker at one moment."""
 
@@ -33,16 +33,16 @@ class WorkerSnapshot:
     unreadable: int
     """The number of log rows that it could not read."""
     build: str
-    client_errors: Mapping[str, float] = field(default_factory=dict)
+    client_errors: Mapping[str, float]
     """Errors that pages reported, by part of the page."""
-    wal_bytes: int = 0
+    wal_bytes: int
     """The size of SQLite's write-ahead log."""
-    wal_age_s: float = 0.0
+    wal_age_s: float
     """How long a reader has kept it from being checkpointed."""
-    log_rows: int = 0
-    log_bytes: int = 0
-    max_log_rows: int = 0
-    max_log_bytes: int = 0
+    log_rows: int
+    log_bytes: int
+    max_log_rows: int
+    max_log_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

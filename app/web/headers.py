@@ -12,6 +12,14 @@ def content_security_policy(*ancestors: str) -> str:
 
 
 DEFAULT_POLICY = content_security_policy("'none'")
+SECURITY_HEADERS = {
+    "Content-Security-Policy": DEFAULT_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    # Responses are private, and a browser must not show them with Back after logout; it would keep a page that is only
+    # `no-cache` in two caches. Static files and streams set their own header.
+    "Cache-Control": "private, no-store",
+}
 HSTS_MAX_AGE_S = 365 * 24 * 3_600
 
 
@@ -20,12 +28,8 @@ def init_app(app: Flask) -> None:
 
 
 def _add_headers(response: Response) -> Response:
-    response.headers.setdefault("Content-Security-Policy", DEFAULT_POLICY)
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "same-origin")
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
     if request.is_secure:
         response.headers.setdefault("Strict-Transport-Security", f"max-age={HSTS_MAX_AGE_S}")
-    # Responses are private, and a browser must not show them with Back after logout; it would keep a page that is only
-    # `no-cache` in two caches. Static files and streams set their own header.
-    response.headers.setdefault("Cache-Control", "private, no-store")
     return response

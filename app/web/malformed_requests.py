@@ -10,6 +10,7 @@ from werkzeug.routing import RequestRedirect
 
 from app.infra.problems import Problem
 from app.web.errors import problem_response
+from app.web.headers import SECURITY_HEADERS
 
 TITLE = "Malformed request"
 
@@ -69,6 +70,7 @@ class CapturedResponse:
         body = json.dumps(Problem(status, status.phrase, detail).as_json()).encode()
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
-            f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
         )
-        return head.encode() + body
+        head += "".join(f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
+        return f"{head}\r\n".encode() + body

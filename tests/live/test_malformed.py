@@ -50,5 +50,7 @@ def test_what_is_no_request_is_refused_as_a_problem(beacon: Beacon, sent: str, s
         problem, _ = json.JSONDecoder().raw_decode(raw.body.decode())  # the rest of a bad body is answered as well
     assert head.startswith(f"http/1.1 {status} ")
     assert "content-type: application/problem+json" in head
+    assert "x-content-type-options: nosniff" in head
+    assert "no-store" in head
     assert (problem["status"], problem["title"] != "", problem["detail"] != "") == (status, True, True)
     assert "Traceback" not in beacon.log_text()

@@ -33,7 +33,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def snapshot(counters: Counters, **changed: Any) -> WorkerSnapshot:
-    return WorkerSnapshot(counters, **{"cursor": 0, "degraded": False, "unreadable": 0, "build": "1-a", **changed})
+    sizes = dict.fromkeys(("wal_bytes", "wal_age_s", "log_rows", "log_bytes", "max_log_rows", "max_log_bytes"), 0)
+    others = {"cursor": 0, "degraded": False, "unreadable": 0, "build": "1-a", "client_errors": {}}
+    return WorkerSnapshot(counters=counters, **{**sizes, **others, **changed})
 
 
 def read(made: MetricExporter) -> Numbers:

@@ -18,11 +18,11 @@ from app.sources.celery.celery_workers import ROSTER_FRESH_S, Roster
 from app.sources.celery.failure_count import FailureCount
 from app.sources.celery.monitor import WorkerMonitor
 from app.sources.celery.options import CeleryOptions
-from app.sources.celery.overdue_tasks import OverdueTasks
+from app.sources.celery.overdue_tasks import OverdueTasks, find_overdue
 from app.sources.celery.remote_control import RemoteControl
 from app.sources.celery.results import ENDS, Results
 from app.sources.celery.storage import CeleryStorage
-from app.sources.celery.task_details import build_detail, find_overdue, find_stuck, list_workers
+from app.sources.celery.task_details import build_detail, find_stuck, list_workers
 from app.sources.celery.task_history import TaskHistory
 from app.sources.celery.task_lookup import ANSWERS_WITHIN_S, TaskLookup
 from app.sources.protocol import (

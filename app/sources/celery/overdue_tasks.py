@@ -1,13 +1,19 @@
 """Finds overdue Celery tasks, queued or held by a worker: their ETA has passed and no worker runs them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from app.infra.concurrency import iterate_in_slices
 from app.sources.celery.broker import BrokerSnapshot
 from app.sources.celery.celery_workers import ROSTER_FRESH_S, Roster
-from app.sources.celery.task_details import OVERDUE_AFTER_S
-from app.sources.protocol import Anomaly
+from app.sources.celery.task_details import to_datetime
+from app.sources.protocol import Anomaly, Job, StuckJob
+
+# A worker checks its clock every second. A task that is later than this is overdue.
+OVERDUE_AFTER_S = 60.0
+_HELD = "it is overdue and no worker reports running it"
+_WAITS = "it is overdue and waits in its queue"
 
 
 class _OverdueTask(NamedTuple):
@@ -57,6 +63,17 @@ class OverdueTasks:
             if _is_roster_current(roster, now) and max(due + OVERDUE_AFTER_S, taken.at) < roster.at:
                 yield _OverdueTask(task_id, due, is_held=True)
         self._seen = seen
+
+
+def find_overdue(snapshot: BrokerSnapshot, now: float) -> Sequence[StuckJob]:
+    """Return tasks whose ETA was over a minute ago; includes running tasks that are acknowledged late."""
+    held = ((taken.message, "reserved", taken.message.route, _HELD) for taken in snapshot.taken.values())
+    waiting = ((message, "queued", queue, _WAITS) for queue, message in snapshot.queued.values())
+    return [
+        StuckJob(Job(message.id, state, queue, message.attempt), reason, to_datetime(message.due))
+        for message, state, queue, reason in chain(held, waiting)
+        if message.due is not None and now - message.due > OVERDUE_AFTER_S
+    ]
 
 
 def _is_roster_current(roster: Roster, now: float) -> bool:

@@ -1,8 +1,7 @@
-"""The details of a Celery service for people: workers, single tasks, stuck and overdue tasks."""
+"""The details of a Celery service for people: workers, single tasks and stuck tasks."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import chain
 
 from app.sources.celery.broker import BrokerSnapshot
 from app.sources.celery.celery_workers import ROSTER_FRESH_S, Roster, WorkerAnswer
@@ -10,11 +9,7 @@ from app.sources.celery.messages import TaskMessage
 from app.sources.celery.results import ENDS, TaskResult
 from app.sources.protocol import Job, JobDetail, StuckJob, Worker
 
-# A worker checks its clock every second. A task that is later than this is overdue.
-OVERDUE_AFTER_S = 60.0
 MAX_QUEUES = 100  # of one worker
-_HELD = "it is overdue and no worker reports running it"
-_WAITS = "it is overdue and waits in its queue"
 
 
 def list_workers(roster: Roster, orphans: set[str], now: float) -> tuple[Worker, ...] | None:
@@ -25,7 +20,7 @@ def list_workers(roster: Roster, orphans: set[str], now: float) -> tuple[Worker,
     dead = {gone.worker: gone.at for gone in roster.departures if gone.killed and not orphans.isdisjoint(gone.held)}
     return (
         *alive,
-        *(Worker(name, "dead", seen_at=_to_datetime(at)) for name, at in dead.items() if name not in roster.answers),
+        *(Worker(name, "dead", seen_at=to_datetime(at)) for name, at in dead.items() if name not in roster.answers),
     )
 
 
@@ -53,20 +48,9 @@ def find_stuck(snapshot: BrokerSnapshot, visibility_timeout_s: float, now: float
     """Return unacknowledged tasks that were taken longer ago than the visibility timeout, except those with an ETA."""
     reason = f"taken by a worker and not acknowledged for more than {visibility_timeout_s:g} s"
     return [
-        StuckJob(Job(task_id, "reserved", taken.message.route, taken.message.attempt), reason, _to_datetime(taken.at))
+        StuckJob(Job(task_id, "reserved", taken.message.route, taken.message.attempt), reason, to_datetime(taken.at))
         for task_id, taken in snapshot.taken.items()
         if taken.at is not None and now - taken.at > visibility_timeout_s and taken.message.due is None
-    ]
-
-
-def find_overdue(snapshot: BrokerSnapshot, now: float) -> Sequence[StuckJob]:
-    """Return tasks whose ETA was over a minute ago; includes running tasks that are acknowledged late."""
-    held = ((taken.message, "reserved", taken.message.route, _HELD) for taken in snapshot.taken.values())
-    waiting = ((message, "queued", queue, _WAITS) for queue, message in snapshot.queued.values())
-    return [
-        StuckJob(Job(message.id, state, queue, message.attempt), reason, _to_datetime(message.due))
-        for message, state, queue, reason in chain(held, waiting)
-        if message.due is not None and now - message.due > OVERDUE_AFTER_S
     ]
 
 
@@ -79,8 +63,8 @@ def _describe(message: TaskMessage | None) -> str | None:
 def _build_worker(name: str, answer: WorkerAnswer) -> Worker:
     first = next(iter(answer.active), None)
     queues = tuple(sorted(answer.queues or ()))[:MAX_QUEUES]
-    return Worker(name, "busy" if first else "idle", queues, job_id=first, seen_at=_to_datetime(answer.at))
+    return Worker(name, "busy" if first else "idle", queues, job_id=first, seen_at=to_datetime(answer.at))
 
 
-def _to_datetime(at: float) -> datetime:
+def to_datetime(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)

@@ -35,7 +35,7 @@ EXPIRING = frozenset({"finished", "failed"})
 # Maximum difference between the workers' clocks, which write the scores, and the server's, which expires the keys.
 MAX_CLOCK_DIFFERENCE_S = 60.0
 # A scheduler checks every second and holds its lock for a minute after its last heartbeat.
-OVERDUE_AFTER_S = 60.0
+SCHEDULED_OVERDUE_AFTER_S = 60.0
 MAX_OVERDUE = 1_000
 MAX_QUEUES = 1_000
 MAX_WORKERS = 5_000
@@ -166,7 +166,7 @@ class _SnapshotReader:
         batch, key = self._batch, place.key
         batch.add("LLEN" if place.is_list else "ZCARD", key)
         if place.state == "scheduled":
-            due = self._now - OVERDUE_AFTER_S
+            due = self._now - SCHEDULED_OVERDUE_AFTER_S
             batch.add("ZRANGE", key, 0, due, "BYSCORE", "LIMIT", 0, MAX_OVERDUE, "WITHSCORES")
             batch.add("EXISTS", RQScheduler.get_locking_key(place.queue))
         if not listed:

@@ -74,23 +74,22 @@ def init_app(app: Flask, live: BackgroundServices, counters: Callable[[], Counte
     build = app.extensions["beacon_assets"].build
 
     def snapshot() -> WorkerSnapshot:
-        unreadable = log_read.unreadable_rows.count
         reported: ClientErrors = app.extensions["beacon_client_errors"]
         wal = live.wal.state if live.wal is not None else WalState(0, 0.0)
         size, settings = live.log_measure.last, live.settings
         return WorkerSnapshot(
-            counters(),
-            live.tail.cursor,
-            live.is_degraded(),
-            unreadable,
-            build,
-            reported.counts,
-            wal.size,
-            wal.age_s,
-            size.rows,
-            size.bytes,
-            settings.event_max_rows,
-            settings.event_max_mib * 1024 * 1024,
+            counters=counters(),
+            cursor=live.tail.cursor,
+            degraded=live.is_degraded(),
+            unreadable=log_read.unreadable_rows.count,
+            build=build,
+            client_errors=reported.counts,
+            wal_bytes=wal.size,
+            wal_age_s=wal.age_s,
+            log_rows=size.rows,
+            log_bytes=size.bytes,
+            max_log_rows=settings.event_max_rows,
+            max_log_bytes=settings.event_max_mib * 1024 * 1024,
         )
 
     app.extensions["beacon_metrics"] = metrics = Metrics(snapshot)

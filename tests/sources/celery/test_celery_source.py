@@ -21,10 +21,10 @@ from app.sources.celery.broker import BrokerSnapshot, TakenMessage
 from app.sources.celery.celery_workers import Roster, RunningTask, WorkerAnswer
 from app.sources.celery.messages import list_queue_keys, parse_queued, parse_unacked
 from app.sources.celery.options import CeleryOptions
-from app.sources.celery.overdue_tasks import OverdueTasks
+from app.sources.celery.overdue_tasks import OverdueTasks, find_overdue
 from app.sources.celery.remote_control import parse_announcement
 from app.sources.celery.results import UNREADABLE, Results, parse_state
-from app.sources.celery.task_details import find_overdue, find_stuck
+from app.sources.celery.task_details import find_stuck
 from app.sources.protocol import Anomaly, ServiceAddress, SourceError
 from app.sources.redis.client import RedisServer
 from tests.support.machine import scaled
