@@ -10,6 +10,7 @@ The rows stay the truth. A cached state is used only while it cannot be wrong:
   that was judged.
 """
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -42,11 +43,12 @@ class _CachedState:
 
 
 class KnownStateCache:
-    """One entry for each service. Only the service's own loop uses it."""
+    """One entry for each service. Only the service's own loop uses it, but for `invalidate`."""
 
     def __init__(self, pause: Callable[[], None]) -> None:
         self._pause = pause
         self._states: dict[str, _CachedState] = {}
+        self._changing = threading.Lock()
 
     def job_count(self, service_id: str) -> int | None:
         """The number of known jobs, or None if nothing is cached."""
@@ -74,7 +76,7 @@ class KnownStateCache:
             return Baseline(published.apply_to(known), version, jobs)
 
     def store(self, service_id: str, jobs: KnownJobs, items: Mapping[ItemKey, TrackedItem], version: int) -> None:
-        self._states[service_id] = _CachedState(jobs, items, version)
+        self._put(service_id, _CachedState(jobs, items, version))
 
     def store_unchanged(
         self, claim: LeaseClaim, service_id: str, base: Baseline, verdict: ServiceVerdict, observation: Observation
@@ -93,13 +95,19 @@ class KnownStateCache:
             last_verified_at=verdict.last_verified_at or known.last_verified_at,
             figures=verdict.figures,
         )
-        self._states[service_id] = _CachedState(base.jobs, known.items, base.version, moved, claim)
+        self._put(service_id, _CachedState(base.jobs, known.items, base.version, moved, claim))
 
     def invalidate(self, service_id: str) -> None:
         """Read the row again before the next verdict."""
-        cached = self._states.get(service_id)
-        if cached is not None:
-            self._states[service_id] = replace(cached, known=None, claim=None)
+        with self._changing:
+            cached = self._states.get(service_id)
+            if cached is not None:
+                self._states[service_id] = replace(cached, known=None, claim=None)
 
     def evict(self, service_id: str) -> None:
-        self._states.pop(service_id, None)
+        with self._changing:
+            self._states.pop(service_id, None)
+
+    def _put(self, service_id: str, state: _CachedState) -> None:
+        with self._changing:
+            self._states[service_id] = state
