@@ -1,8 +1,7 @@
-"""Runs the background threads of one worker; the factory builds them, the server starts and stops them."""
+"""Runs the background threads of one process; the factory builds them, the server starts and stops them."""
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -11,8 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import Settings
 from app.db import DatabaseUnavailable, committed, db, read
-from app.eventlog import event_retention, wakeup
 from app.eventlog import reader as log_read
+from app.eventlog import wakeup
 from app.eventlog.continuity import Continuity
 from app.eventlog.log_size import LogSizeMeter
 from app.eventlog.reader import EventPage
@@ -27,7 +26,6 @@ from app.stream.presence import PresenceStore
 
 log = logging.getLogger(__name__)
 
-PRUNE_EVERY_S = 600.0
 START_RETRY_S = 0.5
 # Events decoded before the tail yields to the loop.
 TAIL_PAGE_EVENTS = 100
@@ -37,7 +35,7 @@ REPLAY_PAGE_EVENTS = 100
 PREFILL_EVENTS = 1_000
 CHECKPOINT_EVERY_S = 5.0
 MARK_EVERY_S = 1.0
-LOG_LIMIT_EVERY_S = 10.0
+MEASURE_LOG_EVERY_S = 10.0
 
 
 class BackgroundPart(Protocol):
@@ -47,20 +45,12 @@ class BackgroundPart(Protocol):
     def stop(self) -> None: ...
 
 
-class DrainablePart(Protocol):
-    """A part whose work must not be cut off. At shutdown `drain` is called, then `wait` until `ends` (monotonic)."""
-
-    def drain(self) -> None: ...
-    def wait(self, ends: float) -> None: ...
-
-
 class BackgroundServices:
-    """The tail, the streams and all added parts. `start` and `stop` are idempotent and called by the server's hooks."""
+    """The tail and all added parts. `start` and `stop` are idempotent and called by the server's hooks."""
 
-    def __init__(self, app: Flask, settings: Settings, hub: Hub) -> None:
+    def __init__(self, app: Flask, settings: Settings) -> None:
         self._app = app
         self.settings = settings
-        self.hub = hub
         self._continuity = Continuity(app, settings)
         self.tail = Tail(
             lambda: wakeup.build_notifier(settings.database_url),
@@ -68,30 +58,11 @@ class BackgroundServices:
             self._continuity.resume,
             self._recover,
         )
-        self.engine = StreamEngine(hub, settings, self._read_log, self.is_degraded)
-        self.admission = Admission(settings, PresenceStore(app, settings))
-        retention_days = settings.event_retention_days
-        self._parts: list[BackgroundPart] = [
-            self.admission,
-            self.engine,
-            self.tail,
-            Periodic(MARK_EVERY_S, self._continuity.record_head),
-            Periodic(
-                PRUNE_EVERY_S,
-                self._in_app_context("log retention", lambda: event_retention.prune(retention_days)),
-            ),
-        ]
-        self.log_measure = LogSizeMeter()
-        limit = event_retention.LogLimit(
-            settings.event_max_rows, settings.event_max_mib * 1024 * 1024, self.log_measure
-        )
-        self._parts.append(Periodic(LOG_LIMIT_EVERY_S, self._in_app_context("log size limit", limit.enforce)))
+        self._parts: list[BackgroundPart] = [self.tail, Periodic(MARK_EVERY_S, self._continuity.record_head)]
         self.wal: WalMonitor | None = None
         if settings.is_sqlite:
             self.wal = WalMonitor(settings.database_url.removeprefix("sqlite:///"))
             self._parts.append(Periodic(CHECKPOINT_EVERY_S, self.wal.checkpoint))
-        self._drains: list[DrainablePart] = []
-        self._drain_s = settings.drain_s
         self.started = False
         self._stopping = threading.Event()
 
@@ -103,9 +74,15 @@ class BackgroundServices:
         """Add a part. Parts start in the order in which they were added, and stop in reverse order."""
         self._parts.append(part)
 
-    def add_drainable(self, part: DrainablePart) -> None:
-        """Add a part that a stopping worker waits for, at the same time as for the streams and no longer."""
-        self._drains.append(part)
+    def add_task(self, interval_s: float, name: str, call: Callable[[], object]) -> None:
+        """Add a periodic task that runs in an application context; `name` is its name in log lines."""
+
+        def run() -> None:
+            with self._app.app_context():
+                call()
+
+        run.__qualname__ = name
+        self.add(Periodic(interval_s, run))
 
     def start_when_ready(self) -> None:
         """Start now, or as soon as the database is usable. Until then the worker is not ready and refuses streams.
@@ -122,10 +99,7 @@ class BackgroundServices:
     def start(self) -> None:
         if self.started:
             return
-        for part in self._parts:
-            part.start()
-        committed.connect(self._wake_tail)
-        self._prefill()
+        self._start_parts()
         self.started = True
 
     def stop(self) -> None:
@@ -141,16 +115,10 @@ class BackgroundServices:
             log.warning("cannot write the log's high-water mark at shutdown, the database is unavailable: %s", error)
         self.started = False
 
-    def drain(self) -> None:
-        """Shut down gracefully within `BEACON_DRAIN_S`: readiness goes off, then streams are closed one by one."""
-        if not self.started:
-            return
-        ends = time.monotonic() + self._drain_s
-        for part in self._drains:
-            part.drain()
-        self.engine.drain()
-        for part in self._drains:
-            part.wait(ends)
+    def _start_parts(self) -> None:
+        for part in self._parts:
+            part.start()
+        committed.connect(self._wake_tail)
 
     def is_degraded(self) -> bool:
         """True while the log cannot be read."""
@@ -183,6 +151,44 @@ class BackgroundServices:
     def _wake_tail(self, _sender: object) -> None:
         self.tail.wake()
 
+    def _read_after(self, cursor: int) -> EventPage:
+        with self._app.app_context(), read() as session:
+            page = log_read.read_after(session, cursor, TAIL_PAGE_EVENTS)
+            self._continuity.check(session, cursor, page)
+            return page
+
+    def _recover(self) -> None:
+        """Drop SQLite's pooled connections, which may hold a file that was moved away. Those to a server are pinged."""
+        with self._app.app_context():
+            if db.engine.dialect.name == "sqlite":
+                db.engine.dispose()
+
+
+class StreamServices(BackgroundServices):
+    """The background services of a web worker: those of every process, and the streams."""
+
+    def __init__(self, app: Flask, settings: Settings, hub: Hub) -> None:
+        super().__init__(app, settings)
+        self.hub = hub
+        self.engine = StreamEngine(hub, settings, self._read_log, self.is_degraded)
+        self.admission = Admission(settings, PresenceStore(app, settings))
+        self._parts[:0] = [self.admission, self.engine]
+        self.log_measure = LogSizeMeter()
+        self.add_task(MEASURE_LOG_EVERY_S, "log size", self._measure_log)
+
+    def drain(self) -> None:
+        """Shut down gracefully within `BEACON_DRAIN_S`: readiness goes off, then streams are closed one by one."""
+        if self.started:
+            self.engine.drain()
+
+    def _start_parts(self) -> None:
+        super()._start_parts()
+        self._prefill()
+
+    def _measure_log(self) -> None:
+        with read() as session:
+            self.log_measure.measure(session)
+
     def _read_log(self, cursor: int, audiences: Collection[str]) -> EventPage:
         """Read the log for the replay, holding a connection only for as long as the read takes."""
         with self._app.app_context(), read() as session:
@@ -198,30 +204,6 @@ class BackgroundServices:
             floor = max(log_read.floor(session), self.hub.cursor - PREFILL_EVENTS)
             page = log_read.read_after(session, floor, PREFILL_EVENTS)
         self.hub.ring.prefill(page.events, floor, page.cursor)
-
-    def _read_after(self, cursor: int) -> EventPage:
-        with self._app.app_context(), read() as session:
-            page = log_read.read_after(session, cursor, TAIL_PAGE_EVENTS)
-            self._continuity.check(session, cursor, page)
-            return page
-
-    def _read_head(self) -> int:
-        with self._app.app_context(), read() as session:
-            return log_read.head(session)
-
-    def _recover(self) -> None:
-        """Drop SQLite's pooled connections, which may hold a file that was moved away. Those to a server are pinged."""
-        with self._app.app_context():
-            if db.engine.dialect.name == "sqlite":
-                db.engine.dispose()
-
-    def _in_app_context(self, name: str, call: Callable[[], object]) -> Callable[[], None]:
-        def run() -> None:
-            with self._app.app_context():
-                call()
-
-        run.__qualname__ = name  # the name in log lines
-        return run
 
 
 class Periodic:
@@ -252,7 +234,7 @@ class Periodic:
                 self._failure_log.record_success()
 
 
-def get_background() -> BackgroundServices:
+def get_background() -> StreamServices:
     """Return the background services of the current application."""
-    found: BackgroundServices = current_app.extensions["beacon_live"]
+    found: StreamServices = current_app.extensions["beacon_live"]
     return found

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,42 +17,38 @@ HEAD_INTERVAL_S = 600.0
 HEAD_FILE_INTERVAL_S = 5.0
 
 
-def periodic_tasks(app: Flask, settings: Settings) -> Iterator[tuple[float, Callable[[], None]]]:
-    """Each task with its interval in seconds."""
-    attempts = app.extensions["beacon_attempts"]
-    yield SUMMARY_INTERVAL_S, _in_app_context(app, attempts.flush)
-    yield HEAD_INTERVAL_S, _in_app_context(app, checkpoint.log_head)
-    yield HEAD_FILE_INTERVAL_S, _in_app_context(app, head_file.get_keeper(app).update)
+Task = tuple[float, str, Callable[[], object]]
+"""Its interval in seconds, its name, and what runs in an application context."""
+
+
+def local_tasks(app: Flask) -> Iterator[Task]:
+    """What every process does for itself, and for its host."""
+    yield SUMMARY_INTERVAL_S, "audit summaries", app.extensions["beacon_attempts"].flush
+    yield HEAD_FILE_INTERVAL_S, "audit head file", head_file.get_keeper(app).update
+
+
+def deployment_tasks(settings: Settings) -> Iterator[Task]:
+    """What the deployment needs once."""
+    yield HEAD_INTERVAL_S, "audit head", checkpoint.log_head
     if settings.audit_head_url:
-        yield HEAD_INTERVAL_S, _in_app_context(app, lambda: head_webhook.post_head(settings.audit_head_url))
+        yield HEAD_INTERVAL_S, "audit head webhook", lambda: head_webhook.post_head(settings.audit_head_url)
     if settings.audit_retention_days > 0:
-        yield (
-            HEAD_INTERVAL_S,
-            _in_app_context(app, lambda: checkpoint.apply_retention(settings.audit_retention_days, MAINTENANCE_ACTOR)),
-        )
+        retain = partial(checkpoint.apply_retention, settings.audit_retention_days, MAINTENANCE_ACTOR)
+        yield HEAD_INTERVAL_S, "audit retention", retain
 
 
 class ShutdownFlush:
-    """Flushes counted attempts and the head file when the worker shuts down."""
+    """Flushes counted attempts and the head file when the process shuts down."""
 
     def __init__(self, app: Flask) -> None:
-        self._calls = (
-            _in_app_context(app, app.extensions["beacon_attempts"].write_pending),
-            _in_app_context(app, head_file.get_keeper(app).update),
-        )
+        self._app = app
+        self._calls = (app.extensions["beacon_attempts"].write_pending, head_file.get_keeper(app).update)
 
     def start(self) -> None:
         """Does nothing: the work is done on shutdown."""
 
     def stop(self) -> None:
         for call in self._calls:
-            with contextlib.suppress(SQLAlchemyError, DatabaseUnavailable):  # the database may already be gone
+            # The database may already be gone.
+            with contextlib.suppress(SQLAlchemyError, DatabaseUnavailable), self._app.app_context():
                 call()
-
-
-def _in_app_context(app: Flask, call: Callable[[], object]) -> Callable[[], None]:
-    def run() -> None:
-        with app.app_context():
-            call()
-
-    return run

@@ -6,11 +6,10 @@ needs a larger `BEACON_SESSION_IDLE_HOURS`.
 """
 
 import contextlib
-from collections.abc import Callable
 from datetime import timedelta
 
 import sqlalchemy as sa
-from flask import Flask, g, request
+from flask import g, request
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -47,16 +46,6 @@ def record_activity() -> None:
     # A database that accepts no writes can still show pages.
     with contextlib.suppress(DatabaseUnavailable, SQLAlchemyError), write(ACTIVITY_WRITE_DEADLINE_S) as session:
         session.execute(mine.values(last_active_at=utc_text()))
-
-
-def idle_login_task(app: Flask) -> Callable[[], None]:
-    """The periodic background task that ends idle logins."""
-
-    def run() -> None:
-        with app.app_context():
-            end_idle_logins()
-
-    return run
 
 
 def end_idle_logins() -> int:
