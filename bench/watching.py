@@ -69,7 +69,7 @@ class Watching(Ours):
         return self._count(CheckSample.id)
 
     def cost_of_polls(self, seconds: float) -> dict[str, float]:
-        """The CPU of both workers, from one poll to another that is at least so much later: polls are few, and none is cut."""
+        """Both workers' CPU, from one poll to another at least so much later: polls are few, and none is cut."""
         polls = self._wait_for_poll()
         before, began = cpu_s(self.worker, self.background), time.monotonic()
         time.sleep(seconds)

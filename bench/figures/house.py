@@ -1,4 +1,4 @@
-"""CPU of the whole deployment (supervisor, master, web worker, worker): without a stream, and with 10 streams at 100 events a second."""
+"""CPU of the whole deployment, all its processes: without a stream, and with 10 streams at 100 events a second."""
 
 import time
 
