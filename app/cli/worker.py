@@ -4,6 +4,7 @@ It serves no requests and shares only the database with the web workers. Several
 the work by the leases in the database.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -83,6 +84,10 @@ def run(settings: Settings) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with open_app(settings) as app:
         services = WorkerServices(app, settings)
+        # As in gunicorn.conf.py: what is loaded stays, and the tables of known jobs are in no cycle.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         got = _wait_for_signal(services)
         log.info("the worker stops: %s", signal.Signals(got).name)
         _exit_within(settings.drain_s + STOP_MARGIN_S)

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from app.eventlog import reader as log
 from app.eventlog.models import EventRow
-from app.infra import concurrency
 from app.infra.clock import utc_text
 
 END_EVENT_TYPES = ("job.finished", "job.failed")
@@ -80,7 +79,6 @@ def _read_published(session: Session, since: str) -> Iterator[tuple[str, str]]:
         if start <= 0 or (first is not None and first < since):
             return
         end = start
-        concurrency.yield_to_loop()
 
 
 def _parse_job_id(text: str, service_id: str) -> str | None:

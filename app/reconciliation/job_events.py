@@ -7,7 +7,7 @@ trusted. Events refine what is known and prove nothing: only snapshots open and 
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from app.db import read
 from app.eventlog import reader as log
 from app.eventlog.models import EventRow
-from app.infra import concurrency
 from app.infra.clock import parse_utc
 from app.reconciliation.loader import database_now
 from app.reconciliation.models import ServiceState
@@ -77,12 +76,11 @@ class JobEventReader:
 
     def __init__(
         self,
-        pause: Callable[[], None] = concurrency.yield_to_loop,
         *,
         settles: timedelta = SETTLE_TIME,
         read_every_s: float = READ_EVERY_S,
     ) -> None:
-        self._pause, self._settles, self._read_every_s = pause, settles, read_every_s
+        self._settles, self._read_every_s = settles, read_every_s
         self._cursor: int | None = None
         self._read_at = 0.0
         self._inboxes: dict[str, _Inbox] = {}
@@ -146,7 +144,6 @@ class JobEventReader:
             with read() as session:
                 rows = session.execute(_WINDOW, {"after": self._cursor, "through": through}).all()
             self._sort_into_inboxes(rows, through, now)
-            self._pause()
 
     def _start_cursor(self) -> None:
         """Continue where the process that polled before this one stopped."""

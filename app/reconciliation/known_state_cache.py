@@ -11,7 +11,7 @@ The rows stay the truth. A cached state is used only while it cannot be wrong:
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from app.db import read
@@ -45,15 +45,9 @@ class _CachedState:
 class KnownStateCache:
     """One entry for each service. Only the service's own loop uses it, but for `invalidate`."""
 
-    def __init__(self, pause: Callable[[], None]) -> None:
-        self._pause = pause
+    def __init__(self) -> None:
         self._states: dict[str, _CachedState] = {}
         self._changing = threading.Lock()
-
-    def job_count(self, service_id: str) -> int | None:
-        """The number of known jobs, or None if nothing is cached."""
-        cached = self._states.get(service_id)
-        return None if cached is None else len(cached.jobs.jobs)
 
     def get(self, claim: LeaseClaim, service_id: str, published: PublishedEvents) -> Baseline | None:
         """The cached state, if the database need not be read; otherwise None."""
@@ -71,8 +65,8 @@ class KnownStateCache:
                 jobs = cached.jobs
                 known = load_known_state(session, service_id, row, jobs, cached.items)
             else:
-                jobs = load_known_jobs(session, service_id, self._pause)
-                known = load_known_state(session, service_id, row, jobs, pause=self._pause)
+                jobs = load_known_jobs(session, service_id)
+                known = load_known_state(session, service_id, row, jobs)
             return Baseline(published.apply_to(known), version, jobs)
 
     def store(self, service_id: str, jobs: KnownJobs, items: Mapping[ItemKey, TrackedItem], version: int) -> None:
