@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -45,20 +46,22 @@ class BackgroundPart(Protocol):
     def stop(self) -> None: ...
 
 
-class BackgroundServices:
+class BackgroundServices(ABC):
     """The tail and all added parts. `start` and `stop` are idempotent and called by the server's hooks."""
 
-    def __init__(self, app: Flask, settings: Settings) -> None:
+    def __init__(self, app: Flask, settings: Settings, tail_pause_s: float = 0.0) -> None:
         self._app = app
         self.settings = settings
         self._continuity = Continuity(app, settings)
+        check_every_s = tail_pause_s or wakeup.CHECK_INTERVAL_S
         self.tail = Tail(
-            lambda: wakeup.build_notifier(settings.database_url),
+            lambda: wakeup.build_notifier(settings.database_url, check_every_s),
             self._read_after,
             self._continuity.resume,
             self._recover,
+            tail_pause_s,
         )
-        self._parts: list[BackgroundPart] = [self.tail, Periodic(MARK_EVERY_S, self._continuity.record_head)]
+        self._parts: list[BackgroundPart] = [self.tail]
         self.wal: WalMonitor | None = None
         if settings.is_sqlite:
             self.wal = WalMonitor(settings.database_url.removeprefix("sqlite:///"))
@@ -109,10 +112,6 @@ class BackgroundServices:
         committed.disconnect(self._wake_tail)
         for part in reversed(self._parts):
             part.stop()
-        try:
-            self._continuity.record_head()
-        except (SQLAlchemyError, DatabaseUnavailable) as error:
-            log.warning("cannot write the log's high-water mark at shutdown, the database is unavailable: %s", error)
         self.started = False
 
     def _start_parts(self) -> None:
@@ -151,11 +150,9 @@ class BackgroundServices:
     def _wake_tail(self, _sender: object) -> None:
         self.tail.wake()
 
+    @abstractmethod
     def _read_after(self, cursor: int) -> EventPage:
-        with self._app.app_context(), read() as session:
-            page = log_read.read_after(session, cursor, TAIL_PAGE_EVENTS)
-            self._continuity.check(session, cursor, page)
-            return page
+        """Read what the tail's listeners need of the log after `cursor`."""
 
     def _recover(self) -> None:
         """Drop SQLite's pooled connections, which may hold a file that was moved away. Those to a server are pinged."""
@@ -173,8 +170,18 @@ class StreamServices(BackgroundServices):
         self.engine = StreamEngine(hub, settings, self._read_log, self.is_degraded)
         self.admission = Admission(settings, PresenceStore(app, settings))
         self._parts[:0] = [self.admission, self.engine]
+        self.add(Periodic(MARK_EVERY_S, self._continuity.record_head))
         self.log_measure = LogSizeMeter()
         self.add_task(MEASURE_LOG_EVERY_S, "log size", self._measure_log)
+
+    def stop(self) -> None:
+        was_started = self.started
+        super().stop()
+        try:
+            if was_started:
+                self._continuity.record_head()
+        except (SQLAlchemyError, DatabaseUnavailable) as error:
+            log.warning("cannot write the log's high-water mark at shutdown, the database is unavailable: %s", error)
 
     def drain(self) -> None:
         """Shut down gracefully within `BEACON_DRAIN_S`: readiness goes off, then streams are closed one by one."""
@@ -184,6 +191,12 @@ class StreamServices(BackgroundServices):
     def _start_parts(self) -> None:
         super()._start_parts()
         self._prefill()
+
+    def _read_after(self, cursor: int) -> EventPage:
+        with self._app.app_context(), read() as session:
+            page = log_read.read_after(session, cursor, TAIL_PAGE_EVENTS)
+            self._continuity.check(session, cursor, page)
+            return page
 
     def _measure_log(self) -> None:
         with read() as session:

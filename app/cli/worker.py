@@ -22,8 +22,11 @@ from app.commands import command_retention
 from app.commands.removed_jobs import CommandExplanations
 from app.commands.runner import CommandRunner, wake_poller_on_commands
 from app.config import Settings
+from app.db import read
 from app.eventlog import event_retention
+from app.eventlog import reader as log_read
 from app.eventlog.log_size import LogSizeMeter
+from app.eventlog.reader import EventPage
 from app.infra.file_descriptors import raise_descriptor_limit
 from app.infra.lease import Lease
 from app.infra.logs import configure_logging
@@ -35,6 +38,8 @@ from app.web import idle_logins
 log = logging.getLogger(__name__)
 
 PRUNE_EVERY_S = 600.0
+# How soon a command is noticed, and how often the log is read at most.
+TAIL_PAUSE_S = 0.1
 LOG_LIMIT_EVERY_S = 10.0
 # What stopping may take beyond the time that is given to running commands.
 STOP_MARGIN_S = 8.0
@@ -47,7 +52,7 @@ class WorkerServices(BackgroundServices):
     """Everything that runs once in a deployment, whatever is requested."""
 
     def __init__(self, app: Flask, settings: Settings) -> None:
-        super().__init__(app, settings)
+        super().__init__(app, settings, TAIL_PAUSE_S)
         self._runner = CommandRunner(app, settings.job_list_bound)
         poller = build_poller(app, settings, [CommandExplanations()])
         self.tail.add_listener(self._runner.listen)
@@ -60,6 +65,11 @@ class WorkerServices(BackgroundServices):
         self._add_retention(settings)
         self.add(poller)
         self.add(self._runner)  # after the poller, so that it stops first: its last outcomes may need a poll
+
+    def _read_after(self, cursor: int) -> EventPage:
+        """Of a log that others fill with thousands of events a second, only commands concern this process."""
+        with self._app.app_context(), read() as session:
+            return log_read.read_type_after(session, cursor, "command.status")
 
     def drain(self) -> None:
         """Let running commands end within `BEACON_DRAIN_S`; no new one begins."""

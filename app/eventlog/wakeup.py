@@ -33,8 +33,8 @@ class CommitNotifier(Protocol):
 class SqliteNotifier:
     """Polls `PRAGMA data_version`, a few microseconds per call, on a connection that writes nothing itself."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, check_interval_s: float = CHECK_INTERVAL_S) -> None:
+        self._path, self._check_interval_s = path, check_interval_s
         self._identity = _file_identity(path)
         # Greenlets of one thread take turns using it. The check would forbid the native threads of the tests.
         self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
@@ -51,7 +51,7 @@ class SqliteNotifier:
             if self._has_changed():
                 return
             is_busy = time.monotonic() < self._busy_until
-            if self._woken.wait(BUSY_CHECK_INTERVAL_S if is_busy else CHECK_INTERVAL_S):
+            if self._woken.wait(BUSY_CHECK_INTERVAL_S if is_busy else self._check_interval_s):
                 self._woken.clear()
                 self._has_changed()  # the read that follows covers this change too
                 return
@@ -96,10 +96,10 @@ class PostgresNotifier:
         self._connection.close()
 
 
-def build_notifier(url: str) -> CommitNotifier:
+def build_notifier(url: str, check_interval_s: float = CHECK_INTERVAL_S) -> CommitNotifier:
     """Build the notifier for a database URL as in `Settings.database_url`."""
     if url.startswith("sqlite:///"):
-        return SqliteNotifier(url.removeprefix("sqlite:///"))
+        return SqliteNotifier(url.removeprefix("sqlite:///"), check_interval_s)
     return PostgresNotifier(url.replace("postgresql+psycopg://", "postgresql://", 1))
 
 
