@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 PRUNE_EVERY_S = 600.0
 # How soon a command is noticed, and how often the log is read at most.
-TAIL_PAUSE_S = 0.1
+TAIL_PAUSE_S = 0.2
 LOG_LIMIT_EVERY_S = 10.0
 # What stopping may take beyond the time that is given to running commands.
 STOP_MARGIN_S = 8.0
