@@ -125,9 +125,14 @@ def read_after(session: Session, cursor: int, limit: int = PAGE_ROWS) -> EventPa
     return _page(session.execute(_AFTER, {"cursor": cursor, "limit": limit}).all(), cursor, limit)
 
 
+_NEWEST_ID = sa.select(sa.func.max(_event.id))
+
+
 def read_type_after(session: Session, cursor: int, event_type: str, limit: int = PAGE_ROWS) -> EventPage:
-    """Like `read_after`, for one type. The cursor of a page that is not full is the head, also of a restored log."""
-    now = head(session)
+    """Like `read_after`, for one type. The cursor of a page that is not full is the newest id, also of an older log."""
+    now: int = session.scalar(_NEWEST_ID) or 0
+    if now <= cursor:
+        return EventPage([], now, full=False)
     mine = (_event.id > cursor, _event.id <= now, _event.type == event_type)
     rows = session.execute(sa.select(*_COLUMNS).where(*mine).order_by(_event.id).limit(limit)).all()
     full = len(rows) == limit
