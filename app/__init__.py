@@ -9,10 +9,7 @@ from flask import Flask
 from app.audit import attempt_log, maintenance
 from app.audit.count_cache import CountCache
 from app.audit.head_file import HeadKeeper
-from app.background import PRUNE_EVERY_S, BackgroundServices, Periodic
-from app.commands import command_retention as command_prune
-from app.commands.removed_jobs import CommandExplanations
-from app.commands.runner import CommandRunner, wake_poller_on_commands
+from app.background import Periodic, StreamServices
 from app.config import Settings, load_settings, prepare_instance_dir
 from app.db import configure_engine, db, engine_options, engine_url
 from app.eventlog import append
@@ -24,15 +21,12 @@ from app.flags.unleash.unleash_provider import UnleashProvider
 from app.flags.worker_state import WorkerStateReporter
 from app.infra import rate_limits
 from app.infra.app_context import in_app_context
-from app.infra.lease import Lease
 from app.monitoring import readiness
 from app.monitoring.delivery_lag import DeliveryLag
-from app.notifications import notification_retention as notification_prune
 from app.notifications import notify
-from app.reconciliation import build, registry
+from app.reconciliation import registry
 from app.rollout import drift
 from app.rollout.client_reports import ReportLimiter
-from app.rollout.controller import CONTROL_EVERY_S, RolloutController
 from app.rollout.online_users import POLLS_FLUSH_EVERY_S, OnlineUsers
 from app.rollout.report_buffer import ReportBuffer
 from app.stream.build_stream import StreamEngine
@@ -40,7 +34,7 @@ from app.stream.formats import build_html_format
 from app.stream.handoff import HandOff
 from app.stream.hub import Hub
 from app.stream.viewer_count import count_streams, streaming_users
-from app.web import idle_logins, request_body
+from app.web import request_body
 from app.web.audit import client_errors
 from app.web.dashboard import push_fragments, self_stats, sparklines
 from app.web.health import metrics
@@ -52,7 +46,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Build the application. Starts nothing and opens no connection: `BackgroundServices.start` does."""
+    """Build the application. Starts nothing and opens no connection: `StreamServices.start` does."""
     settings = settings or load_settings()
     prepare_instance_dir(settings)
     app = Flask("beacon", root_path=str(ROOT), static_folder=None, template_folder=str(ROOT / "templates"))
@@ -71,7 +65,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 def add_components(app: Flask, settings: Settings) -> None:
     """Create all components that have state and depend on the settings.
 
-    It may be called again after `BackgroundServices.stop`: new components then replace the old ones, while routes,
+    It may be called again after `StreamServices.stop`: new components then replace the old ones, while routes,
     templates and the database engine stay. The settings must name the same database.
     """
     app.config["SECRET_KEY"] = settings.secret_key
@@ -103,18 +97,18 @@ def _register_web(app: Flask) -> None:
 
 
 def _stream_engine(app: Flask) -> StreamEngine:
-    live: BackgroundServices = app.extensions["beacon_live"]
+    live: StreamServices = app.extensions["beacon_live"]
     return live.engine
 
 
 def _build_background(app: Flask, settings: Settings) -> None:
-    """Build the background parts. Flags listen to the log before the hub does, so that it evaluates current ones."""
+    """Build what runs beside requests. Flags listen to the log before the hub, so that it evaluates current ones."""
     app.extensions["beacon_flags"] = asked = evaluation.Flags(settings.flag_overrides)
     app.extensions["beacon_html_format"] = build_html_format(
         in_app_context(app, partial(push_fragments.render_fragments, name_of=registry.service_name))
     )
     hub = Hub(lambda user: asked.is_enabled(evaluation.Flag.SSE_STREAMING, user))
-    app.extensions["beacon_live"] = live = BackgroundServices(app, settings, hub)
+    app.extensions["beacon_live"] = live = StreamServices(app, settings, hub)
     metrics.init_app(app, live, lambda: hub.counters)  # the first part, so that it stops and counts after all others
     self_stats.init_app(app, count_streams, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
 
@@ -131,27 +125,16 @@ def _build_background(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_report_turnstile"] = ReportLimiter()
     app.extensions["beacon_tally"] = reported = ReportBuffer(app, settings)
     live.add(Periodic(POLLS_FLUSH_EVERY_S, reported.flush))
-    watching = RolloutController(app, settings, app.extensions["beacon_rollout"], Lease("rollout"))
-    live.add(Periodic(CONTROL_EVERY_S, watching.run_once))
     live.add(reporter := WorkerStateReporter(app, asked))
     live.add(Periodic(FLAG_RETRY_S, reporter.report))
-    poller = build.build_poller(app, settings, [CommandExplanations()])
-    live.add(poller)
-    _add_command_runner(app, live, settings.job_list_bound, poller.poll_now)
     append.register_derive(app, notify.derive_notifications)
-    for prune, name in (
-        (notification_prune.prune, "notification retention"),
-        (command_prune.prune, "command retention"),
-    ):
-        live.add(Periodic(PRUNE_EVERY_S, in_app_context(app, partial(prune, settings.event_retention_days), name)))
-    live.add(Periodic(idle_logins.CHECK_INTERVAL_S, in_app_context(app, idle_logins.end_idle_logins)))
     live.add(maintenance.ShutdownFlush(app))
-    for interval_s, call in maintenance.periodic_tasks(app, settings):
-        live.add(Periodic(interval_s, call))
+    for task in maintenance.local_tasks(app):
+        live.add_task(*task)
 
 
 def _build_rollout_loader(
-    app: Flask, settings: Settings, asked: evaluation.Flags, live: BackgroundServices, on_ahead: Callable[[], None]
+    app: Flask, settings: Settings, asked: evaluation.Flags, live: StreamServices, on_ahead: Callable[[], None]
 ) -> Callable[[], Mapping[str, evaluation.Rollout] | str | None]:
     """Choose the provider of flags: Unleash if its URL is set, otherwise our own database."""
     provider: EmbeddedProvider | UnleashProvider = EmbeddedProvider()
@@ -161,12 +144,3 @@ def _build_rollout_loader(
     app.extensions["beacon_rollout"] = provider
 
     return in_app_context(app, provider.load)
-
-
-def _add_command_runner(app: Flask, live: BackgroundServices, job_list_bound: int, poke: Callable[[str], None]) -> None:
-    """Add the command runner after the poller, so that it stops first: its last outcomes may need a poll."""
-    runner = CommandRunner(app, job_list_bound)
-    live.tail.add_listener(runner.listen)
-    live.tail.add_listener(wake_poller_on_commands(poke))
-    live.add(runner)
-    live.add_drainable(runner)

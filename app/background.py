@@ -1,10 +1,9 @@
-"""Runs the background threads of one worker; the factory builds them, the server starts and stops them."""
+"""Runs the background threads of one process; the factory builds them, the server starts and stops them."""
 
 import logging
 import threading
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
-from functools import partial
 from typing import Protocol
 
 from flask import Flask, current_app
@@ -12,8 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import Settings
 from app.db import DatabaseUnavailable, committed, db, read
-from app.eventlog import event_retention, wakeup
 from app.eventlog import reader as log_read
+from app.eventlog import wakeup
 from app.eventlog.continuity import Continuity
 from app.eventlog.log_size import LogSizeMeter
 from app.eventlog.reader import EventPage
@@ -29,7 +28,6 @@ from app.stream.presence import PresenceStore
 
 log = logging.getLogger(__name__)
 
-PRUNE_EVERY_S = 600.0
 START_RETRY_S = 0.5
 # Events decoded before the tail yields to the loop.
 TAIL_PAGE_EVENTS = 100
@@ -39,7 +37,7 @@ REPLAY_PAGE_EVENTS = 100
 PREFILL_EVENTS = 1_000
 CHECKPOINT_EVERY_S = 5.0
 MARK_EVERY_S = 1.0
-LOG_LIMIT_EVERY_S = 10.0
+MEASURE_LOG_EVERY_S = 10.0
 
 
 class BackgroundPart(Protocol):
@@ -49,50 +47,26 @@ class BackgroundPart(Protocol):
     def stop(self) -> None: ...
 
 
-class DrainablePart(Protocol):
-    """A part whose work must not be cut off. At shutdown `drain` is called, then `wait` until `ends` (monotonic)."""
+class BackgroundServices(ABC):
+    """The tail and all added parts. `start` and `stop` are idempotent and called by the server's hooks."""
 
-    def drain(self) -> None: ...
-    def wait(self, ends: float) -> None: ...
-
-
-class BackgroundServices:
-    """The tail, the streams and all added parts. `start` and `stop` are idempotent and called by the server's hooks."""
-
-    def __init__(self, app: Flask, settings: Settings, hub: Hub) -> None:
+    def __init__(self, app: Flask, settings: Settings, tail_pause_s: float = 0.0) -> None:
         self._app = app
         self.settings = settings
-        self.hub = hub
         self._continuity = Continuity(app, settings)
+        check_every_s = tail_pause_s or wakeup.CHECK_INTERVAL_S
         self.tail = Tail(
-            lambda: wakeup.build_notifier(settings.database_url),
+            lambda: wakeup.build_notifier(settings.database_url, check_every_s),
             self._read_after,
             self._continuity.resume,
             self._recover,
+            tail_pause_s,
         )
-        self.engine = StreamEngine(hub, settings, self._read_log, self.is_degraded)
-        self.admission = Admission(settings, PresenceStore(app, settings))
-        retention_days = settings.event_retention_days
-        self._parts: list[BackgroundPart] = [
-            self.admission,
-            self.engine,
-            self.tail,
-            Periodic(MARK_EVERY_S, self._continuity.record_head),
-            Periodic(
-                PRUNE_EVERY_S, in_app_context(app, partial(event_retention.prune, retention_days), "log retention")
-            ),
-        ]
-        self.log_measure = LogSizeMeter()
-        limit = event_retention.LogLimit(
-            settings.event_max_rows, settings.event_max_mib * 1024 * 1024, self.log_measure
-        )
-        self._parts.append(Periodic(LOG_LIMIT_EVERY_S, in_app_context(app, limit.enforce, "log size limit")))
+        self._parts: list[BackgroundPart] = [self.tail]
         self.wal: WalMonitor | None = None
         if settings.is_sqlite:
             self.wal = WalMonitor(settings.database_url.removeprefix("sqlite:///"))
             self._parts.append(Periodic(CHECKPOINT_EVERY_S, self.wal.checkpoint))
-        self._drains: list[DrainablePart] = []
-        self._drain_s = settings.drain_s
         self.started = False
         self._stopping = threading.Event()
 
@@ -104,9 +78,9 @@ class BackgroundServices:
         """Add a part. Parts start in the order in which they were added, and stop in reverse order."""
         self._parts.append(part)
 
-    def add_drainable(self, part: DrainablePart) -> None:
-        """Add a part that a stopping worker waits for, at the same time as for the streams and no longer."""
-        self._drains.append(part)
+    def add_task(self, interval_s: float, name: str, call: Callable[[], object]) -> None:
+        """Add a periodic task that runs in an application context; `name` is its name in log lines."""
+        self.add(Periodic(interval_s, in_app_context(self._app, call, name)))
 
     def start_when_ready(self) -> None:
         """Start now, or as soon as the database is usable. Until then the worker is not ready and refuses streams.
@@ -124,10 +98,7 @@ class BackgroundServices:
     def start(self) -> None:
         if self.started:
             return
-        for part in self._parts:
-            part.start()
-        committed.connect(self._wake_tail)
-        self._prefill()
+        self._start_parts()
         self.started = True
 
     def stop(self) -> None:
@@ -137,22 +108,12 @@ class BackgroundServices:
         committed.disconnect(self._wake_tail)
         for part in reversed(self._parts):
             part.stop()
-        try:
-            self._continuity.record_head()
-        except (SQLAlchemyError, DatabaseUnavailable) as error:
-            log.warning("cannot write the log's high-water mark at shutdown, the database is unavailable: %s", error)
         self.started = False
 
-    def drain(self) -> None:
-        """Shut down gracefully within `BEACON_DRAIN_S`: readiness goes off, then streams are closed one by one."""
-        if not self.started:
-            return
-        ends = time.monotonic() + self._drain_s
-        for part in self._drains:
-            part.drain()
-        self.engine.drain()
-        for part in self._drains:
-            part.wait(ends)
+    def _start_parts(self) -> None:
+        for part in self._parts:
+            part.start()
+        committed.connect(self._wake_tail)
 
     def is_degraded(self) -> bool:
         """True while the log cannot be read."""
@@ -187,6 +148,58 @@ class BackgroundServices:
     def _wake_tail(self, _sender: object) -> None:
         self.tail.wake()
 
+    @abstractmethod
+    def _read_after(self, cursor: int) -> EventPage:
+        """Read what the tail's listeners need of the log after `cursor`."""
+
+    def _recover(self) -> None:
+        """Drop SQLite's pooled connections, which may hold a file that was moved away. Those to a server are pinged."""
+        with self._app.app_context():
+            if db.engine.dialect.name == "sqlite":
+                db.engine.dispose()
+
+
+class StreamServices(BackgroundServices):
+    """The background services of a web worker: those of every process, and the streams."""
+
+    def __init__(self, app: Flask, settings: Settings, hub: Hub) -> None:
+        super().__init__(app, settings)
+        self.hub = hub
+        self.engine = StreamEngine(hub, settings, self._read_log, self.is_degraded)
+        self.admission = Admission(settings, PresenceStore(app, settings))
+        self._parts[:0] = [self.admission, self.engine]
+        self.add(Periodic(MARK_EVERY_S, self._continuity.record_head))
+        self.log_measure = LogSizeMeter()
+        self.add_task(MEASURE_LOG_EVERY_S, "log size", self._measure_log)
+
+    def stop(self) -> None:
+        was_started = self.started
+        super().stop()
+        try:
+            if was_started:
+                self._continuity.record_head()
+        except (SQLAlchemyError, DatabaseUnavailable) as error:
+            log.warning("cannot write the log's high-water mark at shutdown, the database is unavailable: %s", error)
+
+    def drain(self) -> None:
+        """Shut down gracefully within `BEACON_DRAIN_S`: readiness goes off, then streams are closed one by one."""
+        if self.started:
+            self.engine.drain()
+
+    def _start_parts(self) -> None:
+        super()._start_parts()
+        self._prefill()
+
+    def _read_after(self, cursor: int) -> EventPage:
+        with self._app.app_context(), read() as session:
+            page = log_read.read_after(session, cursor, TAIL_PAGE_EVENTS)
+            self._continuity.check(session, cursor, page)
+            return page
+
+    def _measure_log(self) -> None:
+        with read() as session:
+            self.log_measure.measure(session)
+
     def _read_log(self, cursor: int, audiences: Collection[str]) -> EventPage:
         """Read the log for the replay, holding a connection only for as long as the read takes."""
         with self._app.app_context(), read() as session:
@@ -202,18 +215,6 @@ class BackgroundServices:
             floor = max(log_read.floor(session), self.hub.cursor - PREFILL_EVENTS)
             page = log_read.read_after(session, floor, PREFILL_EVENTS)
         self.hub.ring.prefill(page.events, floor, page.cursor)
-
-    def _read_after(self, cursor: int) -> EventPage:
-        with self._app.app_context(), read() as session:
-            page = log_read.read_after(session, cursor, TAIL_PAGE_EVENTS)
-            self._continuity.check(session, cursor, page)
-            return page
-
-    def _recover(self) -> None:
-        """Drop SQLite's pooled connections, which may hold a file that was moved away. Those to a server are pinged."""
-        with self._app.app_context():
-            if db.engine.dialect.name == "sqlite":
-                db.engine.dispose()
 
 
 class Periodic:
@@ -244,6 +245,7 @@ class Periodic:
                 self._failure_log.record_success()
 
 
-def get_background() -> BackgroundServices:
-    found: BackgroundServices = current_app.extensions["beacon_live"]
+def get_background() -> StreamServices:
+    """Return the background services of the current application."""
+    found: StreamServices = current_app.extensions["beacon_live"]
     return found

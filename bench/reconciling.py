@@ -1,39 +1,20 @@
 """`python -m bench.reconciling JOBS …`: so many known jobs reconciled with as many heard, in this process.
 
-Prints a line of JSON each: CPU, and the longest stretch between two breaths, with what the garbage collector takes (CPU
-as well, because the machine is shared). It runs with a worker's settings of the collector, on the same event loop.
+Prints a line of JSON each: the CPU, because the machine is shared.
 """
 
-from gevent import monkey
+import json
+import sys
+import time
+from datetime import UTC, datetime, timedelta
 
-monkey.patch_all()
-
-import gc  # noqa: E402 -- nothing may be imported before the patch
-import json  # noqa: E402 -- nothing may be imported before the patch
-import sys  # noqa: E402 -- nothing may be imported before the patch
-import time  # noqa: E402 -- nothing may be imported before the patch
-from datetime import UTC, datetime, timedelta  # noqa: E402 -- nothing may be imported before the patch
-
-from app.infra import concurrency  # noqa: E402 -- see above
-from app.reconciliation.known_state import KnownState  # noqa: E402 -- see above
-from app.reconciliation.reconcile import reconcile  # noqa: E402 -- see above
-from app.reconciliation.types import CheckEvidence, Observation  # noqa: E402 -- see above
-from app.sources.protocol import Job, Listing, ServiceSnapshot  # noqa: E402 -- see above
+from app.reconciliation.known_state import KnownState
+from app.reconciliation.reconcile import reconcile
+from app.reconciliation.types import CheckEvidence, Observation
+from app.sources.protocol import Job, Listing, ServiceSnapshot
 
 T0 = datetime(2026, 11, 21, tzinfo=UTC)
 ROUNDS = 5
-
-
-class Breaths:
-    """Breathes, and knows the longest time without."""
-
-    def __init__(self) -> None:
-        self.longest_s, self._since = 0.0, time.thread_time()
-
-    def __call__(self) -> None:
-        self.longest_s = max(self.longest_s, time.thread_time() - self._since)
-        concurrency.yield_to_loop()
-        self._since = time.thread_time()
 
 
 def heard_of(jobs: int) -> Observation:
@@ -55,23 +36,17 @@ def known_of(jobs: int) -> KnownState:
 
 
 def measure(jobs: int) -> dict[str, float]:
-    """The median CPU of some rounds, the longest slice of all of them."""
-    known, cpu, longest = known_of(jobs), [], 0.0
+    """The median of some rounds."""
+    known, cpu = known_of(jobs), []
     for _ in range(ROUNDS):
-        heard = heard_of(jobs)
-        breaths, began = Breaths(), time.process_time()
-        verdict = reconcile(known, heard, CheckEvidence("lookup"), T0 + timedelta(seconds=6), breaths)
+        heard, began = heard_of(jobs), time.process_time()
+        verdict = reconcile(known, heard, CheckEvidence("lookup"), T0 + timedelta(seconds=6))
         cpu.append(time.process_time() - began)
-        breaths()
-        longest = max(longest, breaths.longest_s)
         assert verdict.status == "verified", verdict.status
-    return {"jobs": jobs, "cpu_ms": sorted(cpu)[ROUNDS // 2] * 1000, "slice_ms": longest * 1000}
+    return {"jobs": jobs, "cpu_ms": sorted(cpu)[ROUNDS // 2] * 1000}
 
 
 def main() -> None:
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
     for jobs in map(int, sys.argv[1:]):
         print(json.dumps(measure(jobs)), flush=True)
 

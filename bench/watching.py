@@ -69,12 +69,12 @@ class Watching(Ours):
         return self._count(CheckSample.id)
 
     def cost_of_polls(self, seconds: float) -> dict[str, float]:
-        """The worker's CPU, from one poll to another that is at least so much later: polls are few, and none is cut."""
+        """Both workers' CPU, from one poll to another at least so much later: polls are few, and none is cut."""
         polls = self._wait_for_poll()
-        before, began = cpu_s(self.worker), time.monotonic()
+        before, began = cpu_s(self.worker, self.background), time.monotonic()
         time.sleep(seconds)
         polls = self._wait_for_poll() - polls
-        used, passed_s = cpu_s(self.worker) - before, time.monotonic() - began
+        used, passed_s = cpu_s(self.worker, self.background) - before, time.monotonic() - began
         return {"percent": used / passed_s * 100, "polls_per_s": polls / passed_s}
 
     def _wait_for_poll(self) -> int:

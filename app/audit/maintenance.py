@@ -10,7 +10,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.audit import checkpoint, head_file, head_webhook
 from app.config import Settings
 from app.db import DatabaseUnavailable
-from app.infra.app_context import in_app_context
 
 MAINTENANCE_ACTOR = "beacon"
 SUMMARY_INTERVAL_S = 15.0
@@ -18,23 +17,28 @@ HEAD_INTERVAL_S = 600.0
 HEAD_FILE_INTERVAL_S = 5.0
 
 
-def periodic_tasks(app: Flask, settings: Settings) -> Iterator[tuple[float, Callable[[], object]]]:
-    """Each task with its interval in seconds."""
-    tasks: list[tuple[float, Callable[[], object]]] = [
-        (SUMMARY_INTERVAL_S, app.extensions["beacon_attempts"].flush),
-        (HEAD_INTERVAL_S, checkpoint.log_head),
-        (HEAD_FILE_INTERVAL_S, head_file.get_keeper(app).update),
-    ]
+Task = tuple[float, str, Callable[[], object]]
+"""Its interval in seconds, its name, and what runs in an application context."""
+
+
+def local_tasks(app: Flask) -> Iterator[Task]:
+    """What every process does for itself, and for its host."""
+    yield SUMMARY_INTERVAL_S, "audit summaries", app.extensions["beacon_attempts"].flush
+    yield HEAD_FILE_INTERVAL_S, "audit head file", head_file.get_keeper(app).update
+
+
+def deployment_tasks(settings: Settings) -> Iterator[Task]:
+    """What the deployment needs once."""
+    yield HEAD_INTERVAL_S, "audit head", checkpoint.log_head
     if settings.audit_head_url:
-        tasks.append((HEAD_INTERVAL_S, partial(head_webhook.post_head, settings.audit_head_url)))
+        yield HEAD_INTERVAL_S, "audit head webhook", lambda: head_webhook.post_head(settings.audit_head_url)
     if settings.audit_retention_days > 0:
-        prune = partial(checkpoint.apply_retention, settings.audit_retention_days, MAINTENANCE_ACTOR)
-        tasks.append((HEAD_INTERVAL_S, prune))
-    return ((interval_s, in_app_context(app, call)) for interval_s, call in tasks)
+        retain = partial(checkpoint.apply_retention, settings.audit_retention_days, MAINTENANCE_ACTOR)
+        yield HEAD_INTERVAL_S, "audit retention", retain
 
 
 class ShutdownFlush:
-    """Flushes counted attempts and the head file when the worker shuts down."""
+    """Flushes counted attempts and the head file when the process shuts down."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app

@@ -19,7 +19,7 @@ from flask import Flask
 from app import ROOT
 from app.accounts import users
 from app.accounts.models import User
-from app.cli import doctor
+from app.cli import doctor, processes
 from app.cli.context import open_app
 from app.config import Settings
 from app.db import write
@@ -31,7 +31,6 @@ from app.flags.provider import current_provider
 from app.infra import database_upgrade
 from app.reconciliation import registry, service_admin
 
-GUNICORN_CONF = ROOT / "gunicorn.conf.py"
 # Long enough for a slow machine; a server that cannot start exits, which is noticed at once.
 READY_TIMEOUT_S = 300.0
 PROGRESS_INTERVAL_S = 10.0
@@ -160,7 +159,7 @@ def _start_web(settings: Settings) -> subprocess.Popen[bytes]:
         "BEACON_PORT": str(settings.port),
         "BEACON_POLL_INTERVAL_S": str(settings.poll_interval_s),
     }
-    command = [sys.executable, "-m", "gunicorn", "--config", str(GUNICORN_CONF)]
+    command = processes.serve_command(settings)
     with _web_log(settings).open("wb") as log:
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)  # noqa: S603 -- our own server
 

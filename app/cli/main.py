@@ -11,7 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.accounts import tokens, users
 from app.accounts.models import ApiToken
-from app.cli import demo, doctor
+from app.cli import demo, doctor, processes
+from app.cli import worker as worker_
 from app.cli.audit import audit
 from app.cli.context import open_app, open_migrated_app, operator_name
 from app.cli.rollout import rollout
@@ -66,15 +67,24 @@ def cli() -> None:
 
 
 @cli.command()
-def serve() -> None:
-    """Serve Beacon with gunicorn; a SQLite database is migrated first."""
+@click.option("--web-only", is_flag=True, help="without the worker; run beacon worker on this or another host")
+def serve(web_only: bool) -> None:
+    """Serve Beacon: web workers and a worker. A SQLite database is migrated first."""
     settings = load_settings()
     with open_app(settings) as app:
         if settings.is_sqlite:
             database_upgrade.migrate_database(app, settings)
+        if not web_only:
+            worker_.WorkerServices(app, settings)  # settings that it cannot use are told here, once
     check_port(settings)
-    gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(demo.GUNICORN_CONF)]
-    os.execv(gunicorn[0], gunicorn)  # noqa: S606 -- replaces this process: signals reach the server directly
+    command = processes.web_command() if web_only else processes.serve_command(settings)
+    os.execv(command[0], command)  # noqa: S606 -- replaces this process: signals reach the server directly
+
+
+@cli.command()
+def worker() -> None:
+    """Poll services, run commands, steer rollouts, delete old data. `beacon serve` starts one too."""
+    worker_.run(load_settings())
 
 
 @cli.command("demo")
@@ -218,3 +228,7 @@ def check_port(settings: Settings) -> None:
                 f"port {settings.port} on {settings.bind} cannot be used ({error.strerror}); "
                 "stop the program that uses it, or choose another port: PORT=8001"
             ) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,6 @@ import sqlalchemy as sa
 from app.commands.models import CommandRow
 from app.db import write
 from app.infra.clock import utc_now, utc_text
-from app.infra.concurrency import yield_to_loop
 
 MIN_RETENTION_DAYS = 2.0
 COMMANDS_PER_TRANSACTION = 2
@@ -23,4 +22,3 @@ def prune(retention_days: float) -> None:
             session.execute(sa.delete(CommandRow).where(CommandRow.id.in_(ids)))
         if len(ids) < COMMANDS_PER_TRANSACTION:
             return
-        yield_to_loop()

@@ -1,4 +1,4 @@
-"""The command runner of each worker: claims queued commands, renews their leases, hands over at shutdown."""
+"""The command runner of each worker process: claims queued commands, renews their leases, hands over at shutdown."""
 
 import logging
 import os

@@ -128,6 +128,20 @@ def read_after(session: Session, cursor: int, limit: int = PAGE_ROWS) -> EventPa
     return _page(session.execute(_AFTER, {"cursor": cursor, "limit": limit}).all(), cursor, limit)
 
 
+_NEWEST_ID = sa.select(sa.func.max(_event.id))
+
+
+def read_type_after(session: Session, cursor: int, event_type: str, limit: int = PAGE_ROWS) -> EventPage:
+    """Like `read_after`, for one type. The cursor of a page that is not full is the newest id, also of an older log."""
+    now: int = session.scalar(_NEWEST_ID) or 0
+    if now <= cursor:
+        return EventPage([], now, full=False)
+    mine = (_event.id > cursor, _event.id <= now, _event.type == event_type)
+    rows = session.execute(sa.select(*_COLUMNS).where(*mine).order_by(_event.id).limit(limit)).all()
+    full = len(rows) == limit
+    return EventPage(list(decode_rows(rows)), rows[-1].id if full else now, full)
+
+
 def read_visible(session: Session, cursor: int, audience_names: Collection[str], limit: int = PAGE_ROWS) -> EventPage:
     """Read the next events above `cursor` for these audiences.
 

@@ -24,7 +24,7 @@ Listener = Callable[[Sequence[Event], int], None]
 
 class Tail:
     """`read_after(cursor)` reads the log, `resume(cursor)` returns where to begin or to continue after a lost
-    connection, `recover()` drops connections that may be dead."""
+    connection, `recover()` drops connections that may be dead. `pause_s` is the least time between two reads."""
 
     def __init__(
         self,
@@ -32,7 +32,9 @@ class Tail:
         read_after: Callable[[int], EventPage],
         resume: Callable[[int | None], TailPosition],
         recover: Callable[[], None],
+        pause_s: float = 0.0,
     ) -> None:
+        self._pause_s = pause_s
         self._make_notifier, self._read_after, self._resume, self._recover = make_notifier, read_after, resume, recover
         self._listeners: list[Listener] = []
         self._stopping = threading.Event()
@@ -75,6 +77,8 @@ class Tail:
                 self._wait()
                 self._read_began = time.monotonic()
                 self._read_new()
+                if self._pause_s:
+                    self._stopping.wait(self._pause_s)
             except Exception as error:  # noqa: BLE001 -- whatever failed, the tail must keep running
                 self._handle_failure(error)
                 self._read_began = None

@@ -1,12 +1,16 @@
 """Notifies the tail of commits. A lost notification costs at most a second: the tail also reads by itself."""
 
+import contextlib
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import quote
+
+from gevent.monkey import get_original
+
+from app.infra.concurrency import NativeThreads
 
 CHECK_INTERVAL_S = 0.02
 # Shorter interval for a while after events: more are likely to follow.
@@ -31,33 +35,42 @@ class CommitNotifier(Protocol):
 
 
 class SqliteNotifier:
-    """Polls `PRAGMA data_version`, a few microseconds per call, on a connection that writes nothing itself."""
+    """Polls `PRAGMA data_version`, a few microseconds per call, on a connection that writes nothing itself.
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    Under gevent it does so on a native thread: a turn of the event loop for each call would cost four times as much.
+    """
+
+    def __init__(self, path: str, check_interval_s: float = CHECK_INTERVAL_S) -> None:
+        self._path, self._check_interval_s = path, check_interval_s
         self._identity = _file_identity(path)
-        # Greenlets of one thread take turns using it. The check would forbid the native threads of the tests.
+        # One thread at a time uses it, but not always the same.
         self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
         self._version = -1
         self._busy_until = 0.0
-        self._woken = threading.Event()
+        self._threads = NativeThreads(1)
+        # Held but for a moment, by nobody in particular: `wake` releases it. A lock of Python's own under gevent too.
+        self._asleep = get_original("_thread", "allocate_lock")()
+        self._asleep.acquire()
 
     def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
         if _file_identity(self._path) != self._identity:
             # Open connections would keep reading and writing the file that was moved away.
             raise sqlite3.OperationalError(f"the database file {self._path} was replaced")
+        self._threads.run(self._wait, timeout_s, stopping)
+
+    def _wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and not stopping():
             if self._has_changed():
                 return
             is_busy = time.monotonic() < self._busy_until
-            if self._woken.wait(BUSY_CHECK_INTERVAL_S if is_busy else CHECK_INTERVAL_S):
-                self._woken.clear()
+            if self._asleep.acquire(timeout=BUSY_CHECK_INTERVAL_S if is_busy else self._check_interval_s):
                 self._has_changed()  # the read that follows covers this change too
                 return
 
     def wake(self) -> None:
-        self._woken.set()
+        with contextlib.suppress(RuntimeError):  # it is awake already
+            self._asleep.release()
 
     def expect_more(self) -> None:
         self._busy_until = time.monotonic() + BUSY_PERIOD_S
@@ -96,10 +109,10 @@ class PostgresNotifier:
         self._connection.close()
 
 
-def build_notifier(url: str) -> CommitNotifier:
+def build_notifier(url: str, check_interval_s: float = CHECK_INTERVAL_S) -> CommitNotifier:
     """Build the notifier for a database URL as in `Settings.database_url`."""
     if url.startswith("sqlite:///"):
-        return SqliteNotifier(url.removeprefix("sqlite:///"))
+        return SqliteNotifier(url.removeprefix("sqlite:///"), check_interval_s)
     return PostgresNotifier(url.replace("postgresql+psycopg://", "postgresql://", 1))
 
 

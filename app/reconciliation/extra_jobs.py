@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.reconciliation.known_state import KnownState, TrackedItem
-from app.reconciliation.types import Observation, Pause, iter_slices, no_pause
+from app.reconciliation.types import Observation
 
 # How many may be open at a time; further ones keep their marks until there is room.
 MAX_OPEN_EXTRA = 1_000
@@ -23,28 +23,18 @@ class ExtraJobs:
     opened: list[TrackedItem]
 
 
-def update_extra_jobs(known: KnownState, observation: Observation, now: datetime, pause: Pause = no_pause) -> ExtraJobs:
+def update_extra_jobs(known: KnownState, observation: Observation, now: datetime) -> ExtraJobs:
     extras = ExtraJobs({}, [])
-    room = MAX_OPEN_EXTRA - _count_open(known, pause)
-    for published in iter_slices(_iter_published_as_finished(known)):
-        for job_id, event_id in published:
-            shown = observation.find(job_id)
-            if shown is None or shown[1] or (job_id, "extra") in known.items:
-                continue
-            if job_id in known.ended and len(extras.opened) < room:
-                extras.opened.append(TrackedItem(job_id, "extra", now, shown[0].state, shown[0].queue))
-            else:
-                extras.marks[job_id] = event_id
-        pause()
+    room = MAX_OPEN_EXTRA - sum(item.kind == "extra" for item in known.items.values())
+    for job_id, event_id in _iter_published_as_finished(known):
+        shown = observation.find(job_id)
+        if shown is None or shown[1] or (job_id, "extra") in known.items:
+            continue
+        if job_id in known.ended and len(extras.opened) < room:
+            extras.opened.append(TrackedItem(job_id, "extra", now, shown[0].state, shown[0].queue))
+        else:
+            extras.marks[job_id] = event_id
     return extras
-
-
-def _count_open(known: KnownState, pause: Pause) -> int:
-    found = 0
-    for items in iter_slices(known.items.values()):
-        found += sum(item.kind == "extra" for item in items)
-        pause()
-    return found
 
 
 def _iter_published_as_finished(known: KnownState) -> Iterable[tuple[str, int]]:

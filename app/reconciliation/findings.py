@@ -19,10 +19,6 @@ from app.reconciliation.types import (
     NO_CONTEXT,
     FindingContext,
     FindingContexts,
-    Pause,
-    iter_slices,
-    no_pause,
-    sort_in_slices,
 )
 from app.sources.protocol import Job, ServiceSnapshot
 
@@ -39,14 +35,12 @@ MAX_CUT_QUEUES = 10
 IdsByKind = dict[FindingKind, list[str]]
 
 
-def group_items(items: Iterable[TrackedItem], pending: Sequence[Job] = (), pause: Pause = no_pause) -> IdsByKind:
+def group_items(items: Iterable[TrackedItem], pending: Sequence[Job] = ()) -> IdsByKind:
     """Ids of open items by kind, oldest first. `pending` jobs count as unaccounted until the service was asked."""
     found: IdsByKind = {}
-    for part in iter_slices(sort_in_slices(items, lambda item: (item.since, item.job_id), pause)):
-        for item in part:
-            found.setdefault(item.kind, []).append(item.job_id)
-        pause()
-    waiting = [job.id for job in sort_in_slices(pending, lambda job: job.id, pause)]
+    for item in sorted(items, key=lambda item: (item.since, item.job_id)):
+        found.setdefault(item.kind, []).append(item.job_id)
+    waiting = sorted(job.id for job in pending)
     if waiting:
         found.setdefault("unaccounted", []).extend(waiting)
     return found

@@ -5,28 +5,21 @@ from datetime import datetime, timedelta
 from itertools import chain
 
 from app.reconciliation.known_state import CloseHow, ItemClosing, ItemKey, ItemKind, KnownState, TrackedItem
-from app.reconciliation.types import CheckEvidence, Observation, Pause, iter_slices, no_pause
+from app.reconciliation.types import CheckEvidence, Observation
 
 ITEM_EXPIRES_AFTER = timedelta(days=1)
 # A source that cannot tell finished from vanished may produce thousands an hour: the oldest are closed first.
 MAX_UNACCOUNTED = 1_000
 
 
-def find_items_to_open(
-    known: KnownState, rulings: Mapping[str, str], now: datetime, pause: Pause = no_pause
-) -> list[TrackedItem]:
+def find_items_to_open(known: KnownState, rulings: Mapping[str, str], now: datetime) -> list[TrackedItem]:
     kinds: tuple[ItemKind, ...] = ("missing", "unaccounted")
     items: list[TrackedItem] = []
     for kind in kinds:
-        ruled: list[str] = []
-        for part in iter_slices(rulings.items()):
-            ruled += [job_id for job_id, ruling in part if ruling == kind]
-            pause()
+        ruled = [job_id for job_id, ruling in rulings.items() if ruling == kind]
         bound = len(ruled) if kind == "missing" else MAX_UNACCOUNTED
-        for ids in iter_slices(ruled[:bound]):
-            jobs = [known.job(job_id) for job_id in ids if (job_id, kind) not in known.items]
-            items += [TrackedItem(job.id, kind, now, job.state, job.queue) for job in jobs]
-            pause()
+        jobs = [known.job(job_id) for job_id in ruled[:bound] if (job_id, kind) not in known.items]
+        items += [TrackedItem(job.id, kind, now, job.state, job.queue) for job in jobs]
     return items
 
 
@@ -36,38 +29,22 @@ def find_items_to_close(
     evidence: CheckEvidence,
     opened: Iterable[TrackedItem],
     now: datetime,
-    pause: Pause = no_pause,
 ) -> list[ItemClosing]:
-    closed: list[ItemClosing] = []
-    for items in iter_slices(known.items.values()):
-        ends = ((item, _closing_cause(known, item, observation, evidence, now)) for item in items)
-        closed += [ItemClosing(item, how) for item, how in ends if how is not None]
-        pause()
-    left = _filter_by_kind("unaccounted", list_still_open(known, opened, closed, pause), pause)
+    ends = ((item, _closing_cause(known, item, observation, evidence, now)) for item in known.items.values())
+    closed = [ItemClosing(item, how) for item, how in ends if how is not None]
+    left = [item for item in list_still_open(known, opened, closed) if item.kind == "unaccounted"]
     left.sort(key=lambda item: item.since)  # few: MAX_UNACCOUNTED
     overflow = left[: max(0, len(left) - MAX_UNACCOUNTED)]
     return closed + [ItemClosing(item, "expired") for item in overflow if item.key in known.items]
 
 
 def apply_changes(
-    known: KnownState, opened: Iterable[TrackedItem], closed: Iterable[ItemClosing], pause: Pause = no_pause
+    known: KnownState, opened: Iterable[TrackedItem], closed: Iterable[ItemClosing]
 ) -> Mapping[ItemKey, TrackedItem]:
     """The open items after these were opened and closed."""
     if not opened and not closed:
         return known.items
-    left: dict[ItemKey, TrackedItem] = {}
-    for items in iter_slices(list_still_open(known, opened, closed, pause)):
-        left.update((item.key, item) for item in items)
-        pause()
-    return left
-
-
-def _filter_by_kind(kind: ItemKind, items: Iterable[TrackedItem], pause: Pause) -> list[TrackedItem]:
-    found: list[TrackedItem] = []
-    for part in iter_slices(items):
-        found += [item for item in part if item.kind == kind]
-        pause()
-    return found
+    return {item.key: item for item in list_still_open(known, opened, closed)}
 
 
 def _closing_cause(
@@ -101,14 +78,7 @@ def _closing_cause_of_extra(
 
 
 def list_still_open(
-    known: KnownState, opened: Iterable[TrackedItem], closed: Iterable[ItemClosing], pause: Pause = no_pause
+    known: KnownState, opened: Iterable[TrackedItem], closed: Iterable[ItemClosing]
 ) -> list[TrackedItem]:
-    ended: set[ItemKey] = set()
-    for closings in iter_slices(closed):
-        ended.update(closing.item.key for closing in closings)
-        pause()
-    left: list[TrackedItem] = []
-    for items in iter_slices(chain(known.items.values(), opened)):
-        left += [item for item in items if item.key not in ended]
-        pause()
-    return left
+    ended = {closing.item.key for closing in closed}
+    return [item for item in chain(known.items.values(), opened) if item.key not in ended]

@@ -7,7 +7,7 @@ trusted. Events refine what is known and prove nothing: only snapshots open and 
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from app.db import read
 from app.eventlog import reader as log
 from app.eventlog.models import EventRow
-from app.infra import concurrency
 from app.infra.clock import parse_utc
 from app.reconciliation.known_state import JobNotice, KnownState, PublishedState
 from app.reconciliation.loader import database_now
@@ -77,20 +76,21 @@ class JobEventReader:
 
     def __init__(
         self,
-        pause: Callable[[], None] = concurrency.yield_to_loop,
         *,
         settles: timedelta = SETTLE_TIME,
         read_every_s: float = READ_EVERY_S,
     ) -> None:
-        self._pause, self._settles, self._read_every_s = pause, settles, read_every_s
+        self._settles, self._read_every_s = settles, read_every_s
         self._cursor: int | None = None
         self._read_at = 0.0
         self._inboxes: dict[str, _Inbox] = {}
         self._reading = threading.Lock()
+        self._sorting = threading.Lock()  # held only in memory, while inboxes change or are looked through
 
     def read_new(self, service_id: str) -> PublishedEvents:
         """What was published, has settled, and was not applied yet."""
-        self._inboxes.setdefault(service_id, _Inbox())
+        with self._sorting:
+            self._inboxes.setdefault(service_id, _Inbox())
         # A loop that comes while another one reads uses what is there; the rest is for its next check.
         if self._reading.acquire(blocking=False):
             try:
@@ -100,19 +100,25 @@ class JobEventReader:
         return self._settled_events(service_id)
 
     def mark_applied(self, service_id: str, cursor: int) -> None:
-        inbox = self._inboxes.get(service_id)
-        if inbox is not None:
+        with self._sorting:
+            inbox = self._inboxes.get(service_id, _Inbox())
             _remove_notices(inbox, [job_id for job_id, notice in inbox.notices.items() if notice.id <= cursor])
 
     def forget(self, service_id: str) -> None:
-        self._inboxes.pop(service_id, None)
+        with self._sorting:
+            self._inboxes.pop(service_id, None)
 
     def _settled_events(self, service_id: str) -> PublishedEvents:
-        inbox = self._inboxes.get(service_id, _Inbox())
+        with self._sorting:
+            cursor, inbox = self._cursor or 0, self._inboxes.get(service_id, _Inbox())
         if not inbox.notices:
-            return PublishedEvents(self._cursor or 0)
+            return PublishedEvents(cursor)
         with read() as session:
             now = database_now(session)
+        with self._sorting:
+            return self._select_settled(inbox, now)
+
+    def _select_settled(self, inbox: _Inbox, now: datetime) -> PublishedEvents:
         young = [notice.id for job_id, notice in inbox.notices.items() if not self._is_settled(inbox, job_id, now)]
         cursor = min(young) - 1 if young else self._cursor or 0
         # In the log's order: events above the first unsettled one wait with it, so that one cursor is enough.
@@ -137,26 +143,28 @@ class JobEventReader:
             through = min(last, self._cursor + EVENTS_PER_WINDOW)
             with read() as session:
                 rows = session.execute(_WINDOW, {"after": self._cursor, "through": through}).all()
-            self._sort_into_inboxes(rows, now)
-            self._cursor = through
-            self._pause()
+            self._sort_into_inboxes(rows, through, now)
 
     def _start_cursor(self) -> None:
         """Continue where the process that polled before this one stopped."""
         with read() as session:
             found = session.execute(sa.select(ServiceState.service_id, ServiceState.log_cursor))
             cursors = {service_id: cursor for service_id, cursor in found}  # noqa: C416 -- rows are no pairs to mypy
-        for service_id in cursors:
-            self._inboxes.setdefault(service_id, _Inbox())
+        with self._sorting:
+            for service_id in cursors:
+                self._inboxes.setdefault(service_id, _Inbox())
         self._cursor = min(cursors.values(), default=0)
 
-    def _sort_into_inboxes(self, rows: Iterable[sa.Row[*tuple[Any, ...]]], now: datetime) -> None:
-        for row in sorted(rows, key=lambda row: row.id):
-            found = _parse_event(row.data_json, self._inboxes)
-            if found is not None:
-                service_id, job_id, queue = found
-                notice = JobNotice(STATE_BY_EVENT_TYPE[row.type], row.id, _event_time(row.created_at, now), queue)
-                _merge(self._inboxes[service_id], job_id, notice, now)
+    def _sort_into_inboxes(self, rows: Iterable[sa.Row[*tuple[Any, ...]]], through: int, now: datetime) -> None:
+        """The events of a window, and the cursor with them: who sees one of both sees both."""
+        with self._sorting:
+            for row in sorted(rows, key=lambda row: row.id):
+                found = _parse_event(row.data_json, self._inboxes)
+                if found is not None:
+                    service_id, job_id, queue = found
+                    notice = JobNotice(STATE_BY_EVENT_TYPE[row.type], row.id, _event_time(row.created_at, now), queue)
+                    _merge(self._inboxes[service_id], job_id, notice, now)
+            self._cursor = through
 
 
 def _merge(inbox: _Inbox, job_id: str, notice: JobNotice, now: datetime) -> None:

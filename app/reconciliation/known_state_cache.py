@@ -10,7 +10,8 @@ The rows stay the truth. A cached state is used only while it cannot be wrong:
   that was judged.
 """
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from app.db import read
@@ -43,16 +44,11 @@ class _CachedState:
 
 
 class KnownStateCache:
-    """One entry for each service. Only the service's own loop uses it."""
+    """One entry for each service. Only the service's own loop uses it, but for `invalidate`."""
 
-    def __init__(self, pause: Callable[[], None]) -> None:
-        self._pause = pause
+    def __init__(self) -> None:
         self._states: dict[str, _CachedState] = {}
-
-    def job_count(self, service_id: str) -> int | None:
-        """The number of known jobs, or None if nothing is cached."""
-        cached = self._states.get(service_id)
-        return None if cached is None else len(cached.jobs.jobs)
+        self._changing = threading.Lock()
 
     def get(self, claim: LeaseClaim, service_id: str, published: PublishedEvents) -> Baseline | None:
         """The cached state, if the database need not be read; otherwise None."""
@@ -70,12 +66,12 @@ class KnownStateCache:
                 jobs = cached.jobs
                 known = load_known_state(session, service_id, row, jobs, cached.items)
             else:
-                jobs = load_known_jobs(session, service_id, self._pause)
-                known = load_known_state(session, service_id, row, jobs, pause=self._pause)
+                jobs = load_known_jobs(session, service_id)
+                known = load_known_state(session, service_id, row, jobs)
             return Baseline(published.apply_to(known), version, jobs)
 
     def store(self, service_id: str, jobs: KnownJobs, items: Mapping[ItemKey, TrackedItem], version: int) -> None:
-        self._states[service_id] = _CachedState(jobs, items, version)
+        self._put(service_id, _CachedState(jobs, items, version))
 
     def store_unchanged(
         self, claim: LeaseClaim, service_id: str, base: Baseline, verdict: ServiceVerdict, observation: Observation
@@ -94,13 +90,19 @@ class KnownStateCache:
             last_verified_at=verdict.last_verified_at or known.last_verified_at,
             figures=verdict.figures,
         )
-        self._states[service_id] = _CachedState(base.jobs, known.items, base.version, moved, claim)
+        self._put(service_id, _CachedState(base.jobs, known.items, base.version, moved, claim))
 
     def invalidate(self, service_id: str) -> None:
         """Read the row again before the next verdict."""
-        cached = self._states.get(service_id)
-        if cached is not None:
-            self._states[service_id] = replace(cached, known=None, claim=None)
+        with self._changing:
+            cached = self._states.get(service_id)
+            if cached is not None:
+                self._states[service_id] = replace(cached, known=None, claim=None)
 
     def evict(self, service_id: str) -> None:
-        self._states.pop(service_id, None)
+        with self._changing:
+            self._states.pop(service_id, None)
+
+    def _put(self, service_id: str, state: _CachedState) -> None:
+        with self._changing:
+            self._states[service_id] = state

@@ -1,7 +1,7 @@
 """Loads the known state of a service from its rows."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -10,12 +10,10 @@ from sqlalchemy.orm import Session
 
 from app.db import now_epoch, read
 from app.eventlog.event_types import ReconciliationUpdate
-from app.infra import concurrency
 from app.infra.clock import parse_utc, utc_text
 from app.reconciliation import flapping, row_memory
 from app.reconciliation.known_state import ItemKey, ItemKind, KnownState, TrackedItem
 from app.reconciliation.models import KnownJob, OpenItem, ServiceState
-from app.reconciliation.types import no_pause
 from app.sources.protocol import Job
 
 # Rows fetched at once; the streams of this process wait for that long.
@@ -81,10 +79,9 @@ def load_known_state(
     row: ServiceState | None,
     jobs: KnownJobs = NO_KNOWN_JOBS,
     items: Mapping[ItemKey, TrackedItem] | None = None,
-    pause: Callable[[], None] = no_pause,
 ) -> KnownState:
     """Everything known of the service. Omit `jobs` for verdicts that need none (silence, acceptance)."""
-    items = load_open_items(session, service_id, pause) if items is None else items
+    items = load_open_items(session, service_id) if items is None else items
     if row is None:
         return KnownState(*jobs, items=items)
     flaps = flapping.load_flaps(row.flapping_json)
@@ -106,10 +103,8 @@ def load_known_state(
     )
 
 
-def load_known_jobs(
-    session: Session, service_id: str, pause: Callable[[], None] = concurrency.yield_to_loop
-) -> KnownJobs:
-    """Read in pages: fetching all rows at once would stall the streams of this process."""
+def load_known_jobs(session: Session, service_id: str) -> KnownJobs:
+    """Read in pages: all rows at once would take the memory of another table of jobs."""
     jobs: dict[str, Job] = {}
     unseen: dict[str, datetime] = {}
     ended: dict[str, int] = {}
@@ -127,12 +122,9 @@ def load_known_jobs(
         if len(rows) < ROWS_PER_PAGE:
             return KnownJobs(jobs, unseen, ended)
         after = rows[-1].job_id
-        pause()
 
 
-def load_open_items(
-    session: Session, service_id: str, pause: Callable[[], None] = no_pause
-) -> dict[ItemKey, TrackedItem]:
+def load_open_items(session: Session, service_id: str) -> dict[ItemKey, TrackedItem]:
     """Read columns, not objects, in parts: after a great loss there are as many items as there were jobs."""
     items: dict[ItemKey, TrackedItem] = {}
     mine = sa.select(*_ITEM).where(_item.service_id == service_id, _item.closed_at.is_(None))
@@ -140,7 +132,6 @@ def load_open_items(
         for part in rows.partitions(ROWS_PER_PAGE):
             found = (_to_item(row) for row in part)
             items.update((item.key, item) for item in found)
-            pause()
     return items
 
 

@@ -9,17 +9,15 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import chain
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import DatabaseUnavailable, read
-from app.infra import concurrency
 from app.infra.lease import Lease, LeaseClaim, LeaseLost
-from app.reconciliation import diff, gc_control, item_lifecycle, loss_detection, reconcile, row_writer
+from app.reconciliation import diff, item_lifecycle, loss_detection, reconcile, row_writer
 from app.reconciliation.check_batcher import CheckBatcher, UnchangedCheck
 from app.reconciliation.current_status import NOT_CHECKED_REASON, STALE_AFTER_INTERVALS
 from app.reconciliation.explanations import Explainer, find_explained, is_fall_explained
@@ -29,16 +27,14 @@ from app.reconciliation.known_state_cache import Baseline, KnownStateCache
 from app.reconciliation.loader import DatabaseTime, KnownJobs, MonotonicClock
 from app.reconciliation.overdue_checks import OverdueChecks
 from app.reconciliation.types import (
-    JOBS_PER_SLICE,
     UNSERVED_AFTER,
     CheckEvidence,
     Observation,
     ServiceVerdict,
-    iter_slices,
 )
 from app.reconciliation.writer import NO_ANSWER, record_check, record_silence
 from app.sources.poller import PollResult
-from app.sources.protocol import Job, JobLookup, Source, SourceError
+from app.sources.protocol import JobLookup, Source, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -74,29 +70,22 @@ class ServiceObserver:
         interval_s: float,
         explains: Sequence[Explainer],
         *,
-        pause: Callable[[], None] = concurrency.yield_to_loop,
         second_snapshot_after_s: float = SECOND_SNAPSHOT_AFTER_S,
         job_events: JobEventReader | None = None,
         unserved_for: timedelta = UNSERVED_AFTER,
     ) -> None:
-        self._lease, self._explains, self._pause = lease, explains, pause
+        self._lease, self._explains = lease, explains
         self._stale_after = timedelta(seconds=interval_s * STALE_AFTER_INTERVALS)
         self._unserved_for = max(unserved_for, timedelta(seconds=interval_s * MIN_UNSERVED_POLLS))
         self._second_look_after_s = second_snapshot_after_s
         self._at_database = threading.Semaphore(MAX_LOOPS_AT_DATABASE)
         self._batcher = CheckBatcher()
-        self._job_events = job_events or JobEventReader(pause)
+        self._job_events = job_events or JobEventReader()
         self._time = DatabaseTime()
-        self._cache = KnownStateCache(pause)
+        self._cache = KnownStateCache()
         self._overdue = OverdueChecks(self._stale_after)
 
     def observe(self, service: WatchedService) -> PollResult:
-        size = self._cache.job_count(service.id)
-        # If the number of jobs is unknown, the service may be large.
-        with gc_control.pause_gc(gc_control.LARGE_JOB_COUNT if size is None else size):
-            return self._observe(service)
-
-    def _observe(self, service: WatchedService) -> PollResult:
         claim = self._lease.claim()
         published = self._job_events.read_new(service.id)  # before the snapshot, which must be able to show it
         clock = MonotonicClock(self._time.now())
@@ -114,9 +103,6 @@ class ServiceObserver:
         except Exception:
             log.exception("unexpected exception while judging service_id=%s", service.id)
             return self._record_silence(claim, service.id, (UNUSABLE_ANSWER, clock.waited_ms))
-        tables = [listing.jobs for listing in observation.look.listings]
-        del observation
-        self._free_in_slices(tables)
         return PollResult(answered=True)
 
     def note_silence(self, service: WatchedService) -> PollResult:
@@ -150,7 +136,7 @@ class ServiceObserver:
         base = self._cache.get(claim, service.id, published) or self._read(service.id, published)
         evidence = self._collect_evidence(service, base.known, observation, clock)
         for attempt in range(MAX_JUDGE_ATTEMPTS):
-            verdict = reconcile.reconcile(base.known, observation, evidence, clock.now(), self._pause)
+            verdict = reconcile.reconcile(base.known, observation, evidence, clock.now())
             try:
                 self._record(claim, service.id, base, verdict, observation)
                 self._job_events.mark_applied(service.id, base.known.log_cursor if verdict.job_diff is not None else 0)
@@ -176,11 +162,10 @@ class ServiceObserver:
             with self._at_database:
                 version = record_check(claim, service_id, known, version, verdict, observation)
             if job_diff is not None:
-                job_diff.apply_to(base.jobs.jobs, self._pause)
+                job_diff.apply_to(base.jobs.jobs)
                 jobs = KnownJobs(base.jobs.jobs, job_diff.unseen, job_diff.ended)
-                open_items = item_lifecycle.apply_changes(known, verdict.opened, verdict.closed, self._pause)
+                open_items = item_lifecycle.apply_changes(known, verdict.opened, verdict.closed)
                 self._cache.store(service_id, jobs, open_items, version)
-                gc_control.freeze_new_jobs(len(job_diff.upserts))
         else:
             self._cache.store_unchanged(claim, service_id, base, verdict, observation)
         if not verdict.changed and not verdict.suppressed and verdict.status != "stale":
@@ -200,15 +185,16 @@ class ServiceObserver:
         )
         if reconcile.is_incomparable(known, observation, evidence):
             return evidence
-        absent = reconcile.find_absent_jobs(known, observation, evidence, self._pause)
+        absent = reconcile.find_absent_jobs(known, observation, evidence)
         if absent:
             evidence = replace(evidence, second=self._take_second_snapshot(service, known, observation, clock))
-        declared = self._declared_ids(known)
+        declared = [item.job_id for item in known.items.values() if item.kind != "extra"]
         evidence = replace(evidence, explained=self._find_explained(service.id, known, observation, absent, declared))
         evidence = replace(evidence, purged=self._is_purged(service.id, known, observation, evidence))
-        asked = _sample_ids(self._ids_to_look_up(evidence, absent), MAX_LOOKUPS)
+        asked = [job_id for job_id in absent if reconcile.needs_lookup(evidence, job_id)]
+        asked = _sample_ids(asked, MAX_LOOKUPS)
         if evidence.finished_visible is not None:
-            lost = diff.find_unlisted(declared, observation.look.listings, self._pause)
+            lost = diff.find_unlisted(declared, observation.look.listings)
             asked += _sample_ids(lost, min(MAX_ITEM_LOOKUPS, MAX_LOOKUPS - len(asked)))
         return replace(evidence, lookups=_look_up_jobs(service.source, asked))
 
@@ -218,43 +204,14 @@ class ServiceObserver:
         with read() as session:
             return is_fall_explained(session, self._explains, service_id, known.heard_at)
 
-    def _declared_ids(self, known: KnownState) -> list[str]:
-        declared: list[str] = []
-        for part in iter_slices(known.items.values()):
-            declared += [item.job_id for item in part if item.kind != "extra"]
-            self._pause()
-        return declared
-
     def _find_explained(
         self, service_id: str, known: KnownState, observation: Observation, absent: list[str], declared: list[str]
     ) -> frozenset[str]:
         """The jobs that are known to have ended since they were last seen."""
-        asked: set[str] = set()
         since = min(observation.began, known.heard_at or observation.began)
-        for ids in iter_slices(chain(absent, declared)):
-            asked.update(ids)
-            self._pause()
-        for ids in iter_slices(absent):
-            since = min([since, *(at for job_id in ids if (at := known.seen_at(job_id)))])
-            self._pause()
+        since = min([since, *(at for job_id in absent if (at := known.seen_at(job_id)))])
         with read() as session:
-            return find_explained(session, self._explains, service_id, asked, since)
-
-    def _free_in_slices(self, tables: list[Mapping[str, Job]]) -> None:
-        """Free the snapshot's jobs in slices: a hundred thousand in one go would take 15 ms."""
-        while tables:
-            jobs = list(tables.pop().values())  # frees the table, keeps the jobs
-            self._pause()
-            while jobs:
-                del jobs[-JOBS_PER_SLICE:]
-                self._pause()
-
-    def _ids_to_look_up(self, evidence: CheckEvidence, absent: Iterable[str]) -> list[str]:
-        found: list[str] = []
-        for ids in iter_slices(absent):
-            found += [job_id for job_id in ids if reconcile.needs_lookup(evidence, job_id)]
-            self._pause()
-        return found
+            return find_explained(session, self._explains, service_id, {*absent, *declared}, since)
 
     def _take_second_snapshot(
         self, service: WatchedService, known: KnownState, first: Observation, clock: MonotonicClock

@@ -29,7 +29,7 @@ from app.reconciliation.findings import IdsByKind
 from app.reconciliation.item_lifecycle import find_items_to_close, find_items_to_open, list_still_open
 from app.reconciliation.known_state import ItemClosing, KnownState, TrackedItem
 from app.reconciliation.list_bounds import ListBounds, update_cut_since
-from app.reconciliation.types import CheckEvidence, Observation, Pause, ServiceVerdict, iter_slices, no_pause
+from app.reconciliation.types import CheckEvidence, Observation, ServiceVerdict
 from app.sources.protocol import Job
 
 REWOUND_REASON = "was rewound: it reports an older state than Beacon has seen"
@@ -53,19 +53,13 @@ def is_incomparable(known: KnownState, observation: Observation, evidence: Check
     return is_rewound(known, observation) or explain_wrong_age(observation, evidence) is not None
 
 
-def find_absent_jobs(
-    known: KnownState, observation: Observation, evidence: CheckEvidence, pause: Pause = no_pause
-) -> list[str]:
+def find_absent_jobs(known: KnownState, observation: Observation, evidence: CheckEvidence) -> list[str]:
     """Known or published jobs that the snapshot does not show, although no list bound hides them."""
-    absent = diff.find_unlisted(chain(known.jobs, known.announced_only_ids()), observation.look.listings, pause)
+    absent = diff.find_unlisted(chain(known.jobs, known.announced_only_ids()), observation.look.listings)
     bounds = ListBounds(observation, evidence)
     if not bounds.is_cut:
         return absent
-    left: list[str] = []
-    for ids in iter_slices(absent):
-        left += [job_id for job_id in ids if not bounds.may_hide(known.job(job_id).queue)]
-        pause()
-    return left
+    return [job_id for job_id in absent if not bounds.may_hide(known.job(job_id).queue)]
 
 
 def needs_lookup(evidence: CheckEvidence, job_id: str) -> bool:
@@ -79,9 +73,7 @@ def needs_lookup(evidence: CheckEvidence, job_id: str) -> bool:
     return evidence.second.find(job_id) is None
 
 
-def reconcile(
-    known: KnownState, observation: Observation, evidence: CheckEvidence, now: datetime, pause: Pause = no_pause
-) -> ServiceVerdict:
+def reconcile(known: KnownState, observation: Observation, evidence: CheckEvidence, now: datetime) -> ServiceVerdict:
     """The verdict on a snapshot."""
     if is_rewound(known, observation):
         found = {**findings.find_loss(known.loss), "rewound": []}
@@ -90,18 +82,18 @@ def reconcile(
     other_time = explain_wrong_age(observation, evidence)
     if other_time is not None:
         return replace(judge_silence(known, observation.look.latency_ms, other_time, now), figures_at=figures_at)
-    changes = diff.compare_listings(known, observation, pause)
-    rulings = _judge_absent_jobs(known, observation, evidence, changes.unlisted, pause)
-    extra = extra_jobs.update_extra_jobs(known, observation, now, pause)
-    kept = _collect_retained_jobs(known, evidence, rulings, pause)
+    changes = diff.compare_listings(known, observation)
+    rulings = _judge_absent_jobs(known, observation, evidence, changes.unlisted)
+    extra = extra_jobs.update_extra_jobs(known, observation, now)
+    kept = _collect_retained_jobs(known, evidence, rulings)
     loss = loss_detection.update_loss(known, observation, evidence, now)
     unserved = unserved_queues.update_unserved_queues(known, observation, evidence)
-    job_diff = diff.build_job_diff(known, changes, kept, extra.marks, pause)
-    opened = [*find_items_to_open(known, rulings, now, pause), *extra.opened]
-    closed = find_items_to_close(known, observation, evidence, opened, now, pause)
-    still = list_still_open(known, opened, closed, pause)
+    job_diff = diff.build_job_diff(known, changes, kept, extra.marks)
+    opened = [*find_items_to_open(known, rulings, now), *extra.opened]
+    closed = find_items_to_close(known, observation, evidence, opened, now)
+    still = list_still_open(known, opened, closed)
     found = {
-        **findings.group_items(still, kept.pending, pause),
+        **findings.group_items(still, kept.pending),
         **findings.find_in_snapshot(observation.look, changes.twice),
         **findings.find_loss(loss),
         **unserved.found,
@@ -207,24 +199,22 @@ def _stale_verdict(known: KnownState, also: IdsByKind, waited_ms: int, reason: s
 
 
 def _judge_absent_jobs(
-    known: KnownState, observation: Observation, evidence: CheckEvidence, unlisted: Sequence[str], pause: Pause
+    known: KnownState, observation: Observation, evidence: CheckEvidence, unlisted: Sequence[str]
 ) -> dict[str, Judgement]:
     """Judge every job that the snapshot shows nowhere.
 
     `unlisted` are the known jobs that it does not show as unfinished.
     """
-    absent = diff.find_unlisted(unlisted, diff.select_finished(observation), pause)
-    absent += diff.find_unlisted(known.announced_only_ids(), observation.look.listings, pause)
+    absent = diff.find_unlisted(unlisted, diff.select_finished(observation))
+    absent += diff.find_unlisted(known.announced_only_ids(), observation.look.listings)
     bounds = ListBounds(observation, evidence)
     rulings: dict[str, Judgement] = {}
-    for ids in iter_slices(absent):
-        for job_id in ids:
-            queue = known.job(job_id).queue if bounds.is_cut else None
-            if bounds.may_hide(queue):
-                rulings[job_id] = _judge_hidden_job(known, evidence, bounds, job_id)
-            else:
-                rulings[job_id] = _judge_job(known, observation, evidence, job_id)
-        pause()
+    for job_id in absent:
+        queue = known.job(job_id).queue if bounds.is_cut else None
+        if bounds.may_hide(queue):
+            rulings[job_id] = _judge_hidden_job(known, evidence, bounds, job_id)
+        else:
+            rulings[job_id] = _judge_job(known, observation, evidence, job_id)
     return rulings
 
 
@@ -287,18 +277,13 @@ def _would_still_be_visible(known: KnownState, last: Observation, evidence: Chec
 
 
 def _collect_retained_jobs(
-    known: KnownState, evidence: CheckEvidence, rulings: Mapping[str, Judgement], pause: Pause
+    known: KnownState, evidence: CheckEvidence, rulings: Mapping[str, Judgement]
 ) -> RetainedJobs:
     """The jobs that the snapshot shows nowhere and that still exist, or may exist."""
-    here: list[Job] = []
-    pending: list[Job] = []
-    hidden: list[str] = []
-    for part in iter_slices(rulings.items()):
-        here += [_find_later_state(evidence, id_) or known.job(id_) for id_, ruling in part if ruling == "here"]
-        pending += [known.job(id_) for id_, ruling in part if ruling == "pending"]
-        hidden += [id_ for id_, ruling in part if ruling == "hidden"]
-        pause()
-    return RetainedJobs(here, pending, hidden)
+    judged = rulings.items()
+    here = [_find_later_state(evidence, job_id) or known.job(job_id) for job_id, ruling in judged if ruling == "here"]
+    pending = [known.job(job_id) for job_id, ruling in judged if ruling == "pending"]
+    return RetainedJobs(here, pending, [job_id for job_id, ruling in judged if ruling == "hidden"])
 
 
 def _find_later_state(evidence: CheckEvidence, job_id: str) -> Job | None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -115,12 +116,14 @@ class SourceRegistry:
     def __init__(self, job_list_bound: int) -> None:
         self._bound = job_list_bound
         self._built: dict[str, tuple[_Settings, WatchedService]] = {}
+        self._changing = threading.Lock()
 
     def list_watched(self) -> list[WatchedService]:
         with read() as session:
-            rows = session.scalars(_select_services().options(undefer(Service.password)))
+            rows = session.scalars(_select_services().options(undefer(Service.password))).all()
+        with self._changing:
             self._built = {row.id: self._service(row) for row in rows}
-        return [service for _, service in self._built.values()]
+            return [service for _, service in self._built.values()]
 
     def close(self) -> None:
         """Close all connections and threads; the next `list_watched` creates new ones."""
@@ -130,9 +133,10 @@ class SourceRegistry:
 
     def close_service(self, service: WatchedService) -> None:
         """Close a source that no poll uses any more: it was replaced or removed, or this process no longer polls."""
-        built = self._built.get(service.id)
-        if built is not None and built[1] is service:
-            del self._built[service.id]
+        with self._changing:
+            built = self._built.get(service.id)
+            if built is not None and built[1] is service:
+                del self._built[service.id]
         _close(service)
 
     def _service(self, row: Service) -> tuple[_Settings, WatchedService]:

@@ -1,11 +1,10 @@
 """Plain values of one check: the observation, the evidence and the verdict."""
 
-import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from app.eventlog.event_types import (
     DiscrepancyDetails,
@@ -19,14 +18,7 @@ from app.reconciliation.flapping import NO_FLAPS, Flaps
 from app.reconciliation.known_state import Figures, ItemClosing, Loss, TrackedItem
 from app.sources.protocol import FinishedVisible, Job, JobLookup, ServiceSnapshot
 
-# Jobs processed between two pauses: the streams of this process wait some milliseconds at most.
-JOBS_PER_SLICE = 2_000
 T = TypeVar("T")
-Pause = Callable[[], None]
-
-
-def no_pause() -> None:
-    """The `pause` of callers that do not share an event loop."""
 
 
 class FindingContext(NamedTuple):
@@ -134,15 +126,11 @@ class JobDiff:
         self.apply_to(jobs)
         return jobs
 
-    def apply_to(self, jobs: dict[str, Job], pause: Pause = no_pause) -> None:
+    def apply_to(self, jobs: dict[str, Job]) -> None:
         """Update the table of known jobs in place."""
-        for ids in iter_slices(self.removals):
-            for job_id in ids:
-                jobs.pop(job_id, None)
-            pause()
-        for part in iter_slices(self.upserts):
-            jobs.update((job.id, job) for job in part)
-            pause()
+        for job_id in self.removals:
+            jobs.pop(job_id, None)
+        jobs.update((job.id, job) for job in self.upserts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,21 +175,7 @@ class ServiceVerdict:
     silent_since: datetime | None = None
 
 
-def iter_slices(things: Iterable[T], size: int = JOBS_PER_SLICE) -> Iterator[list[T]]:
+def iter_slices(things: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(things)
     while part := list(islice(iterator, size)):
         yield part
-
-
-def sort_in_slices(things: Iterable[T], key: Callable[[T], Any], pause: Pause = no_pause) -> list[T]:
-    """Sort with pauses: a hundred thousand at once would take 60 ms."""
-    parts = [sorted(part, key=key) for part in _pause_between(iter_slices(things), pause)]
-    if len(parts) < 2:
-        return parts[0] if parts else []
-    return [thing for part in _pause_between(iter_slices(heapq.merge(*parts, key=key)), pause) for thing in part]
-
-
-def _pause_between(parts: Iterable[T], pause: Pause) -> Iterator[T]:
-    for part in parts:
-        yield part
-        pause()

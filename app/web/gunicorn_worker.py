@@ -7,7 +7,7 @@ from typing import Any
 import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.background import BackgroundServices
+from app.background import StreamServices
 from app.stream.handoff import HandedOffBody
 from app.web.malformed_requests import CapturedResponse
 
@@ -60,9 +60,9 @@ class BeaconWorker(GeventWorker):
         finally:
             super().handle_exit(sig, frame)
 
-    def _background(self) -> BackgroundServices | None:
+    def _background(self) -> StreamServices | None:
         """None while the application is still loading."""
         app = getattr(self, "wsgi", None)
         extensions = getattr(app, "extensions", {})
-        found: BackgroundServices | None = extensions.get("beacon_live")
+        found: StreamServices | None = extensions.get("beacon_live")
         return found

@@ -11,6 +11,7 @@ from bench.client import Client
 from bench.peers.server import Server
 from bench.publishing import Publisher
 from tests.support.beacon_server import ROOT, Beacon
+from tests.support.waiting import wait_for
 
 ROLES = ("viewer", "operator", "product", "admin")
 VENV_PYTHON = str(ROOT / ".venv" / "bin" / "python")
@@ -26,7 +27,10 @@ SETTINGS: dict[str, Any] = {
 
 
 class Ours(Server):
-    """`beacon` is the deployment: gunicorn's master and one worker. `readers`: so many people share the streams."""
+    """`beacon` is the deployment: what `beacon serve` starts, with one web worker, which is `worker`.
+
+    `readers`: so many people share the streams.
+    """
 
     name = "ours"
     readers: ClassVar[int] = 50
@@ -42,14 +46,16 @@ class Ours(Server):
     def start(self) -> None:
         self.beacon.start()
         self.worker = self.beacon.worker_pids()[0]
+        wait_for(self.beacon.background_pids, "the process that polls")
+        self.background = self.beacon.background_pids()[0]
 
     def stop(self) -> None:
         self.beacon.stop()
 
     @property
-    def master(self) -> int:
-        """The parent of the worker."""
-        return int(Path(f"/proc/{self.worker}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    def idle_processes(self) -> tuple[int, ...]:
+        """All but the web worker."""
+        return self.beacon.supervisor_pid, self.beacon.master_pid, self.background
 
     def client(self) -> Client:
         return Client(self.port, self.path, self._headers, self.folder)

@@ -62,11 +62,7 @@ def append(count: int, actor: str = "bob") -> None:
 
 def turn(app: Flask) -> None:
     """What a worker does every few seconds."""
-    calls = [
-        call
-        for every_s, call in maintenance.periodic_tasks(app, current_settings())
-        if every_s == maintenance.HEAD_FILE_INTERVAL_S
-    ]
+    calls = [call for every_s, _, call in maintenance.local_tasks(app) if every_s == maintenance.HEAD_FILE_INTERVAL_S]
     assert calls
     for call in calls:
         call()
@@ -324,12 +320,10 @@ class TestWitness:
         with pytest.raises(head_webhook.HeadNotAccepted, match="ConnectionError"):
             head_webhook.post_head("http://127.0.0.1:1/secret")
 
-    def test_it_is_a_task_only_where_one_is_named(self, app: Flask, settings: Settings) -> None:
+    def test_it_is_a_task_only_where_one_is_named(self, settings: Settings) -> None:
         named = settings.model_copy(update={"audit_head_url": "http://127.0.0.1:1"})
-        assert (
-            len(list(maintenance.periodic_tasks(app, named)))
-            == len(list(maintenance.periodic_tasks(app, settings))) + 1
-        )
+        more = [name for _, name, _ in maintenance.deployment_tasks(named)]
+        assert set(more) - {name for _, name, _ in maintenance.deployment_tasks(settings)} == {"audit head webhook"}
 
 
 class Witness:

@@ -82,7 +82,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     origins = " ".join(f"http://{name}:{server.server_port}" for name in ("localhost", "127.0.0.1"))
-    beacon = Beacon(tmp_path_factory.mktemp("beacon"), FALLBACK_POLL_S=FALLBACK_POLL_S, WIDGET_ORIGINS=origins)
+    beacon = Beacon(
+        tmp_path_factory.mktemp("beacon"), background=0, FALLBACK_POLL_S=FALLBACK_POLL_S, WIDGET_ORIGINS=origins
+    )
     beacon.start()
     yield Site(beacon, server)
     server.shutdown()

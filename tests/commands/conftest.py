@@ -12,6 +12,7 @@ from app.db import write
 from app.reconciliation import registry
 from tests.commands.operator_desk import SERVICE, OperatorDesk
 from tests.commands.scripted import Scene
+from tests.support.application import start_worker
 from tests.support.demo_service import DemoService, start_demo
 
 
@@ -39,8 +40,8 @@ def idle(cast: Flask, demo: DemoService) -> OperatorDesk:
 
 @pytest.fixture
 def desk(idle: OperatorDesk) -> OperatorDesk:
-    """With the poller and the runner of one worker."""
-    idle.app.extensions["beacon_live"].start()
+    """With the poller and the runner of a worker."""
+    start_worker(idle.app)
     return idle
 
 

@@ -8,6 +8,7 @@ from app.db import read
 from app.infra.clock import utc_text
 from app.notifications.models import Notification
 from tests.commands.operator_desk import NOW, OperatorDesk
+from tests.support.application import start_worker
 
 
 def test_a_failed_job_is_queued_again_and_the_result_says_what_was_seen(desk: OperatorDesk) -> None:
@@ -19,6 +20,14 @@ def test_a_failed_job_is_queued_again_and_the_result_says_what_was_seen(desk: Op
     assert command["logs"][-1].startswith("queued again, verified ")
     assert command["results"] == [{"target": job, "outcome": "done", "detail": "It is queued.", "confirmed": True}]
     assert (command["before"]["state"], command["after"]["state"]) == ("failed", "queued")
+
+
+def test_what_a_web_worker_has_taken_on_waits_for_a_worker(idle: OperatorDesk) -> None:
+    idle.app.extensions["beacon_live"].start()
+    command_id = idle.give("retry-job", idle.demo.create_job(state="failed")["id"])
+    assert (idle.see(command_id)["phase"], idle.demo.calls()) == ("queued", [])
+    start_worker(idle.app)
+    assert idle.ended(command_id)["phase"] == "success"
 
 
 def test_a_job_is_deleted_and_is_not_missing_afterwards(desk: OperatorDesk) -> None:

@@ -12,6 +12,7 @@ from app.commands.models import CommandRow
 from app.db import write
 from app.reconciliation import registry
 from tests.commands.operator_desk import OperatorDesk
+from tests.support.application import start_worker
 from tests.support.cast import ALICE, BOB, Person, csrf_token, headers_of, logged_in
 from tests.support.demo_service import DemoService, start_demo
 
@@ -38,7 +39,7 @@ def idle(cast: Flask, demo_process: DemoService) -> OperatorDesk:
 
 @pytest.fixture
 def desk(idle: OperatorDesk) -> OperatorDesk:
-    idle.app.extensions["beacon_live"].start()
+    start_worker(idle.app)
     return idle
 
 

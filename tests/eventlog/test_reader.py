@@ -221,3 +221,14 @@ def test_of_a_row_with_thousands_of_mistakes_the_first_is_named(
     insert(outsider, type_, "everyone", json.dumps(data))
     assert page_after(0).events == []
     assert said in caplog.text
+
+
+def test_events_of_one_type_are_read_page_after_page_up_to_the_head(outsider: sqlite3.Connection) -> None:
+    put(*(NewEvent(kind, {}) for kind in ("mine", "other", "mine", "mine", "other")))
+    with read() as session:
+        first = log.read_type_after(session, 0, "mine", limit=2)
+        rest = log.read_type_after(session, first.cursor, "mine", limit=2)
+        ahead = log.read_type_after(session, 99, "mine")
+    assert ([event.id for event in first.events], first.cursor, first.full) == ([1, 3], 3, True)
+    assert ([event.id for event in rest.events], rest.cursor, rest.full) == ([4], 5, False)
+    assert (ahead.events, ahead.cursor) == ([], 5), "an older log was restored: it goes on from its head"

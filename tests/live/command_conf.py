@@ -1,64 +1,8 @@
-"""gunicorn's settings as they are, with shorter times, and a blow for one worker at one step of a command.
+"""gunicorn's settings as they are, with the times and blows of command_blows.py."""
 
-The file `BEACON_BLOW_FILE` holds `STEP:HOW`, such as `asked:kill`. The worker that comes to this step takes the file
-away before it is hit, so that no other one is.
-"""
-
-import os
-import signal
-from dataclasses import replace
 from pathlib import Path
 
 _real = Path(__file__).resolve().parents[2] / "gunicorn.conf.py"
 exec(compile(_real.read_text(), str(_real), "exec"))  # noqa: S102 -- the hooks must be this module's own
 
-from app.commands import command_store, executor, leases, runner, submit, verification  # noqa: E402 -- after the patch
-from app.commands.actions import ACTIONS  # noqa: E402 -- after the patch
-
-_blow = Path(os.environ["BEACON_BLOW_FILE"])
-_pace = float(os.environ["BEACON_PACE"])  # of this machine: a lease must outlast its pauses
-
-if os.environ.get("BEACON_TIMES") != "real":
-    leases.LEASE_S = 2.0 * _pace
-    runner.LEASE_RENEW_INTERVAL_S = 0.5 * _pace
-    executor.MAX_START_DELAY_S = 3.0 * _pace
-    ACTIONS.update(
-        {
-            name: replace(action, call_timeout_s=4.0 * _pace, confirm_timeout_s=2.0 * _pace)
-            for name, action in ACTIONS.items()
-        }
-    )
-    executor.SETTLE_TIMEOUT_S = 1.5 * _pace
-    verification.RECONCILE_TIMEOUT_S = 1.0 * _pace
-
-
-def _strike(step):
-    try:
-        wanted, how = _blow.read_text().split(":")
-        if wanted != step:
-            return
-        _blow.rename(_blow.with_suffix(".struck"))
-    except FileNotFoundError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGSTOP)
-
-
-def _struck_after(module, name, step):
-    """`module.name`, and then the blow; `step` says which step its result is, if any."""
-    real = getattr(module, name)
-
-    def struck(*args, **kwargs):
-        result = real(*args, **kwargs)
-        _strike(step(result))
-        return result
-
-    setattr(module, name, struck)
-
-
-_struck_after(submit, "_insert_command", lambda _: "accepted")
-_struck_after(leases, "claim_command", lambda claim: "taken" if claim is not None else "")
-_struck_after(command_store, "record_before", lambda _: "begun")
-_struck_after(command_store, "start_next_item", lambda asking: "recorded" if asking is None else "asked")
-_struck_after(executor._CommandRun, "_call_source", lambda _: "acted")
-_struck_after(command_store, "mark_confirmed", lambda _: "confirmed")
-_struck_after(command_store, "finish_command", lambda _: "finished")
+from tests.live import command_blows  # noqa: E402, F401 -- after the patch

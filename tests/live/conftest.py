@@ -25,7 +25,7 @@ def _forked(forked_servers: None) -> None:
 @pytest.fixture(scope="module")
 def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
     """One worker that the tests of a module share; they look only at what they published themselves."""
-    running = Beacon(tmp_path_factory.mktemp("beacon"))
+    running = Beacon(tmp_path_factory.mktemp("beacon"), background=0)
     running.start()
     yield running
     running.end()
@@ -33,6 +33,7 @@ def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
 
 @pytest.fixture
 def start_beacon(tmp_path: Path) -> Iterator[MakeBeacon]:
-    """`start_beacon(WORKERS=2)`: a server of one test's own. Killed in the end: a drain takes seconds, and is tested in
-    test_engine_drain.py."""
-    yield from servers(tmp_path, Beacon.end)
+    """`start_beacon(WORKERS=2)`: a server of one test's own, without a background process unless it is asked for.
+
+    Killed in the end: a drain takes seconds, and is tested in test_engine_drain.py."""
+    yield from servers(tmp_path, Beacon.end, background=0)

@@ -90,7 +90,7 @@ class Watched:
 
     def __init__(self, beacon: Beacon) -> None:
         self.beacon = beacon
-        self.worker = beacon.worker_pids()[0]
+        self.worker = beacon.background_pids()[0]
         self.most = 0
 
     def told(self) -> dict[str, tuple[str | None, str | None]]:
@@ -124,7 +124,7 @@ def test_services_that_answer_rubbish_are_stale_with_their_reason_and_harm_nobod
 ) -> None:
     good, bad, secret = upstreams
     fine: dict[str, tuple[str, str | None]] = {"fine-1": ("verified", None), "fine-2": ("verified", None)}
-    beacon = start_beacon(POLL_INTERVAL_S=INTERVAL_S)
+    beacon = start_beacon(background=1, POLL_INTERVAL_S=INTERVAL_S)
     for name in fine:
         beacon.watch(name, good.url)
     watched = Watched(beacon)

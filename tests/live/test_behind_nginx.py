@@ -27,7 +27,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
     """Trusts the nginx on this machine."""
-    running = Beacon(tmp_path_factory.mktemp("beacon"), TRUSTED_PROXIES=ADDRESS)
+    running = Beacon(tmp_path_factory.mktemp("beacon"), background=0, TRUSTED_PROXIES=ADDRESS)
     running.start()
     yield running
     running.end()

@@ -60,7 +60,7 @@ class Place:
         self.wait_killed()
 
     def wait_killed(self) -> None:
-        wait_for(lambda: not self.workers <= set(self.beacon.worker_pids()), "the end of a worker")
+        wait_for(lambda: not self.workers <= process_pids(self.beacon), "the end of a worker")
         free_polling(self.beacon)
 
     def body(self, action: str, target: str | None = None, **more: Any) -> dict[str, Any]:
@@ -89,12 +89,13 @@ def settings(folder: Path, **more: Any) -> dict[str, Any]:
     # A lease is two of these: a runner renews it at every look, 1.2 s apart at most, whatever the machine; only what it
     # has beyond that must grow with the machine's pauses.
     pace = 0.6 + scaled(0.4)
-    return {"config": CONFIG, "POLL_INTERVAL_S": 1, "PACE": pace, "BLOW_FILE": folder / "blow", **more}
+    made = {"config": CONFIG, "setup": "tests.live.command_blows", "background": 2}
+    return {**made, "POLL_INTERVAL_S": 1, "PACE": pace, "BLOW_FILE": folder / "blow", **more}
 
 
 @pytest.fixture(scope="module")
 def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
-    """Two workers; one that was killed is replaced before the next test begins."""
+    """Two web workers and two in the background; one that was killed is replaced before the next test begins."""
     folder = tmp_path_factory.mktemp("commands")
     running = Beacon(folder, **settings(folder, WORKERS=2))
     running.start()
@@ -106,8 +107,12 @@ def free_polling(beacon: Beacon) -> None:
     """The lease of a poller that was killed runs out after ten seconds, which test_polling.py waits for. What a command
     needs of polling is that somebody does it."""
     for (holder,) in beacon.sql("SELECT holder FROM lease WHERE name = 'poller'"):
-        if int(holder.split(":")[1]) not in beacon.worker_pids():
+        if int(holder.split(":")[1]) not in beacon.background_pids():
             beacon.sql("UPDATE lease SET expires_at = 0 WHERE name = 'poller' AND holder = ?", holder)
+
+
+def process_pids(beacon: Beacon) -> frozenset[int]:
+    return frozenset((*beacon.worker_pids(), *beacon.background_pids()))
 
 
 def watching(beacon: Beacon, demo: DemoService) -> Place:
@@ -115,12 +120,12 @@ def watching(beacon: Beacon, demo: DemoService) -> Place:
     beacon.watch(service, demo.url)
     polled = "SELECT count(*) FROM check_sample WHERE service_id = ?"
     wait_for(lambda: beacon.sql(polled, service)[0][0] > 0, "the first poll", 20)
-    return Place(beacon, demo, service, beacon.folder / "blow", frozenset(beacon.worker_pids()))
+    return Place(beacon, demo, service, beacon.folder / "blow", process_pids(beacon))
 
 
 @pytest.fixture
 def place(beacon: Beacon, demo: DemoService) -> Iterator[Place]:
-    wait_for(lambda: len(beacon.worker_pids()) == 2, "two workers")
+    wait_for(lambda: len(process_pids(beacon)) == 4, "two web workers, and two in the background")
     wait_for(beacon.is_ready, "a ready server")
     free_polling(beacon)
     made = watching(beacon, demo)
@@ -275,7 +280,7 @@ def test_a_command_of_a_killed_worker_is_picked_up_in_time(
     start_beacon: MakeBeacon, demo: DemoService, tmp_path: Path, step: str
 ) -> None:
     """With the times of a real deployment."""
-    beacon = start_beacon(**settings(tmp_path, WORKERS=2, TIMES="real"))
+    beacon = start_beacon(**settings(tmp_path, TIMES="real"))
     place = replace(watching(beacon, demo), blow=tmp_path / "blow")
     wanted = place.body("retry-job", place.failed_job())
     place.strike(step)
@@ -290,8 +295,8 @@ def test_a_runner_frozen_past_its_deadline_does_not_act_when_it_thaws(place: Pla
     job = place.failed_job()
     place.strike("asked", "stop")
     command_id = give(beacon, place.body("retry-job", job))
-    wait_for(lambda: any(map(is_stopped, beacon.worker_pids())), "the worker to be frozen")
-    [frozen] = [pid for pid in beacon.worker_pids() if is_stopped(pid)]
+    wait_for(lambda: any(map(is_stopped, beacon.background_pids())), "the worker to be frozen")
+    [frozen] = [pid for pid in beacon.background_pids() if is_stopped(pid)]
     try:
         command = ended(beacon, command_id)
     finally:
@@ -309,7 +314,7 @@ def is_stopped(pid: int) -> bool:
 
 
 def test_a_drain_waits_for_what_runs(start_beacon: MakeBeacon, demo: DemoService, tmp_path: Path) -> None:
-    beacon = start_beacon(**settings(tmp_path, WORKERS=1, DRAIN_S=scaled(10)))
+    beacon = start_beacon(**settings(tmp_path, background=1, DRAIN_S=scaled(10)))
     place = watching(beacon, demo)
     wanted = place.body("retry-job", place.failed_job())
     demo.fault("slow", seconds=0.3)
@@ -323,7 +328,7 @@ def test_a_drain_waits_for_what_runs(start_beacon: MakeBeacon, demo: DemoService
 def test_what_a_drain_cannot_wait_for_is_unknown_and_settled_by_the_next_worker(
     start_beacon: MakeBeacon, demo: DemoService, tmp_path: Path
 ) -> None:
-    beacon = start_beacon(**settings(tmp_path, WORKERS=1, DRAIN_S=0.1, POLL_INTERVAL_S=60))
+    beacon = start_beacon(**settings(tmp_path, background=1, DRAIN_S=0.1, POLL_INTERVAL_S=60))
     place = watching(beacon, demo)
     # Two jobs, because the state of a single one is read before the call, and that would hang as well.
     wanted = place.body("retry-job", targets=[place.failed_job(), place.failed_job()])

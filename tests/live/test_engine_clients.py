@@ -82,7 +82,7 @@ CLIENTS: list[Client] = [by_sseclient, by_requests_sse, by_launchdarkly]
 
 @pytest.fixture(scope="module")
 def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
-    running = Beacon(tmp_path_factory.mktemp("clients"), HEARTBEAT_S=0.2)
+    running = Beacon(tmp_path_factory.mktemp("clients"), background=0, HEARTBEAT_S=0.2)
     running.start()
     yield running
     running.end()

@@ -30,7 +30,7 @@ print(at)
 @pytest.fixture(scope="module")
 def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
     """Two workers."""
-    running = Beacon(tmp_path_factory.mktemp("prompt"), config=probe.CONFIG, WORKERS=2)
+    running = Beacon(tmp_path_factory.mktemp("prompt"), config=probe.CONFIG, background=0, WORKERS=2)
     running.start()
     yield running
     running.end()

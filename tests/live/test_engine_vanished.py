@@ -98,7 +98,9 @@ def link() -> Iterator[Link]:
 @pytest.fixture
 def beacon(link: Link, tmp_path: Path) -> Iterator[Beacon]:
     """With the heartbeat that it has by default, listening at one end of the cable."""
-    running = Beacon(tmp_path, config=probe.CONFIG, BIND="0.0.0.0", HEARTBEAT_S=15, MAX_STREAMS_PER_USER=100)  # noqa: S104 -- of a namespace that nothing else reaches
+    address = "0.0.0.0"  # noqa: S104 -- of a namespace that nothing else reaches
+    settings = {"BIND": address, "HEARTBEAT_S": 15, "MAX_STREAMS_PER_USER": 100}
+    running = Beacon(tmp_path, config=probe.CONFIG, background=0, **settings)
     link.within(link.server, running.start)
     yield running
     running.end()

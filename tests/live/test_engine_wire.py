@@ -14,7 +14,9 @@ from tests.support.beacon_server import Beacon
 
 @pytest.fixture(scope="module")
 def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
-    running = Beacon(tmp_path_factory.mktemp("wire"), config=probe.CONFIG, HEARTBEAT_S=0.3, MAX_STREAMS_PER_USER=1_000)
+    running = Beacon(
+        tmp_path_factory.mktemp("wire"), config=probe.CONFIG, background=0, HEARTBEAT_S=0.3, MAX_STREAMS_PER_USER=1_000
+    )
     running.start()
     yield running
     running.end()

@@ -81,7 +81,7 @@ def test_a_fault_steps_back_by_itself_and_neither_a_tiny_sample_nor_a_slow_upstr
     upstream = start_demo(tmp_path)
     upstream.fault("slow", LATE_S)
     try:
-        beacon = start_beacon(streaming=10, GUARDRAIL_MODE="step-back", POLL_INTERVAL_S=0.5)
+        beacon = start_beacon(streaming=10, background=1, GUARDRAIL_MODE="step-back", POLL_INTERVAL_S=0.5)
         beacon.watch("mail", upstream.url)
         beacon.set_rollout(100)
         # What is reported in the minute of a change says nothing of it yet: it was made three minutes ago.

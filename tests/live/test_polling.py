@@ -78,7 +78,7 @@ class Watched:
 @pytest.fixture(scope="module")
 def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
     """Two workers, of which one polls; one that was killed is replaced before the next test begins."""
-    running = Beacon(tmp_path_factory.mktemp("polling"), POLL_INTERVAL_S=INTERVAL_S, WORKERS=2)
+    running = Beacon(tmp_path_factory.mktemp("polling"), background=2, POLL_INTERVAL_S=INTERVAL_S)
     running.start()
     yield running
     running.end()
@@ -95,8 +95,7 @@ def demo(tmp_path: Path) -> Iterator[DemoService]:
 @contextmanager
 def watching(beacon: Beacon, url: str) -> Iterator[str]:
     """A service of a name of its own, which is forgotten in the end."""
-    wait_for(lambda: len(beacon.worker_pids()) == 2, "two workers")
-    wait_for(beacon.is_ready, "a ready server")
+    wait_for(lambda: len(beacon.background_pids()) == 2, "two workers")
     service_id = f"mail{next(NUMBERS)}"
     beacon.watch(service_id, url)
     yield service_id

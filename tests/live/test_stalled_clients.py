@@ -20,7 +20,7 @@ AT_ONCE = 24
 @pytest.fixture(scope="module")
 def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
     """One worker that tells how many database connections are in use."""
-    running = Beacon(tmp_path_factory.mktemp("beacon"), config=probe.CONFIG)
+    running = Beacon(tmp_path_factory.mktemp("beacon"), config=probe.CONFIG, background=0)
     running.start()
     yield running
     running.end()

@@ -36,7 +36,7 @@ PROXIES: list[Any] = [
 
 @pytest.fixture(scope="module")
 def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
-    with Beacon(tmp_path_factory.mktemp("beacon"), HEARTBEAT_S=60) as running:
+    with Beacon(tmp_path_factory.mktemp("beacon"), background=0, HEARTBEAT_S=60) as running:
         yield running
 
 

@@ -1,25 +1,22 @@
-"""Large sets: work in slices of so many jobs, growing with their number and no faster; nobody waits for all of it."""
+"""Large sets: work grows with the number of jobs and no faster, and transactions do not grow with it."""
 
-import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from app.db import db
-from app.reconciliation import gc_control, row_writer
+from app.reconciliation import row_writer
 from app.reconciliation.known_state import KnownState
 from app.reconciliation.reconcile import reconcile
-from app.reconciliation.types import JOBS_PER_SLICE, CheckEvidence
-from app.sources.protocol import Job, Listing, ServiceSnapshot
+from app.reconciliation.types import CheckEvidence
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, job, look
 
-MANY = 4 * JOBS_PER_SLICE
+MANY = 8_000
 
 
 def ids(number: int) -> list[str]:
@@ -39,42 +36,6 @@ def cpu_s(number: int) -> float:
         reconcile(known, answer, CheckEvidence("lookup"), at(6))
         taken.append(time.thread_time() - began)
     return min(taken)
-
-
-class Looked(dict[str, Job]):
-    """Jobs that know how often one of them was looked up since the last breath, and how often at most."""
-
-    since = most = total = 0
-
-    def __contains__(self, job_id: object) -> bool:
-        self.note()
-        return super().__contains__(job_id)
-
-    def get(self, job_id: str, default: Any = None) -> Any:
-        self.note()
-        return super().get(job_id, default)
-
-    def note(self) -> None:
-        Looked.since, Looked.total = Looked.since + 1, Looked.total + 1
-        Looked.most = max(Looked.most, Looked.since)
-
-
-def looked_up(known: KnownState, first: ServiceSnapshot, second: ServiceSnapshot | None) -> tuple[int, int]:
-    """How often jobs were looked up between two breaths at most, and altogether, while this was judged."""
-    Looked.since = Looked.most = Looked.total = 0
-    looks = [replace(look, listings=_counting(look.listings)) for look in (first, second) if look is not None]
-    known = replace(known, jobs=Looked(known.jobs))
-    evidence = CheckEvidence(3600.0, heard(looks[1], 6) if second else None)
-
-    def breathe() -> None:
-        Looked.since = 0
-
-    reconcile(known, heard(looks[0]), evidence, at(6), breathe)
-    return Looked.most, Looked.total
-
-
-def _counting(listings: Sequence[Listing]) -> tuple[Listing, ...]:
-    return tuple(replace(listing, jobs=Looked(listing.jobs)) for listing in listings)
 
 
 @contextmanager
@@ -99,28 +60,7 @@ def transactions() -> Iterator[list[int]]:
 
 
 def test_ten_times_the_jobs_cost_about_ten_times_as_much() -> None:
-    assert cpu_s(20 * JOBS_PER_SLICE) < 40 * cpu_s(2 * JOBS_PER_SLICE)
-
-
-SLICED = ids(20 * JOBS_PER_SLICE)
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        pytest.param(look(queued=SLICED), None, id="unchanged"),
-        pytest.param(look(), look(), id="all lost"),
-        pytest.param(look(running=SLICED), None, id="all moved on"),
-        pytest.param(look(queued=SLICED, running=SLICED), None, id="all in two lists"),
-        pytest.param(look(queued=SLICED, succeeded=SLICED), None, id="all finished meanwhile"),
-        pytest.param(look(), look(running=SLICED), id="all found later"),
-    ],
-)
-def test_no_slice_holds_more_than_its_number_of_jobs(first: ServiceSnapshot, second: ServiceSnapshot | None) -> None:
-    most, total = looked_up(known_of(len(SLICED)), first, second)
-    a_job = 10  # some questions in each of four lists, and beside a second look
-    assert most <= a_job * JOBS_PER_SLICE
-    assert total >= len(SLICED)
+    assert cpu_s(40_000) < 40 * cpu_s(4_000)
 
 
 def test_what_a_first_look_brings_is_written_in_short_transactions(desk: Desk) -> None:
@@ -163,17 +103,6 @@ def test_a_poller_that_ended_while_it_wrote_leaves_nothing_that_is_not_so(
     assert {"a", "b"} < set(desk.known)
     desk.observe(look(queued=["a", *ids(MANY)], succeeded=["b"]))
     assert (desk.items, desk.told["status"], len(desk.known)) == ({}, "verified", MANY + 1)
-
-
-def test_the_collector_waits_for_large_looks_only_and_never_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    with gc_control.pause_gc(gc_control.LARGE_JOB_COUNT - 1):
-        assert gc.isenabled()
-    with gc_control.pause_gc(gc_control.LARGE_JOB_COUNT):
-        with gc_control.pause_gc(gc_control.LARGE_JOB_COUNT):
-            assert not gc.isenabled()
-        assert not gc.isenabled()
-        monkeypatch.setattr(gc_control, "MAX_GC_PAUSE_S", -1.0)
-    assert gc.isenabled()
 
 
 def test_states_beyond_the_bound_are_named(desk: Desk) -> None:

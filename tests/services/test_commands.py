@@ -21,6 +21,7 @@ from app.db import db, now_epoch, read, write
 from app.reconciliation import registry
 from app.reconciliation.loader import database_now
 from tests.commands.operator_desk import OperatorDesk, new_id
+from tests.support.application import start_worker
 from tests.support.cast import ADA, BOB, join
 from tests.support.demo_service import DemoService, start_demo
 from tests.support.machine import scaled
@@ -136,7 +137,7 @@ def test_a_command_runs_to_its_end(workers: list[Flask], demo: DemoService) -> N
         registry.put(session, id="mail", name="Mail", kind="palantir", url=demo.url)
     desk = OperatorDesk(app, demo)
     job = demo.create_job(state="failed", ageS=60)["id"]
-    app.extensions["beacon_live"].start()
+    start_worker(app)
     command = desk.ended(desk.give("delete-job", job, by=ADA), by=ADA)
     assert (command["phase"], command["verified"]) == ("success", True)
     assert [entry.stage for entry in desk.audit(command["commandId"])] == ["accepted", "result"]

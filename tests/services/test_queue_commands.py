@@ -18,6 +18,7 @@ from tests.services.rq_scene import Scene
 from tests.services.test_celery_commands import result_of
 from tests.services.test_rq_commands import fail, put
 from tests.services.valkey import Valkey
+from tests.support.application import start_worker
 from tests.support.cast import ADA, ALICE, CAST, join
 from tests.support.postgres import Postgres
 from tests.support.waiting import wait_for
@@ -58,7 +59,7 @@ def watch(desk: OperatorDesk, kind: str, url: str, counts: dict[str, int], **opt
     """Let Beacon poll it, until this is verified."""
     with desk.app.app_context(), write() as session:
         registry.add(session, id=SERVICE, name="Mail", kind=kind, url=url, **options)
-    desk.app.extensions["beacon_live"].start()
+    start_worker(desk.app)
     desk.believes(counts)
 
 

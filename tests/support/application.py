@@ -9,6 +9,7 @@ from flask import Flask
 from sqlalchemy.pool import Pool, QueuePool
 
 from app import add_components, create_app
+from app.cli.worker import WorkerServices
 from app.config import Settings
 from app.db import db
 from app.infra import database_upgrade
@@ -36,8 +37,17 @@ class Applications:
             stop(made)
 
 
+def start_worker(app: Flask) -> None:
+    """Start what `beacon worker` runs, in this process; `stop` ends it."""
+    app.extensions["beacon_worker"] = services = WorkerServices(app, app.extensions["beacon_settings"])
+    services.start()
+
+
 def stop(app: Flask) -> None:
     """End its threads and give its connections back."""
+    worker: WorkerServices | None = app.extensions.pop("beacon_worker", None)
+    if worker is not None:
+        worker.stop()
     app.extensions["beacon_live"].stop()
     with app.app_context():
         # A thread that ends by itself may still read. What it gave back after the pool is gone, nobody would close.

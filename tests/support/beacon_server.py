@@ -1,4 +1,4 @@
-"""A real Beacon for tests: gunicorn with its gevent workers on a free port, over a temporary instance folder."""
+"""A real Beacon for tests: what `beacon serve` starts, on a free port, over a temporary instance folder."""
 
 import os
 import re
@@ -20,6 +20,7 @@ from flask import Flask
 
 from app import create_app
 from app.accounts import users
+from app.cli import processes
 from app.config import Settings
 from app.db import db, read, write
 from app.eventlog.reader import head
@@ -31,7 +32,7 @@ from tests.support.application import database_path, stop
 from tests.support.fork_server import ForkedServer, ForkServer
 from tests.support.machine import scaled
 from tests.support.ports import free_port
-from tests.support.processes import children, is_zombie, stopped
+from tests.support.processes import children, command_line, is_zombie, stopped
 from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,14 +47,27 @@ T = TypeVar("T")
 
 
 class Beacon:
-    """Started by `with Beacon(folder) as beacon`; `environment` holds further settings without their prefix."""
+    """Started by `with Beacon(folder) as beacon`; `environment` holds further settings without their prefix.
+
+    `background`: how many processes of `beacon worker` run; none, where nothing is polled and no command is run.
+    `setup` is a module that each of them imports first, where they are forked.
+    """
 
     SCHEME = "http"
     fork_server: ForkServer | None = None  # where there is one, servers are forked from it
 
-    def __init__(self, folder: Path, *, streaming: int = 100, config: Path = CONFIG, **environment: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        streaming: int = 100,
+        config: Path = CONFIG,
+        background: int = 1,
+        setup: str = "",
+        **environment: Any,
+    ) -> None:
         self.folder = folder
-        self._config = config
+        self._config, self._background, self._setup = config, background, setup
         self.port = free_port()
         self.url = f"{self.SCHEME}://127.0.0.1:{self.port}"
         self.log = folder / "beacon.log"
@@ -66,6 +80,7 @@ class Beacon:
             **{f"BEACON_{name}": str(value) for name, value in environment.items()},
         }
         self._process: subprocess.Popen[bytes] | ForkedServer | None = None
+        self._workers: list[ForkedServer] = []
         self._tokens: dict[tuple[str, ...], str] = {}
         self._browsers: list[requests.Session] = []
         self.app = self._prepare(streaming)
@@ -82,21 +97,31 @@ class Beacon:
         return self.folder / "beacon.db"
 
     def start(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("BEACON_")}
-        environment |= self._environment
+        environment = self.environment
         if self.fork_server:
             self._process = self.fork_server.start(self._config, environment, self.log)
+            for _ in range(self._background):
+                self._workers.append(self.fork_server.start_worker(self._setup, environment, self.log))
         else:
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "gunicorn", "--config", str(self._config)],
-                    cwd=ROOT,
-                    env=environment,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
+                    self._command(), cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
                 )
         wait_for(self.is_ready, f"a ready server; its log: {self.log_text()[-2000:]}", START_S, every_s=0.05)
+
+    def _command(self) -> list[str]:
+        web = [sys.executable, "-m", "gunicorn", "--config", str(self._config)]
+        assert self._background <= 1, "the supervisor has one"
+        assert not self._setup, "only for forked servers"
+        if not self._background:
+            return web
+        return processes.serve_command(Settings(drain_s=float(self._environment["BEACON_DRAIN_S"])), web)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of its processes."""
+        mine = {name: value for name, value in os.environ.items() if not name.startswith("BEACON_")}
+        return mine | self._environment
 
     def stop(self, sig: int = signal.SIGTERM, within_s: float = 20.0) -> None:
         """Ended by the signal within so many seconds of a quiet machine."""
@@ -104,24 +129,27 @@ class Beacon:
         self._let_go()
         if process is None:
             return
-        process.send_signal(sig)
         try:
-            process.wait(scaled(within_s))
+            for each in (process, *self._workers):
+                with suppress(ProcessLookupError):  # a test may have killed it
+                    each.send_signal(sig)
+            for each in (process, *self._workers):
+                each.wait(scaled(within_s))
         finally:
-            self._kill_group(process.pid)
-            process.wait(scaled(5))
-            self._process = None
+            self.kill()
 
     def signal(self, sig: int) -> None:
-        """To the master; what comes of it is for the test to see."""
+        """To gunicorn's master; what comes of it is for the test to see."""
         os.kill(self.master_pid, sig)
 
     def kill(self) -> None:
-        """SIGKILL to the master and all its workers at once, as a crash of the machine would be."""
+        """SIGKILL to all processes at once, as a crash of the machine would be."""
         assert self._process is not None
-        self._kill_group(self._process.pid)
-        self._process.wait(scaled(5))
-        self._process = None
+        for each in (self._process, *self._workers):
+            self._kill_group(each.pid)
+        for each in (self._process, *self._workers):
+            each.wait(scaled(5))
+        self._process, self._workers = None, []
 
     def end(self) -> None:
         """The quickest way out, for tests that are not about stopping."""
@@ -139,13 +167,31 @@ class Beacon:
 
     @property
     def master_pid(self) -> int:
+        """gunicorn's master."""
         assert self._process is not None
+        if not self._is_supervised:
+            return self._process.pid
+        return next(pid for pid in children(self._process.pid) if "gunicorn" in command_line(pid))
+
+    @property
+    def supervisor_pid(self) -> int:
+        assert self._process is not None
+        assert self._is_supervised
         return self._process.pid
 
+    @property
+    def _is_supervised(self) -> bool:
+        return bool(self._background) and isinstance(self._process, subprocess.Popen)
+
     def worker_pids(self) -> list[int]:
-        """The living workers, from the kernel."""
-        assert self._process is not None
-        return [pid for pid in children(self._process.pid) if not is_zombie(pid)]
+        """The living web workers, from the kernel."""
+        return [pid for pid in children(self.master_pid) if not is_zombie(pid)]
+
+    def background_pids(self) -> list[int]:
+        """The living processes of `beacon worker`."""
+        if not self._is_supervised:
+            return [pid for keeper in self._workers for pid in children(keeper.pid) if not is_zombie(pid)]
+        return [pid for pid in children(self.supervisor_pid) if "gunicorn" not in command_line(pid)]
 
     def each_worker_alone(self) -> Iterator[int]:
         """The others are stopped meanwhile, so that this one accepts every new connection; else the kernel chooses."""
@@ -260,12 +306,12 @@ def _first_database() -> bytes:
         return database_path(settings).read_bytes()
 
 
-def servers(folder: Path, end: Callable[[Beacon], None]) -> Iterator[Callable[..., Beacon]]:
+def servers(folder: Path, end: Callable[[Beacon], None], **usual: Any) -> Iterator[Callable[..., Beacon]]:
     """The body of a fixture: `start(WORKERS=2)` gives a server of one test's own, and each is ended by `end`."""
     running: list[Beacon] = []
 
     def start(**settings: Any) -> Beacon:
-        beacon = Beacon(folder / f"beacon{len(running)}", **settings)
+        beacon = Beacon(folder / f"beacon{len(running)}", **(usual | settings))
         running.append(beacon)
         beacon.start()
         return beacon

@@ -24,6 +24,14 @@ def is_zombie(pid: int) -> bool:
         return True
 
 
+def command_line(pid: int) -> str:
+    """Empty for one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
     """By SIGSTOP, as a paused machine would be; in the end it goes on."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flask import Flask, Response, current_app
 from flask.typing import ResponseReturnValue
 
-from app.background import BackgroundServices, Periodic
+from app.background import Periodic, StreamServices
 from app.eventlog import reader as log_read
 from app.infra.problems import Problem
 from app.infra.sqlite_wal import WalState
@@ -69,7 +69,7 @@ class Metrics:
         return self._exported
 
 
-def init_app(app: Flask, live: BackgroundServices, counters: Callable[[], Counters]) -> None:
+def init_app(app: Flask, live: StreamServices, counters: Callable[[], Counters]) -> None:
     """Add the metrics to the background services of `live`; `counters` returns the stream counters."""
     build = app.extensions["beacon_assets"].build
 
