@@ -25,19 +25,11 @@ MEMORY_EACH_BYTES = 2 * 1024**3
 SLOW_FOLDERS = ["contract", "services", "live", "browser"]
 # Each of their files has a Beacon of its own, and many a browser; of the other folders these have one too.
 WITH_SERVERS = {"contract", "live", "browser"}
-WITH_UNLEASH = "tests/services/test_unleash"
-MORE_WITH_SERVERS = {"tests/services/test_rq_broken.py", WITH_UNLEASH}
+MORE_WITH_SERVERS = {"tests/services/test_rq_broken.py", "tests/services/test_unleash_deployment.py"}
 
 
 class Lanes(LoadFileScheduling):  # type: ignore[misc]  # xdist publishes no types
-    """Files with a server or a browser go to the first processes, and to no more of them than that.
-
-    Those with an Unleash go together: to start one takes ten seconds of processor time.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        file: str = super()._split_scope(nodeid)
-        return WITH_UNLEASH if file.startswith(WITH_UNLEASH) else file
+    """Files with a server or a browser go to the first processes, and to no more of them than that."""
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         file = self._next_file(with_servers=self.nodes.index(node) < server_processes())

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -422,6 +423,18 @@ class TestDoctor:
         assert "FAIL users: Plan: the audit uses the same name for what Beacon does" in beacon("doctor").stdout
         assert beacon("user", "disable", "Plan").exit_code == 0
         assert "ok   users: " in beacon("doctor").stdout
+
+    def test_web_workers_without_anybody_who_polls_are_a_finding(self, beacon: Beacon, instance: Path) -> None:
+        beacon("migrate")
+        assert "ok   worker: no web worker runs, so none is needed" in beacon("doctor").stdout
+        serving = "INSERT INTO flag_held (worker, version, nominal_json, seen) VALUES ('w', 'v', '{}', ?)"
+        with closing(sqlite3.connect(instance / "beacon.db")) as connection, connection:
+            connection.execute(serving, [time.time()])
+        assert "FAIL worker: web workers run, but nothing polls" in beacon("doctor").stdout
+        polling = "INSERT INTO lease (name, holder, fence, expires_at) VALUES ('poller', 'host:1', 1, ?)"
+        with closing(sqlite3.connect(instance / "beacon.db")) as connection, connection:
+            connection.execute(polling, [time.time() + 10])
+        assert "ok   worker: polls and runs commands: host:1" in beacon("doctor").stdout
 
     def test_a_misspelt_setting_is_a_finding(self, beacon: Beacon, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "ok   names: " in beacon("doctor").stdout

@@ -17,10 +17,13 @@ from app.db import now_epoch, read
 from app.eventlog.log_size import LogSizeMeter
 from app.flags import embedded
 from app.flags.document import ConfiguredState, Flag
+from app.flags.models import WorkerStateRow
 from app.flags.outcome import PLAIN_OUTCOME, RolloutOutcome
 from app.flags.unleash.healthcheck import HealthcheckResult
 from app.flags.unleash.unleash_provider import UnleashProvider
+from app.flags.worker_state import WORKER_EXPIRY_S
 from app.infra import database_upgrade, file_descriptors, lock_holders, sqlite_wal
+from app.infra.lease import POLLER_LEASE, LeaseRow
 from app.reconciliation import registry
 from app.sources.host_rules import PASSWORD_PREFIX
 from app.sources.toml_file import read_services_file
@@ -58,6 +61,7 @@ def run_checks(app: Flask, settings: Settings) -> list[Finding]:
             lambda: _check_descriptors(settings),
             lambda: _check_proxies(settings),
             lambda: _check_sources(settings),
+            _check_worker,
             _check_passwords,
             _check_kept_head,
             _check_names,
@@ -161,6 +165,21 @@ def _check_sources(settings: Settings) -> Finding:
         ids |= {entry.id for entry in read_services_file(settings.sources_file)}
     text = ", ".join(sorted(ids)) or "no service is watched; add one: beacon service add ID URL"
     return Finding("sources", bool(ids), text)
+
+
+def _check_worker() -> Finding:
+    """Check that somebody polls while web workers run: both may run apart, on different hosts."""
+    with read() as session:
+        polling = session.scalar(
+            sa.select(LeaseRow.holder).where(LeaseRow.name == POLLER_LEASE, LeaseRow.expires_at > now_epoch())
+        )
+        serving = session.scalar(sa.select(sa.func.count()).where(WorkerStateRow.seen > now_epoch() - WORKER_EXPIRY_S))
+    if polling:
+        return Finding("worker", True, f"polls and runs commands: {polling}")
+    if not serving:
+        return Finding("worker", True, "no web worker runs, so none is needed")
+    advice = "start beacon worker, or beacon serve without --web-only"
+    return Finding("worker", False, f"web workers run, but nothing polls services or runs commands: {advice}")
 
 
 def _check_passwords() -> Finding:

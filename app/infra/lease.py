@@ -16,6 +16,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.db import Base, count_changed, insert_into, now_epoch, write
 
+POLLER_LEASE = "poller"
 LEASE_TTL_S = 10.0
 LEASE_RENEW_EVERY_S = 3.0
 
@@ -68,7 +69,7 @@ class LeaseClaim:
 class Lease:
     """This process's handle on one named lease, with its claim while it holds the lease."""
 
-    def __init__(self, name: str = "poller", ttl_s: float = LEASE_TTL_S, holder: str | None = None) -> None:
+    def __init__(self, name: str = POLLER_LEASE, ttl_s: float = LEASE_TTL_S, holder: str | None = None) -> None:
         self.name, self.ttl_s = name, ttl_s
         self.holder = holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._claim: LeaseClaim | None = None
