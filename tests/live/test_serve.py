@@ -12,7 +12,8 @@ import pytest
 from app.cli import processes
 from app.config import Settings
 from tests.live.test_make_run import members
-from tests.sources.upstream import serve_palantir, upstream
+from tests.sources.palantir.answers import serve_palantir
+from tests.sources.upstream import upstream
 from tests.support.beacon_server import ROOT, Beacon
 from tests.support.machine import scaled
 from tests.support.processes import children, command_line, is_zombie

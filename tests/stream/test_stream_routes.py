@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from app.accounts import tokens, users
 from app.accounts.models import LoginSession
-from app.background import BackgroundServices
+from app.background import StreamServices
 from app.db import db, read, write
 from app.eventlog.append import NewEvent
 from app.flags import embedded
@@ -38,8 +38,8 @@ STREAM = "/api/stream/events"
 PATHS = [STREAM, "/reconciliation/stream", "/api/events/stream", "/api/sse"]
 
 
-def live(app: Flask) -> BackgroundServices:
-    found: BackgroundServices = app.extensions["beacon_live"]
+def live(app: Flask) -> StreamServices:
+    found: StreamServices = app.extensions["beacon_live"]
     return found
 
 
