@@ -1,7 +1,8 @@
 """How `make test` runs pytest: what runs side by side, and in which order.
 
 As many processes as there are cores run the tests with a server or a browser. The others, half as many again, take only
-what needs neither; they use the processor while the first ones wait for their servers.
+what needs neither; they use the processor while the first ones wait for their servers, and get less of it otherwise:
+the run takes as long as its servers do.
 Without a Chromium all but the browser's tests run; skipped for want of a browser must not look like passed, so that
 run fails in the end, unless BEACON_SKIP_BROWSER=1.
 """
@@ -27,6 +28,9 @@ SLOW_FOLDERS = ["contract", "services", "live", "browser"]
 WITH_SERVERS = {"contract", "live", "browser"}
 MORE_WITH_SERVERS = {"tests/services/test_rq_broken.py", "tests/services/test_unleash_deployment.py"}
 
+NICENESS_WITHOUT_SERVERS = 10
+_begun: list[str] = []
+
 
 class Lanes(LoadFileScheduling):  # type: ignore[misc]  # xdist publishes no types
     """Files with a server or a browser go to the first processes, and to no more of them than that."""
@@ -48,6 +52,14 @@ class Lanes(LoadFileScheduling):  # type: ignore[misc]  # xdist publishes no typ
 def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         machine.publish(config.getoption("numprocesses", default=None) or 1)
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    """A process that begins without servers goes on without them until all of those are taken."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not _begun:
+        _begun.append(nodeid)
+        if not has_servers(nodeid.partition("::")[0]):
+            os.nice(NICENESS_WITHOUT_SERVERS)
 
 
 def pytest_report_header() -> str:
