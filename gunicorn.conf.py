@@ -50,7 +50,7 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 def post_worker_init(worker):
     raise_descriptor_limit()
-    worker.wsgi.extensions["beacon_live"].start_when_ready()
+    worker.wsgi.extensions["beacon"].background.start_when_ready()
     # What is loaded by now stays, and each open stream is a few objects more that stay: looking through all of them
     # again and again for garbage would hold the loop for milliseconds.
     gc.collect()
@@ -61,7 +61,7 @@ def post_worker_init(worker):
 def worker_exit(server, worker):  # noqa: ARG001 -- gunicorn's signature
     app = getattr(worker, "wsgi", None)
     if app is not None:
-        app.extensions["beacon_live"].stop()
+        app.extensions["beacon"].background.stop()
 
 
 def on_starting(server):  # noqa: ARG001 -- gunicorn's signature

@@ -10,6 +10,7 @@ from app.audit import attempt_log, maintenance
 from app.audit.count_cache import CountCache
 from app.audit.head_file import HeadKeeper
 from app.background import Periodic, StreamServices
+from app.components import Components, components
 from app.config import Settings, load_settings, prepare_instance_dir
 from app.db import configure_engine, db, engine_options, engine_url
 from app.eventlog import append
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES,
     )
+    app.extensions["beacon"] = Components()
     _init_database(app)
     _register_web(app)
     add_components(app, settings)
@@ -69,16 +71,17 @@ def add_components(app: Flask, settings: Settings) -> None:
     templates and the database engine stay. The settings must name the same database.
     """
     app.config["SECRET_KEY"] = settings.secret_key
-    app.extensions["beacon_settings"] = settings
-    app.extensions["beacon_publish_rate"] = rate_limits.build_publish_limit(settings)
-    app.extensions["beacon_bodies"] = request_body.BodySlots()
-    app.extensions["beacon_attempts"] = attempt_log.AttemptRecorder()
-    app.extensions["beacon_audit_totals"] = CountCache()
-    app.extensions["beacon_head_keeper"] = HeadKeeper(settings)
-    app.extensions["beacon_client_errors"] = client_errors.ClientErrors()
-    app.extensions["beacon_readiness"] = readiness.Readiness(app)
-    app.extensions["beacon_trends"] = sparklines.TrendReader()
-    app.extensions.pop("beacon_service_names", None)
+    parts = components(app)
+    parts.settings = settings
+    parts.publish_limit = rate_limits.build_publish_limit(settings)
+    parts.body_slots = request_body.BodySlots()
+    parts.attempt_recorder = attempt_log.AttemptRecorder()
+    parts.count_cache = CountCache()
+    parts.head_keeper = HeadKeeper(settings)
+    parts.client_errors = client_errors.ClientErrors()
+    parts.readiness = readiness.Readiness(app)
+    parts.trend_reader = sparklines.TrendReader()
+    parts.service_names = None
     _build_background(app, settings)
 
 
@@ -93,24 +96,25 @@ def _register_web(app: Flask) -> None:
     register(app)
     # Replacing `wsgi_app` is Flask's documented way to add middleware.
     hand_off = HandOff(app.wsgi_app, lambda: _stream_engine(app).socket_loop)
-    app.wsgi_app = TrustedProxies(hand_off, lambda: app.extensions["beacon_settings"].trusted_networks)  # type: ignore[method-assign]
+    app.wsgi_app = TrustedProxies(hand_off, lambda: components(app).settings.trusted_networks)  # type: ignore[method-assign]
 
 
 def _stream_engine(app: Flask) -> StreamEngine:
-    live: StreamServices = app.extensions["beacon_live"]
+    live = components(app).background
     return live.engine
 
 
 def _build_background(app: Flask, settings: Settings) -> None:
     """Build what runs beside requests. Flags listen to the log before the hub, so that it evaluates current ones."""
-    app.extensions["beacon_flags"] = asked = evaluation.Flags(settings.flag_overrides)
-    app.extensions["beacon_html_format"] = build_html_format(
+    parts = components(app)
+    parts.flags = asked = evaluation.Flags(settings.flag_overrides)
+    parts.html_format = build_html_format(
         in_app_context(app, partial(push_fragments.render_fragments, name_of=registry.service_name))
     )
     hub = Hub(lambda user: asked.is_enabled(evaluation.Flag.SSE_STREAMING, user))
-    app.extensions["beacon_live"] = live = StreamServices(app, settings, hub)
+    parts.background = live = StreamServices(app, settings, hub)
     metrics.init_app(app, live, lambda: hub.counters)  # the first part, so that it stops and counts after all others
-    self_stats.init_app(app, count_streams, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
+    self_stats.init_app(app, count_streams, DeliveryLag(parts.metrics.text).mean_s)
 
     rollouts = _build_rollout_loader(app, settings, asked, live, hub.request_flag_check)
     follower = FlagSync(asked, rollouts, hub.request_flag_check)
@@ -118,12 +122,12 @@ def _build_background(app: Flask, settings: Settings) -> None:
     live.tail.add_listener(hub.deliver)
     live.add(Periodic(FLAG_RETRY_S, follower.retry))
     live.add(Periodic(evaluation.REEVALUATE_EVERY_S, lambda: asked.expire_timed_answers(hub.request_flag_check)))
-    app.extensions["beacon_online"] = online = OnlineUsers(app, streaming_users)
+    parts.online_users = online = OnlineUsers(app, streaming_users)
     live.add(Periodic(POLLS_FLUSH_EVERY_S, online.flush))
-    app.extensions["beacon_actual"] = beside = drift.DriftTracker(app, asked, online, rollouts)
+    parts.drift = beside = drift.DriftTracker(app, asked, online, rollouts)
     live.add(Periodic(drift.DRIFT_CHECK_EVERY_S, beside.update))
-    app.extensions["beacon_report_turnstile"] = ReportLimiter()
-    app.extensions["beacon_tally"] = reported = ReportBuffer(app, settings)
+    parts.report_limiter = ReportLimiter()
+    parts.report_buffer = reported = ReportBuffer(app, settings)
     live.add(Periodic(POLLS_FLUSH_EVERY_S, reported.flush))
     live.add(reporter := WorkerStateReporter(app, asked))
     live.add(Periodic(FLAG_RETRY_S, reporter.report))
@@ -141,6 +145,6 @@ def _build_rollout_loader(
     if settings.unleash_url:
         provider = UnleashProvider(app, settings, asked, on_ahead)
         live.add(provider.poller)
-    app.extensions["beacon_rollout"] = provider
+    components(app).provider = provider
 
     return in_app_context(app, provider.load)

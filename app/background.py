@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from flask import Flask, current_app
+from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.components import components
 from app.config import Settings
 from app.db import DatabaseUnavailable, committed, db, read
 from app.eventlog import reader as log_read
@@ -247,5 +248,4 @@ class Periodic:
 
 def get_background() -> StreamServices:
     """Return the background services of the current application."""
-    found: StreamServices = current_app.extensions["beacon_live"]
-    return found
+    return components().background

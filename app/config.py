@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import sqlalchemy as sa
-from flask import current_app
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.components import components
 from app.sources.host_rules import PASSWORD_PREFIX, is_own_variable, parse_networks
 from app.web.trusted_proxies import IpNetwork, parse_network
 
@@ -294,8 +294,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 def current_settings() -> Settings:
     """Return the settings of the current application."""
-    found: Settings = current_app.extensions["beacon_settings"]
-    return found
+    return components().settings
 
 
 def prepare_instance_dir(settings: Settings) -> None:

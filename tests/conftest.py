@@ -148,7 +148,7 @@ def live_app(cast: Flask) -> Flask:
         # The row alone: the log begins empty, as tests count its ids.
         row = {"actor": "test", "reason": "test", "changed_at": "2026-01-01T00:00:00.000Z"}
         session.add(FlagRow(name=Flag.SSE_STREAMING, enabled=True, percentage=100, **row))
-    cast.extensions["beacon_live"].start()
+    cast.extensions["beacon"].background.start()
     return cast
 
 

@@ -38,7 +38,7 @@ def _no_mistakes_of_ours(live_app: Flask, caplog: pytest.LogCaptureFixture) -> I
     yield
     tracebacks = [record.getMessage() for record in caplog.records if record.exc_info]
     assert tracebacks == []
-    wait_for(lambda: len(live_app.extensions["beacon_live"].hub) == 0)
+    wait_for(lambda: len(live_app.extensions["beacon"].background.hub) == 0)
 
 
 @pytest.fixture

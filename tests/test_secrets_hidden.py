@@ -115,7 +115,7 @@ def _holds_none(path: str, answer: TestResponse) -> None:
 def test_no_table_but_the_one_that_keeps_it_holds_a_password(registered: Flask) -> None:
     """The log, and with it every stream, the audit, states, samples and notifications."""
     holding = set()
-    with closing(sqlite3.connect(database_path(registered.extensions["beacon_settings"]))) as connection:
+    with closing(sqlite3.connect(database_path(registered.extensions["beacon"].settings))) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for table in tables:
             cursor = connection.execute(f"SELECT * FROM {table}")

@@ -86,7 +86,7 @@ def test_a_reader_that_stays_is_told_once_and_the_file_is_cut_when_it_ends(
 
 
 def test_readiness_metrics_and_doctor_have_it(live_app: Flask, settings: Settings) -> None:
-    wal = live_app.extensions["beacon_live"].wal
+    wal = live_app.extensions["beacon"].background.wal
 
     def has_moved_all() -> bool:
         wal.checkpoint()
@@ -95,7 +95,7 @@ def test_readiness_metrics_and_doctor_have_it(live_app: Flask, settings: Setting
     wait_for(has_moved_all)
     assert wal.state.size > 0
     assert live_app.test_client().get("/readyz").get_json()["wal"] == {"bytes": wal.state.size, "ageS": 0}
-    found = numbers(live_app.extensions["beacon_metrics"].text().decode())
+    found = numbers(live_app.extensions["beacon"].metrics.text().decode())
     assert found["beacon_wal_bytes",] == wal.state.size
     assert found["beacon_wal_age_seconds",] == 0
     (finding,) = [one for one in doctor.run_checks(live_app, settings) if one.subject == "wal"]

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import chain
 from app.audit.models import AuditRow
+from app.components import components
 from app.config import Settings
 from app.db import read
 from app.infra import concurrency
@@ -195,8 +196,7 @@ def current_keeper() -> HeadKeeper:
 
 
 def get_keeper(app: Flask) -> HeadKeeper:
-    found: HeadKeeper = app.extensions["beacon_head_keeper"]
-    return found
+    return components(app).head_keeper
 
 
 def find_contradiction(session: Session, kept: KeptHead) -> str | None:

@@ -8,6 +8,7 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.audit import checkpoint, head_file, head_webhook
+from app.components import components
 from app.config import Settings
 from app.db import DatabaseUnavailable
 
@@ -23,7 +24,7 @@ Task = tuple[float, str, Callable[[], object]]
 
 def local_tasks(app: Flask) -> Iterator[Task]:
     """What every process does for itself, and for its host."""
-    yield SUMMARY_INTERVAL_S, "audit summaries", app.extensions["beacon_attempts"].flush
+    yield SUMMARY_INTERVAL_S, "audit summaries", components(app).attempt_recorder.flush
     yield HEAD_FILE_INTERVAL_S, "audit head file", head_file.get_keeper(app).update
 
 
@@ -42,7 +43,7 @@ class ShutdownFlush:
 
     def __init__(self, app: Flask) -> None:
         self._app = app
-        self._calls = (app.extensions["beacon_attempts"].write_pending, head_file.get_keeper(app).update)
+        self._calls = (components(app).attempt_recorder.write_pending, head_file.get_keeper(app).update)
 
     def start(self) -> None:
         """Does nothing: the work is done on shutdown."""

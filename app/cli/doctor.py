@@ -12,6 +12,7 @@ from flask import Flask
 from app.accounts import users
 from app.audit import head_file
 from app.cli import outside_check
+from app.components import components
 from app.config import Settings
 from app.db import now_epoch, read
 from app.eventlog.log_size import LogSizeMeter
@@ -253,7 +254,7 @@ def _check_users() -> Finding:
 
 def _check_flags(app: Flask) -> Finding:
     ok, text = describe_flag_source(app)
-    overrides = app.extensions["beacon_flags"].overrides
+    overrides = components(app).flags.overrides
     shown = ", ".join(f"{name} {'on' if value else 'off'}" for name, value in overrides.items())
     return Finding("flags", ok, f"{text}; overridden for everyone: {shown}" if shown else text)
 
@@ -263,7 +264,7 @@ def describe_flag_source(app: Flask) -> tuple[bool, str]:
 
     Needs an app context. Calls a real Unleash and its Admin API once, and waits 10 s at most.
     """
-    provider = app.extensions["beacon_rollout"]
+    provider = components(app).provider
     if isinstance(provider, UnleashProvider):
         return _describe_unleash(provider.check_health(), can_change=provider.can_change)
     with read() as session:

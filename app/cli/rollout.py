@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
-from flask import current_app
 from sqlalchemy.orm import Session
 
 from app.cli.context import open_migrated_app, operator_name
+from app.components import components
 from app.db import read, write
 from app.flags import embedded
 from app.flags.document import ConfiguredState, Flag
 from app.flags.embedded import ExpectedState
-from app.flags.evaluation import Flags
 from app.flags.models import PlanRow
 from app.flags.provider import FlagView, current_provider
 from app.rollout import change_text, changes_history, flag_changes, plan_service
@@ -89,7 +88,7 @@ def show_preview(percentage: int, flag: str) -> None:
     """List the online users who would switch. Nothing is changed."""
     which = embedded.parse_flag(flag)
     with open_migrated_app():
-        flags: Flags = current_app.extensions["beacon_flags"]
+        flags = components().flags
         flags.load(current_provider().load())
         now = _load_view(which)
         enabled, outcome = now.state.enabled, flag_changes.describe_special_outcome(which, now, percentage, None)

@@ -21,6 +21,7 @@ from app.cli.context import open_app
 from app.commands import command_retention
 from app.commands.removed_jobs import CommandExplanations
 from app.commands.runner import CommandRunner, wake_poller_on_commands
+from app.components import components
 from app.config import Settings
 from app.db import read
 from app.eventlog import event_retention
@@ -57,7 +58,7 @@ class WorkerServices(BackgroundServices):
         poller = build_poller(app, settings, [CommandExplanations()])
         self.tail.add_listener(self._runner.listen)
         self.tail.add_listener(wake_poller_on_commands(poller.poll_now))
-        rollout = RolloutController(app, settings, app.extensions["beacon_rollout"], Lease("rollout"))
+        rollout = RolloutController(app, settings, components(app).provider, Lease("rollout"))
         self.add(Periodic(CONTROL_EVERY_S, rollout.run_once))
         self.add(maintenance.ShutdownFlush(app))
         for task in (*maintenance.local_tasks(app), *maintenance.deployment_tasks(settings)):

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Flask, current_app
+from flask import Flask
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from app.components import components
 from app.eventlog import audience as audiences
 from app.eventlog import event_types
 from app.eventlog.models import EventRow
@@ -53,7 +54,7 @@ DeriveEvents = Callable[[Session, Sequence[PreparedEvent]], Sequence[NewEvent]]
 
 def register_derive(app: Flask, derive: DeriveEvents) -> None:
     """Let `derive` add derived events to every append of this application, in the same commit."""
-    app.extensions["beacon_derive"] = derive
+    components(app).derive_events = derive
 
 
 def append(session: Session, events: Sequence[NewEvent | PreparedEvent]) -> list[int]:
@@ -66,7 +67,7 @@ def append(session: Session, events: Sequence[NewEvent | PreparedEvent]) -> list
     prepared = [prepare(event, place) if isinstance(event, NewEvent) else event for place, event in enumerate(events)]
     if not prepared:
         return []
-    derive: DeriveEvents | None = current_app.extensions.get("beacon_derive")
+    derive = components().derive_events
     following = derive(session, prepared) if derive is not None else ()
     session.flush()
     now = utc_text()

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from flask import current_app
 from UnleashClient.cache import BaseCache
 from UnleashClient.clients.unleash_client import UnleashClient
 from UnleashClient.constants import CLIENT_SPEC_VERSION, FEATURES_URL
 from UnleashClient.utils import InstanceAllowType
 
+from app.components import components
 from app.config import ConfigError
 from app.eventlog.reader import Event
 from app.flags import document
@@ -90,7 +90,7 @@ class Flags:
 
 def is_enabled(flag: Flag | str, user: str) -> bool:
     """Evaluate with the flags of the current application."""
-    flags: Flags = current_app.extensions["beacon_flags"]
+    flags = components().flags
     return flags.is_enabled(Flag(flag), user)
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from flask import current_app
 from sqlalchemy.orm import Session
 
+from app.components import components
 from app.db import read, write
 from app.eventlog.event_types import ChangeCause
 from app.flags import document, embedded
@@ -147,8 +147,7 @@ class EmbeddedProvider:
 
 def current_provider() -> Provider:
     """The provider of the current application."""
-    found: Provider = current_app.extensions["beacon_rollout"]
-    return found
+    return components().provider
 
 
 def _build_view(now: StoredRollout, reason: str = "") -> FlagView:

@@ -2,11 +2,11 @@
 
 import threading
 
-from flask import current_app
 from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from app.components import components
 from app.config import Settings
 from app.infra.problems import Problem, build_retry_after
 
@@ -56,5 +56,4 @@ def build_publish_limit(settings: Settings) -> UserRateLimit:
 
 def get_publish_limit() -> UserRateLimit:
     """Return the current application's limit on publishing."""
-    found: UserRateLimit = current_app.extensions["beacon_publish_rate"]
-    return found
+    return components().publish_limit

@@ -12,11 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from flask import current_app
 from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
+from app.components import components
 from app.config import current_settings
 from app.db import read
 from app.infra.clock import utc_text
@@ -101,11 +101,11 @@ def find(session: Session, service_id: str, *, lock: bool = False) -> Service:
 
 def service_name(service_id: str) -> str:
     """The display name; the id for a service that is not watched. Cached, because every rendered event needs it."""
-    kept = current_app.extensions.get("beacon_service_names")
+    kept = components().service_names
     if kept is None or kept.until < time.monotonic():
         with read() as session:
             names = {row.id: row.name for row in list_services(session)}
-        kept = current_app.extensions["beacon_service_names"] = _NameCache(names, time.monotonic() + NAME_CACHE_S)
+        kept = components().service_names = ServiceNames(names, time.monotonic() + NAME_CACHE_S)
     found: str = kept.names.get(service_id, service_id)
     return found
 
@@ -196,7 +196,7 @@ def _rules_for(row: Service, rules: HostRules) -> HostRules | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _NameCache:
+class ServiceNames:
     names: Mapping[str, str]
     until: float
 

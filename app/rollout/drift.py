@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import sqlalchemy as sa
-from flask import Flask, current_app
+from flask import Flask
 
+from app.components import components
 from app.db import now_epoch, read
 from app.flags import document
 from app.flags.document import Flag, Rollout
@@ -141,5 +142,4 @@ class DriftTracker:
 
 def drift_tracker() -> DriftTracker:
     """The drift tracker of the current application."""
-    found: DriftTracker = current_app.extensions["beacon_actual"]
-    return found
+    return components().drift

@@ -3,14 +3,13 @@
 from dataclasses import asdict
 from typing import Any
 
-from flask import current_app
 from sqlalchemy.orm import Session
 
+from app.components import components
 from app.db import db
 from app.flags import embedded, worker_state
 from app.flags.document import ConfiguredState, Flag, Rollout
 from app.flags.embedded import ExpectedState, Precondition
-from app.flags.evaluation import Flags
 from app.flags.outcome import Override
 from app.flags.provider import ChangeRefused, FlagView, RolloutConflict, current_provider
 from app.infra.clock import parse_utc, utc_now
@@ -87,7 +86,7 @@ def flag_as_json(flag: Flag, now: FlagView) -> dict[str, Any]:
 
 def get_override(flag: Flag) -> Override:
     """The value that `BEACON_FLAG_…` forces for everyone; None if it is not set."""
-    flags: Flags = current_app.extensions["beacon_flags"]
+    flags = components().flags
     override = flags.overrides.get(flag)
     return None if override is None else "on" if override else "off"
 

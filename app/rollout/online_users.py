@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
-from flask import Flask, current_app
+from flask import Flask
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from app.components import components
 from app.db import insert_into, now_epoch, read, write
 from app.flags.models import PollingRow
 
@@ -77,8 +78,7 @@ def load_polling_programs(session: Session) -> set[str]:
 
 def online_users() -> OnlineUsers:
     """The online users of the current application."""
-    found: OnlineUsers = current_app.extensions["beacon_online"]
-    return found
+    return components().online_users
 
 
 def _save_polls(session: Session, polls: Sequence[Poll]) -> None:

@@ -4,8 +4,9 @@ import threading
 import time
 from collections import defaultdict
 
-from flask import Flask, current_app
+from flask import Flask
 
+from app.components import components
 from app.config import Settings
 from app.db import write
 from app.rollout import client_reports, guardrail
@@ -53,5 +54,4 @@ class ReportBuffer:
 
 def current_report_buffer() -> ReportBuffer:
     """The report buffer of the current application."""
-    found: ReportBuffer = current_app.extensions["beacon_tally"]
-    return found
+    return components().report_buffer

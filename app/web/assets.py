@@ -11,8 +11,9 @@ import mimetypes
 from functools import cached_property
 from pathlib import Path
 
-from flask import Blueprint, Flask, Response, current_app, request, send_from_directory
+from flask import Blueprint, Flask, Response, request, send_from_directory
 
+from app.components import components
 from app.infra.version import VERSION
 from app.web import js_bundle
 from app.web.compression import takes_gzip
@@ -90,21 +91,21 @@ class Assets:
 def init_app(app: Flask, folder: Path = STATIC_FOLDER) -> None:
     """Serve the static files; templates get their URLs with `asset(name)`."""
     assets = Assets(folder)
-    app.extensions["beacon_assets"] = assets
+    components(app).assets = assets
     app.jinja_env.globals.update(asset=assets.address, build=assets.build)
     app.register_blueprint(bp)
 
 
 def build_name() -> str:
     """The build name of the current application, as in the `hello` frame."""
-    assets: Assets = current_app.extensions["beacon_assets"]
+    assets = components().assets
     return assets.build
 
 
 @bp.get("/static/<build>/<path:name>")
 def file(build: str, name: str) -> Response:
     """Serve a file. A page of another build gets this build's content, so it must not cache it."""
-    assets: Assets = current_app.extensions["beacon_assets"]
+    assets = components().assets
     packed = takes_gzip()
     content = assets.compressed(name) if packed else assets.content(name)
     if content is None:

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from flask import current_app, g, request
+from flask import g, request
 from flask_login import current_user
 
 from app.accounts import tokens
 from app.accounts.actors import Actor, actor_from_user
 from app.audit import attempt_log
+from app.components import components
 from app.db import db
 from app.infra.problems import Problem
 from app.web import request_body
@@ -80,8 +81,7 @@ def forbidden_problem(who: Actor, detail: str, reason: str) -> Problem:
 
 
 def attempt_recorder() -> attempt_log.AttemptRecorder:
-    found: attempt_log.AttemptRecorder = current_app.extensions["beacon_attempts"]
-    return found
+    return components().attempt_recorder
 
 
 def _claims_bearer() -> bool:

@@ -8,6 +8,7 @@ import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.background import StreamServices
+from app.components import components
 from app.stream.handoff import HandedOffBody
 from app.web.malformed_requests import CapturedResponse
 
@@ -63,6 +64,4 @@ class BeaconWorker(GeventWorker):
     def _background(self) -> StreamServices | None:
         """None while the application is still loading."""
         app = getattr(self, "wsgi", None)
-        extensions = getattr(app, "extensions", {})
-        found: StreamServices | None = extensions.get("beacon_live")
-        return found
+        return None if app is None else components(app).background

@@ -18,6 +18,7 @@ from flask import Flask, Response, current_app, request, session
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.audit.attempt_log import network_of
+from app.components import components
 from app.infra.problems import Problem, build_retry_after
 from app.web.errors import problem_response
 
@@ -107,8 +108,7 @@ def init_app(app: Flask) -> None:
 
 
 def body_slots() -> BodySlots:
-    found: BodySlots = current_app.extensions["beacon_bodies"]
-    return found
+    return components().body_slots
 
 
 def _receive_body() -> None:

@@ -71,7 +71,7 @@ def _decisions(beacon: Beacon) -> dict[str, float]:
     """Asked as a request asks, in this process: it is the same code, and a request's own cost would hide it."""
     users = [f"user{number}" for number in range(USERS)]
     with beacon.app.app_context():
-        beacon.app.extensions["beacon_flags"].load({Flag.SSE_STREAMING: Rollout(enabled=True, percentage=50)})
+        beacon.app.extensions["beacon"].flags.load({Flag.SSE_STREAMING: Rollout(enabled=True, percentage=50)})
         first, again = _decisions_us(users), _decisions_us(users)
     found = {"first": first, "again": again}
     shares = {"p50": 0.5, "p99": 0.99}

@@ -116,7 +116,7 @@ def test_who_is_refused_hears_that_also_where_it_cannot_be_recorded_and_it_is_re
         assert entries(cast, "refused") == []
         connection.execute("ALTER TABLE away RENAME TO audit_gathered")
     with cast.app_context():
-        cast.extensions["beacon_attempts"].flush()
+        cast.extensions["beacon"].attempt_recorder.flush()
     assert len(entries(cast, "refused")) == 1
 
 
@@ -124,7 +124,7 @@ def test_a_worker_that_ends_writes_what_it_only_counted(cast: Flask) -> None:
     attempt = Attempt("refused", "alice", "POST /x", "127.0.0.1", "viewer")
     with cast.app_context():
         for _ in range(5):
-            cast.extensions["beacon_attempts"].record(attempt)
+            cast.extensions["beacon"].attempt_recorder.record(attempt)
     assert counted(cast) == [0]
     maintenance.ShutdownFlush(cast).stop()
     assert counted(cast) == [4]

@@ -77,7 +77,7 @@ def test_that_the_file_takes_over_a_service_or_its_password_is_recorded(app: Fla
 
 def test_the_demo_records_what_it_sets_up_and_once(app: Flask) -> None:
     with app.app_context():
-        folder = app.extensions["beacon_settings"].instance_dir
+        folder = app.extensions["beacon"].settings.instance_dir
         for _ in range(2):
             demo._prepare_database(folder, URL)
     assert of_services(app) == [("service-add", "demo", "palantir")]

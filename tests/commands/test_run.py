@@ -23,7 +23,7 @@ def test_a_failed_job_is_queued_again_and_the_result_says_what_was_seen(desk: Op
 
 
 def test_what_a_web_worker_has_taken_on_waits_for_a_worker(idle: OperatorDesk) -> None:
-    idle.app.extensions["beacon_live"].start()
+    idle.app.extensions["beacon"].background.start()
     command_id = idle.give("retry-job", idle.demo.create_job(state="failed")["id"])
     assert (idle.see(command_id)["phase"], idle.demo.calls()) == ("queued", [])
     start_worker(idle.app)

@@ -51,7 +51,7 @@ def modules_of(*entries: str) -> list[str]:
 
 
 def test_every_module_is_in_the_bundle_or_comes_with_what_is_loaded_later(bare: Flask) -> None:
-    assets: Assets = bare.extensions["beacon_assets"]
+    assets: Assets = bare.extensions["beacon"].assets
     script = (assets.content(SCRIPT) or b"").decode()
     later = set(re.findall(r'import\("\./([\w/.]+)"\)', script))
     bundled, lazy = modules_of("main.js"), modules_of(*later)
@@ -82,7 +82,7 @@ def test_every_import_names_a_module_that_is_there() -> None:
 
 
 def test_the_page_gets_every_sheet_in_one_file(bare: Flask) -> None:
-    assets: Assets = bare.extensions["beacon_assets"]
+    assets: Assets = bare.extensions["beacon"].assets
     sheet = (assets.content(SHEET) or b"").decode()
     for path in (STATIC_FOLDER / "css").glob("*.css"):
         rules = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)

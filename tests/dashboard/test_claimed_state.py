@@ -121,7 +121,7 @@ def test_the_sentence_is_the_outcome_of_all_rules(view: FlagView, words: str) ->
 
 
 def test_what_is_on_and_lets_nobody_in_is_not_green(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    provider = desk.app.extensions["beacon_rollout"]
+    provider = desk.app.extensions["beacon"].provider
     view = FlagView(ConfiguredState(True, 100), "bea", outcome=RolloutOutcome(nobody="parent checkout is off"))
     monkeypatch.setattr(provider, "view", lambda *_: view)
     assert "On, nobody is in 100 %" in desk.part("bar")

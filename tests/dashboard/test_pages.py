@@ -113,7 +113,7 @@ def test_signals_and_unchanged_checks_are_no_changes(cast: Flask) -> None:
 
 @pytest.mark.parametrize(("flag", "told"), [(True, "on"), (False, "off")])
 def test_a_page_is_told_whether_it_may_stream(cast: Flask, flag: bool, told: str) -> None:
-    cast.extensions["beacon_flags"].overrides["enable_sse_streaming"] = flag
+    cast.extensions["beacon"].flags.overrides["enable_sse_streaming"] = flag
     assert f'data-stream="{told}"' in page(cast, ALICE)
 
 
@@ -156,6 +156,6 @@ def test_an_unknown_service_is_a_page_that_says_so(cast: Flask) -> None:
 
 
 def test_the_environment_is_named_on_every_page(cast: Flask, client: FlaskClient) -> None:
-    cast.extensions["beacon_settings"].environment_name = "production"
+    cast.extensions["beacon"].settings.environment_name = "production"
     for text in (client.get("/login").text, page(cast, ALICE)):
         assert 'data-environment="production"' in text

@@ -59,7 +59,7 @@ class Desk:
         with self.app.app_context():
             with write() as session:
                 embedded.change_rollout(session, FLAG, who, "because", percentage, enabled)
-            self.app.extensions["beacon_flags"].load(EmbeddedProvider().load())
+            self.app.extensions["beacon"].flags.load(EmbeddedProvider().load())
 
     def stands(self) -> dict[str, Any]:
         found: dict[str, Any] = self.client.get(f"/api/rollout/{FLAG}").get_json()
@@ -179,7 +179,7 @@ def test_where_beacon_may_not_change_it_the_page_says_so_with_a_link(
     def refused(*_: Any, **__: Any) -> None:
         raise ChangeRefused("Changes need an approval in Unleash.", "unleash-approval", "http://unleash.test/p")
 
-    monkeypatch.setattr(desk.app.extensions["beacon_rollout"], "change", refused)
+    monkeypatch.setattr(desk.app.extensions["beacon"].provider, "change", refused)
     for do in ("set", "off"):
         sent = desk.send(do=do, percentage="50", reason="more")
         assert sent.status_code == 403
@@ -202,7 +202,7 @@ class WithoutToken(EmbeddedProvider):
 def test_of_a_real_unleash_the_page_says_what_is_wrong_and_where_to_change_it(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(desk.app.extensions, "beacon_rollout", WithoutToken())
+    monkeypatch.setattr(desk.app.extensions["beacon"], "provider", WithoutToken())
     found = desk.part("standing")
     assert "Unleash: it cannot be reached; the last known flags apply" in found
     assert "no admin token of Unleash: change it there. Open it in Unleash" in found
@@ -263,7 +263,7 @@ def test_expected_and_actual_stand_side_by_side(desk: Desk) -> None:
     desk.polls("ann", "bea")
     found = desk.part("standing")
     assert "online now 2 enabled for 2 streaming 0 No lasting difference" in found
-    since = desk.app.extensions["beacon_actual"]._since
+    since = desk.app.extensions["beacon"].drift._since
     since.seen = dict.fromkeys(since.seen, time.time() - 60)
     assert "Discrepancy 2 should stream but have been polling for more than 30 s. ann, bea" in desk.part("standing")
 
@@ -373,7 +373,7 @@ def test_what_nobody_pressed_is_in_the_history_in_words(kind: ChangeKind, said: 
 
 @pytest.fixture
 def overridden(desk: Desk) -> Iterator[Desk]:
-    flags = desk.app.extensions["beacon_flags"]
+    flags = desk.app.extensions["beacon"].flags
     flags.overrides[FLAG] = True
     yield desk
     del flags.overrides[FLAG]
@@ -393,7 +393,7 @@ def test_where_a_setting_decides_the_bar_says_what_holds_and_not_what_is_kept(ov
     assert "On for all by the setting" in bar()
     assert "Switched off" not in bar()
     assert "10 % kept and switched off; the setting decides" in overridden.part("standing")
-    overridden.app.extensions["beacon_flags"].overrides[FLAG] = False
+    overridden.app.extensions["beacon"].flags.overrides[FLAG] = False
     overridden.put(100, enabled=True)
     assert "Off for all by the setting" in bar()
     assert ("100 %" in bar(), "Switch the flag off" in bar()) == (False, True)
@@ -419,7 +419,7 @@ def test_a_refusal_stands_where_nothing_is_loaded_again_by_itself(desk: Desk, mo
     def refused(*_: Any, **__: Any) -> None:
         raise ChangeRefused("Changes need an approval in Unleash.", "unleash-approval")
 
-    monkeypatch.setattr(desk.app.extensions["beacon_rollout"], "change", refused)
+    monkeypatch.setattr(desk.app.extensions["beacon"].provider, "change", refused)
     for path, form in (
         (PAGE, {"do": "off"}),
         (PAGE, {"do": "set", "percentage": "50", "reason": "x"}),
@@ -444,7 +444,7 @@ def test_where_a_setting_decides_nothing_is_said_to_have_been_taken_back(overrid
     assert "Not in force The flag is off, and the setting decides: on for everybody" in found
     assert "Not begun Browsers keep their stream state" in found
     assert "No excluded user streams" not in found
-    overridden.app.extensions["beacon_flags"].overrides[FLAG] = False
+    overridden.app.extensions["beacon"].flags.overrides[FLAG] = False
     found = overridden.part("back")
     assert "the setting decides: off for everybody" in found
     assert "No excluded user streams" in found

@@ -186,7 +186,7 @@ def test_a_refused_kill_keeps_its_reason(desk: Desk, monkeypatch: pytest.MonkeyP
     def refused(*_: Any, **__: Any) -> None:
         raise ChangeRefused("Changes need an approval in Unleash.", "unleash-approval")
 
-    monkeypatch.setattr(desk.app.extensions["beacon_rollout"], "change", refused)
+    monkeypatch.setattr(desk.app.extensions["beacon"].provider, "change", refused)
     assert 'name="reason" value="they all fail"' in desk.send(do="off", reason="they all fail").text
     assert f'value="{DEFAULT_REASON}"' in desk.send(do="off", reason=" ").text
 
@@ -205,7 +205,7 @@ def test_the_span_of_the_evidence_outlasts_a_review_a_press_and_a_refusal(desk: 
 
 def test_before_any_flags_are_known_nobody_says_who_would_switch(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.polls("zoe")
-    monkeypatch.setattr(desk.app.extensions["beacon_flags"], "configuration", None)
+    monkeypatch.setattr(desk.app.extensions["beacon"].flags, "configuration", None)
     found = desk.part("switching", "?percentage=50")
     assert "the affected users are unknown: no flag configuration is loaded yet." in found
     assert "would come" not in found

@@ -83,11 +83,11 @@ def test_a_restored_file_gives_each_reader_from_before_exactly_one_reset(
     events(live_app, 100)
     kept = backup(live_app, database)
     cursor = events(live_app, 200)[-1]
-    wait_for(lambda: live_app.extensions["beacon_live"].tail.cursor == cursor)
+    wait_for(lambda: live_app.extensions["beacon"].background.tail.cursor == cursor)
     stop(live_app)
     put_back(kept, database)
     by_hand(database, grown)  # another program writes before Beacon does
-    again.extensions["beacon_live"].start()
+    again.extensions["beacon"].background.start()
     reasons, after = resets(again, headers, cursor)
     assert reasons == ["generation"]
     assert resets(again, headers, after)[0] == []
@@ -96,7 +96,7 @@ def test_a_restored_file_gives_each_reader_from_before_exactly_one_reset(
 def test_a_file_restored_under_a_running_server_is_noticed_too(
     live_app: Flask, database: Path, headers: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    live: BackgroundServices = live_app.extensions["beacon_live"]
+    live: BackgroundServices = live_app.extensions["beacon"].background
     kept = backup(live_app, database)
     with open_stream(live_app.test_client(), headers=headers) as stream:
         stream.until("hello")
@@ -117,10 +117,10 @@ def test_another_worker_follows_to_the_generation_that_the_first_one_began(
 ) -> None:
     kept = backup(live_app, database)
     cursor = events(live_app, 20)[-1]
-    again.extensions["beacon_live"].start()
+    again.extensions["beacon"].background.start()
     with closing(sqlite3.connect(kept)) as source, closing(sqlite3.connect(database)) as target:
         source.backup(target)
-    both = [app.extensions["beacon_live"].tail for app in (live_app, again)]
+    both = [app.extensions["beacon"].background.tail for app in (live_app, again)]
     wait_for(lambda: all(tail.cursor > 10**15 and not tail.degraded for tail in both), "both to read the new one")
     with live_app.app_context(), read() as session:
         assert len(session.scalars(db.select(generation.EventGeneration)).all()) == 2
@@ -136,7 +136,7 @@ def test_a_restart_without_a_restore_keeps_generation_and_cursors(
     with live_app.app_context(), read() as session:
         before = log.bounds(session)
     stop(live_app)
-    again.extensions["beacon_live"].start()
+    again.extensions["beacon"].background.start()
     with again.app_context(), read() as session:
         assert log.bounds(session) == before
     assert resets(again, headers, cursor) == ([], cursor + 1)
@@ -149,7 +149,7 @@ def test_a_file_that_was_served_and_has_lost_its_mark_is_not_trusted(
     cursor = events(live_app, 5)[-1]
     stop(live_app)
     database.with_name(database.name + "-mark").unlink()
-    again.extensions["beacon_live"].start()
+    again.extensions["beacon"].background.start()
     assert resets(again, headers, cursor)[0] == ["generation"]
     assert HighWaterMark(settings).read() is not None
 
@@ -161,10 +161,10 @@ def test_programs_that_poll_get_one_reset_and_the_generation(
     cursor = events(live_app, 20)[-1]
     client = live_app.test_client()
     old = client.get(f"/api/events?after={cursor}", headers=headers).get_json()["meta"]["generation"]
-    wait_for(lambda: live_app.extensions["beacon_live"].tail.cursor == cursor)
+    wait_for(lambda: live_app.extensions["beacon"].background.tail.cursor == cursor)
     stop(live_app)
     put_back(kept, database)
-    again.extensions["beacon_live"].start()
+    again.extensions["beacon"].background.start()
     events(again, 30)
     client = again.test_client()
 
@@ -187,17 +187,17 @@ def test_each_of_two_restores_is_noticed(
 ) -> None:
     kept = backup(live_app, database)
     first = events(live_app, 20)[-1]
-    wait_for(lambda: live_app.extensions["beacon_live"].tail.cursor == first)
+    wait_for(lambda: live_app.extensions["beacon"].background.tail.cursor == first)
     stop(live_app)
     put_back(kept, database)
-    again.extensions["beacon_live"].start()
+    again.extensions["beacon"].background.start()
     second = events(again, 20)[-1]
-    wait_for(lambda: again.extensions["beacon_live"].tail.cursor == second)
+    wait_for(lambda: again.extensions["beacon"].background.tail.cursor == second)
     stop(again)
     put_back(kept, database)
     third = create_app(settings)
     try:
-        third.extensions["beacon_live"].start()
+        third.extensions["beacon"].background.start()
         events(third, 100)
         assert resets(third, headers, first)[0] == ["generation"]
         assert resets(third, headers, second)[0] == ["generation"]

@@ -339,7 +339,7 @@ class TestWithTheApplication:
 
     @pytest.fixture
     def live(self, live_app: Flask) -> BackgroundServices:
-        found: BackgroundServices = live_app.extensions["beacon_live"]
+        found: BackgroundServices = live_app.extensions["beacon"].background
         return found
 
     @pytest.fixture

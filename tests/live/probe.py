@@ -96,7 +96,7 @@ def _answer(listener: socket.socket, application: Any) -> None:
 def _report(application: Any) -> dict[str, Any]:
     from app.db import db
 
-    live = application.extensions["beacon_live"]
+    live = application.extensions["beacon"].background
     wires = live.engine.socket_loop.all()
     links = _links()
     with application.app_context():

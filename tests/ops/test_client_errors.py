@@ -34,7 +34,7 @@ def test_a_page_of_somebody_who_is_logged_in_is_heard_without_a_form_token(
 ) -> None:
     assert send(logged_in(cast, ALICE)).status_code == 204
     assert "user=alice where=swap page=/ message='boom'" in told.text
-    assert cast.extensions["beacon_client_errors"].counts == {"swap": 1}
+    assert cast.extensions["beacon"].client_errors.counts == {"swap": 1}
 
 
 def test_so_is_the_login_page_without_its_address(client: FlaskClient, told: pytest.LogCaptureFixture) -> None:

@@ -39,7 +39,7 @@ def test_a_database_that_answers_and_takes_no_writes_is_not_ready(live_app: Flas
     """It is the same to every look: only a write tells."""
     client, headers = live_app.test_client(), headers_of(live_app, BOB, "read")
     assert client.get("/readyz").get_json()["parts"]["database"] == "ok"
-    live_app.extensions["beacon_readiness"] = Readiness(live_app)  # one that has not written yet
+    live_app.extensions["beacon"].readiness = Readiness(live_app)  # one that has not written yet
     with live_app.app_context():
         engine, limit = db.engine, partial(_limit, pragma)
         sa.event.listen(engine, "begin", limit)
@@ -67,7 +67,7 @@ def test_many_who_ask_whether_it_is_ready_cost_one_write(live_app: Flask) -> Non
 
 
 def test_not_ready_while_draining(live_app: Flask) -> None:
-    live_app.extensions["beacon_live"].hub.drain()
+    live_app.extensions["beacon"].background.hub.drain()
     response = live_app.test_client().get("/readyz")
     assert (response.status_code, response.get_json()["parts"]["streams"]) == (503, "draining")
 
@@ -78,7 +78,7 @@ def test_the_database_away_is_said_by_pages_and_health_and_passes(
     browser = logged_in(live_app, ALICE)
     bring_back = move_database()
     wait_for(lambda: live_app.test_client().get("/readyz").status_code == 503, within_s=10)
-    wait_for(lambda: live_app.extensions["beacon_live"].is_degraded(), within_s=10)
+    wait_for(lambda: live_app.extensions["beacon"].background.is_degraded(), within_s=10)
 
     def fails() -> TestResponse | None:
         """A connection that is open still reads the file that was moved, until it is given up."""

@@ -519,19 +519,19 @@ def test_every_role_may_read_with_token_or_session(cast: Flask, person: Person) 
 
 def test_it_answers_with_what_the_hub_counted_until_now(live_app: Flask) -> None:
     headers = headers_of(live_app, ALICE, "read")
-    counters = live_app.extensions["beacon_live"].hub.counters
+    counters = live_app.extensions["beacon"].background.hub.counters
     counters.resumes["reset"] += 2
     found = numbers(live_app.test_client().get("/metrics", headers=headers).text)
     assert found["beacon_stream_resumes_total", "reset"] == 2
-    assert found["beacon_build_info", live_app.extensions["beacon_assets"].build] == 1
-    assert found["beacon_log_head",] == live_app.extensions["beacon_live"].tail.cursor
+    assert found["beacon_build_info", live_app.extensions["beacon"].assets.build] == 1
+    assert found["beacon_log_head",] == live_app.extensions["beacon"].background.tail.cursor
     assert found["beacon_degraded",] == 0
 
 
 def test_two_applications_in_one_process_keep_their_numbers_apart(cast: Flask, tmp_path: Path) -> None:
     headers = bearer(make_token(cast, ALICE, "read")[1])
-    cast.extensions["beacon_live"].hub.counters.deliveries = 5
-    create_app(Settings(instance_dir=tmp_path / "other", secret_key="x")).extensions["beacon_metrics"].text()
+    cast.extensions["beacon"].background.hub.counters.deliveries = 5
+    create_app(Settings(instance_dir=tmp_path / "other", secret_key="x")).extensions["beacon"].metrics.text()
     assert numbers(cast.test_client().get("/metrics", headers=headers).text)["beacon_deliveries_total",] == 5
 
 

@@ -34,10 +34,10 @@ def demo(running: DemoService) -> DemoService:
 @pytest.fixture
 def book(app: Flask, demo: DemoService) -> Iterator[Book]:
     """Beacon polls the service, as in production but five times a second."""
-    app.extensions["beacon_settings"].poll_interval_s = INTERVAL_S
+    app.extensions["beacon"].settings.poll_interval_s = INTERVAL_S
     with app.app_context(), write() as session:
         registry.add(session, id="demo", name="Demo", kind="palantir", url=demo.url)
-    poller = build.build_poller(app, app.extensions["beacon_settings"])
+    poller = build.build_poller(app, app.extensions["beacon"].settings)
     poller.start()
     with app.app_context():
         found = Book("demo")

@@ -30,11 +30,11 @@ def send(app: Flask, body: dict[str, Any]) -> int:
 def set_share(app: Flask, percentage: int) -> None:
     with app.app_context(), write() as session:
         embedded.change_rollout(session, Flag.SSE_STREAMING, "test", "a test", percentage)
-    app.extensions["beacon_flags"].load({Flag.SSE_STREAMING: Rollout(True, percentage)})
+    app.extensions["beacon"].flags.load({Flag.SSE_STREAMING: Rollout(True, percentage)})
 
 
 def rows(app: Flask) -> list[ReportRow]:
-    app.extensions["beacon_tally"].flush()
+    app.extensions["beacon"].report_buffer.flush()
     with app.app_context(), read() as session:
         return list(session.scalars(db.select(ReportRow)))
 
@@ -89,7 +89,7 @@ def test_one_report_alone_is_never_enough_and_keeps_its_proportions() -> None:
 
 
 def test_reports_are_written_together_and_kept_while_the_database_is_away(cast: Flask) -> None:
-    tally = cast.extensions["beacon_tally"]
+    tally = cast.extensions["beacon"].report_buffer
     for login in ("one", "two", "three"):
         tally.add("streaming", login, ClientReport(attempts=2, failures=1))
     renamed(cast, "client_report", "away")

@@ -81,8 +81,8 @@ def test_the_application_asks_its_own_flags_and_its_own_rows(cast: Flask) -> Non
         session.add(PresenceRow(worker="w", user=ALICE.name, count=1, seen=now))
         session.add(PollingRow(user=BOB.name, seen=now))
         session.add(PollingRow(user=CHARLIE.name, seen=now - 3_600))
-    flags = cast.extensions["beacon_flags"]
+    flags = cast.extensions["beacon"].flags
     with cast.app_context():
-        flags.load(cast.extensions["beacon_rollout"].load())
-        found = cast.extensions["beacon_actual"].measure()
+        flags.load(cast.extensions["beacon"].provider.load())
+        found = cast.extensions["beacon"].drift.measure()
     assert (found.online, found.expected, found.actual) == (2, 2, 1)

@@ -216,13 +216,13 @@ class TestRunning:
         self, live_app: Flask, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         loads: list[object] = []
-        monkeypatch.setattr(live_app.extensions["beacon_flags"], "load", loads.append)
+        monkeypatch.setattr(live_app.extensions["beacon"].flags, "load", loads.append)
         publish(live_app, NewEvent("a", {}))
-        wait_for(lambda: live_app.extensions["beacon_live"].hub.cursor == 1)
+        wait_for(lambda: live_app.extensions["beacon"].background.hub.cursor == 1)
         assert loads == []
 
 
 def test_the_environment_overrides_a_running_worker(cast: Flask, settings: Settings) -> None:
-    cast.extensions["beacon_flags"].overrides["enable_sse_streaming"] = True
+    cast.extensions["beacon"].flags.overrides["enable_sse_streaming"] = True
     with cast.app_context():
         assert evaluation.is_enabled(Flag.SSE_STREAMING, "alice")

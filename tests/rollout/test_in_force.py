@@ -37,23 +37,23 @@ def workers(cast: Flask, settings: Settings, unleash: OneFlag) -> Iterator[list[
     told = {"unleash_url": unleash.url, "unleash_api_token": "x", "unleash_admin_token": "y"}
     made = [create_app(settings.model_copy(update=told)) for _ in range(2)]
     for each in made:
-        each.extensions["beacon_live"].start()
+        each.extensions["beacon"].background.start()
     yield made
     for each in made:
-        each.extensions["beacon_live"].stop()
+        each.extensions["beacon"].background.stop()
         with each.app_context():
             db.engine.dispose()
 
 
 def lets_in(app: Flask) -> bool:
-    return bool(app.extensions["beacon_flags"].is_enabled(FLAG, "ann"))
+    return bool(app.extensions["beacon"].flags.is_enabled(FLAG, "ann"))
 
 
 def refuse(workers: list[Flask], unleash: OneFlag) -> None:
     """The token of the workers is revoked, once all of them hold what there is, and each has noticed."""
     wait_for(lambda: all(lets_in(each) for each in workers))
     unleash.refuses = True
-    wait_for(lambda: all(each.extensions["beacon_rollout"].describe_problem() for each in workers))
+    wait_for(lambda: all(each.extensions["beacon"].provider.describe_problem() for each in workers))
 
 
 def made(app: Flask) -> list[PendingChangeRow]:
@@ -73,9 +73,9 @@ def test_a_kill_is_in_force_everywhere_while_unleash_refuses_the_workers_and_unt
     assert desk.get()["workers"] == {"holding": 2, "total": 2}
     assert "with what Beacon has changed since" in desk.get()["note"]
     monkeypatch.setattr(pending_changes, "PENDING_EXPIRY_S", -1.0)  # hours later
-    late = create_app(workers[0].extensions["beacon_settings"])
+    late = create_app(workers[0].extensions["beacon"].settings)
     with late.app_context():
-        late.extensions["beacon_flags"].load(late.extensions["beacon_rollout"].load())
+        late.extensions["beacon"].flags.load(late.extensions["beacon"].provider.load())
         assert not lets_in(late), "a worker that starts meanwhile holds it too"
         db.engine.dispose()
     monkeypatch.undo()
@@ -95,7 +95,7 @@ def test_what_unleash_does_not_say_although_it_answers_is_given_up_and_said(
         pending_changes.mark_made(session, change, 1)
     for each in workers:
         with each.app_context():
-            each.extensions["beacon_flags"].load(each.extensions["beacon_rollout"].load())
+            each.extensions["beacon"].flags.load(each.extensions["beacon"].provider.load())
     assert not any(lets_in(each) for each in workers)
     monkeypatch.setattr(pending_changes, "PENDING_EXPIRY_S", -1.0)
     wait_for(lambda: all(lets_in(each) for each in workers))
@@ -124,7 +124,7 @@ def test_where_nothing_has_come_from_unleash_what_lets_people_in_is_refused_befo
     unleash.refuses = True
     told = {"unleash_url": unleash.url, "unleash_api_token": "x", "unleash_admin_token": "y"}
     app = create_app(settings.model_copy(update=told))
-    desk, feed = Desk(app), app.extensions["beacon_rollout"].poller
+    desk, feed = Desk(app), app.extensions["beacon"].provider.poller
     feed.poll_once()
     feed.stop()
     for wish in ({"percentage": 50}, {"enabled": True}):
@@ -144,11 +144,11 @@ def test_who_should_stream_is_what_was_written_and_not_what_this_worker_still_ho
     desk = Desk(cast)
     desk.put(percentage=100)
     with cast.app_context():
-        cast.extensions["beacon_flags"].load(cast.extensions["beacon_rollout"].load())
+        cast.extensions["beacon"].flags.load(cast.extensions["beacon"].provider.load())
         desk.put(enabled=False)
         assert lets_in(cast), "it has not followed yet"
         with write() as session:
             now = read_epoch(session)
             session.add(PresenceRow(worker="w", user="ann", count=1, seen=now))
-        found = cast.extensions["beacon_actual"].measure()
+        found = cast.extensions["beacon"].drift.measure()
     assert (found.expected, found.actual, found.streams_outside) == (0, 1, 1)

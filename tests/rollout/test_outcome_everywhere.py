@@ -43,7 +43,7 @@ class Desk:
             assert snapshot_store.SnapshotWriter(lambda _flag: snapshot_store.Author("Unleash")).store(
                 self.unleash.text
             )
-            self.app.extensions["beacon_flags"].load(self.app.extensions["beacon_rollout"].load())
+            self.app.extensions["beacon"].flags.load(self.app.extensions["beacon"].provider.load())
 
     def page(self, query: str = "") -> str:
         return self._words(self.client.get(f"/rollout{query}", headers={"Accept": "text/html"}).text)

@@ -30,7 +30,7 @@ def polls(app: Flask, *people: Person) -> None:
 def put(app: Flask, percentage: int) -> None:
     body = {"percentage": percentage, "reason": "for the test"}
     assert app.test_client().put(URL, json=body, headers=headers_of(app, PIA, "rollout")).status_code == 200
-    flags = app.extensions["beacon_flags"]
+    flags = app.extensions["beacon"].flags
     wait_for(lambda: f'"rollout": "{percentage}"' in (flags.configuration or ""))
 
 
@@ -61,7 +61,7 @@ def test_a_program_counts_when_it_would_come_as_it_does_when_it_would_go(live_ap
 
 def test_whoever_polls_as_a_page_and_as_a_program_is_one_person(live_app: Flask) -> None:
     polls(live_app, ALICE)
-    live_app.extensions["beacon_online"].note_poll("alice", as_program=True)
+    live_app.extensions["beacon"].online_users.note_poll("alice", as_program=True)
     assert preview(live_app, percentage=0).get_json()["goes"] == ["alice"]
 
 
@@ -80,7 +80,7 @@ def test_the_names_are_those_that_then_are_in(live_app: Flask) -> None:
         session.add_all(PollingRow(user=f"user{number}", seen=now) for number in range(300))
     put(live_app, 10)
     shown = preview(live_app, percentage=50).get_json()
-    flags = live_app.extensions["beacon_flags"]
+    flags = live_app.extensions["beacon"].flags
     people = [f"user{number}" for number in range(300)]
     before = {user for user in people if flags.is_enabled(Flag.SSE_STREAMING, user)}
     put(live_app, 50)

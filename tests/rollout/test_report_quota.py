@@ -89,7 +89,7 @@ def test_the_logins_that_are_told_apart_are_bounded(monkeypatch: pytest.MonkeyPa
 
 def test_each_login_has_a_portion_of_its_own_and_polls_are_not_cut(cast: Flask, settings: Settings) -> None:
     few = settings.model_copy(update={"guardrail_min_attempts": 4})
-    cast.extensions["beacon_tally"] = ReportBuffer(cast, few)
+    cast.extensions["beacon"].report_buffer = ReportBuffer(cast, few)
     set_share(cast, 100)
     for _ in range(2):  # each from a login of its own
         assert send(cast, STREAMED) == 204

@@ -107,7 +107,7 @@ class TestSeeing:
 
     @pytest.mark.parametrize(("value", "said"), [(True, "on"), (False, "off")])
     def test_an_override_is_said_beside_the_rollout_that_it_beats(self, desk: Desk, value: bool, said: str) -> None:
-        desk.app.extensions["beacon_flags"].overrides[Flag.SSE_STREAMING] = value
+        desk.app.extensions["beacon"].flags.overrides[Flag.SSE_STREAMING] = value
         assert desk.get()["override"] == said
         assert desk.put(percentage=50).get_json() == {**desk.get(), "percentage": 50, "override": said}
 

@@ -329,7 +329,7 @@ def there(percentage: int) -> str:
 def test_a_kill_in_unleash_reaches_open_streams_while_the_database_is_away(edge: Edge, tmp_path: Path) -> None:
     """A worker that cannot write goes ahead of the log, and has its own streams asked about: once."""
     app = create_app(beside(edge.url, tmp_path))  # its database was never made
-    feed, flags, hub = app.extensions["beacon_rollout"].poller, app.extensions["beacon_flags"], hub_of(app)
+    feed, flags, hub = app.extensions["beacon"].provider.poller, app.extensions["beacon"].flags, hub_of(app)
     flags.load(sent(100, 1))
     asked = hub.flag_version
     edge.answers = [says(200, sent(100, 2, enabled=False), ETag='"2"')]
@@ -363,5 +363,5 @@ def test_the_doctor_looks_at_what_makes_the_buckets(
 
 
 def hub_of(app: Flask) -> Hub:
-    found: Hub = app.extensions["beacon_live"].hub
+    found: Hub = app.extensions["beacon"].background.hub
     return found

@@ -37,7 +37,7 @@ def report(worker: str, of: str) -> None:
 
 def test_a_worker_with_older_conditions_does_not_hold_the_same_percentage(cast: Flask, tmp_path: Path) -> None:
     unleash = UnleashProvider(cast, beside("http://127.0.0.1:9", tmp_path), Flags({}), pytest.fail)
-    cast.extensions["beacon_rollout"] = unleash
+    cast.extensions["beacon"].provider = unleash
     keeper = snapshot_store.SnapshotWriter(lambda _: snapshot_store.Author("eve"))
     with cast.app_context():
         keeper.store(text(1))

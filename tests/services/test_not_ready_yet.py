@@ -43,7 +43,7 @@ def test_one_that_was_never_migrated_is_said_to_be_that_and_the_worker_starts_on
     app: Flask, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    live: BackgroundServices = app.extensions["beacon_live"]
+    live: BackgroundServices = app.extensions["beacon"].background
     live.start_when_ready()
     (said,) = reasons(caplog)
     assert said.startswith(
@@ -66,7 +66,7 @@ def test_one_that_cannot_be_reached_is_said_to_be_that(tmp_path: Path, caplog: p
     nowhere = "postgresql://postgres@127.0.0.1:1/none"
     app = create_app(Settings(instance_dir=tmp_path, database_url=nowhere, secret_key="k"))
     try:
-        app.extensions["beacon_live"].start_when_ready()
+        app.extensions["beacon"].background.start_when_ready()
         (said,) = reasons(caplog)
         assert said.startswith("this worker waits for its database: the database is unavailable (")
         assert "check that it runs and that BEACON_DATABASE_URL is right" in said
@@ -82,7 +82,7 @@ def test_one_of_an_older_version_names_both(postgres: Postgres, tmp_path: Path) 
         outsider.execute("UPDATE alembic_version SET version_num = '0009'")
     app = create_app(Settings(instance_dir=tmp_path, database_url=address, secret_key="k"))
     try:
-        obstacle = app.extensions["beacon_live"]._find_obstacle()
+        obstacle = app.extensions["beacon"].background._find_obstacle()
         needed = schema_version.newest_revision()
         said = f"the database is at revision 0009, this version needs {needed}; run beacon migrate"
         assert obstacle == ("behind", said)

@@ -46,7 +46,7 @@ def streaming(app: Flask) -> Flask:
     join(app, ALICE)
     with app.app_context(), write() as session:
         embedded.change_rollout(session, Flag.SSE_STREAMING, "test", "a test", 100)
-    app.extensions["beacon_live"].start()
+    app.extensions["beacon"].background.start()
     return app
 
 

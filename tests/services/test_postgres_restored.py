@@ -59,7 +59,7 @@ def test_a_restored_database_gives_each_reader_from_before_exactly_one_reset(
     headers = headers_of(app, ALICE, "stream", "read")
     with app.app_context(), write() as session:
         embedded.change_rollout(session, Flag.SSE_STREAMING, "test", "a test", 100)
-    app.extensions["beacon_live"].start()
+    app.extensions["beacon"].background.start()
     events(app, 20)
     stop(app)
     name = address.rpartition("/")[2]
@@ -69,7 +69,7 @@ def test_a_restored_database_gives_each_reader_from_before_exactly_one_reset(
         dump = postgres.dump(name)
         restored = address if way == "dump into the same place" else postgres.new_database("template0")
     app = start(address)
-    app.extensions["beacon_live"].start()
+    app.extensions["beacon"].background.start()
     cursor = events(app, 100)[-1]
     stop(app)
     if way != "template":
@@ -81,7 +81,7 @@ def test_a_restored_database_gives_each_reader_from_before_exactly_one_reset(
         for _ in range(150):  # the log has passed the cursor before Beacon is back
             outsider.execute("INSERT INTO event (type, data_json) VALUES ('by.hand', '{}')")
     app = start(restored)
-    app.extensions["beacon_live"].start()
+    app.extensions["beacon"].background.start()
     reasons, after = resets(app, headers, cursor)
     assert reasons == ["generation"]
     assert resets(app, headers, after)[0] == []

@@ -64,7 +64,7 @@ def streaming(settings: Settings) -> Iterator[Flask]:
     join(app, ALICE)
     with app.app_context(), write() as session:
         embedded.change_rollout(session, Flag.SSE_STREAMING, "test", "a test", 100)
-    app.extensions["beacon_live"].start()
+    app.extensions["beacon"].background.start()
     yield app
     stop(app)
 
@@ -118,7 +118,7 @@ def test_a_silent_database_is_said_at_once_logged_once_and_loses_nothing(
 def test_every_call_to_a_silent_database_ends(streaming: Flask, silence: Silence) -> None:
     """Requests of all kinds; without the deadline the first of them would wait for as long as the silence."""
     client, reading = streaming.test_client(), headers_of(streaming, ALICE, "read", "stream")
-    streaming.extensions["beacon_live"].stop()
+    streaming.extensions["beacon"].background.stop()
     with silence():
         for path in ("/api/events", "/services/registered", "/reconciliation/audit", "/api/stream/events"):
             refused = client.get(path, headers=reading)
@@ -144,7 +144,7 @@ def test_longer_statements_are_allowed_for_one_transaction_only(streaming: Flask
         assert driver is not None
         return connection.exec_driver_sql("SHOW statement_timeout").scalar(), driver.response_timeout_s
 
-    streaming.extensions["beacon_live"].stop()
+    streaming.extensions["beacon"].background.stop()
     with streaming.app_context():
         with read() as session:
             set_statement_timeout(session.connection(), 60)

@@ -465,7 +465,7 @@ class TestDoctor:
         desk = worker(unleash)
         assert desk.doctor().ok
         assert f"Unleash answers; {FLAG} switched off" in desk.doctor().text
-        lines = "\n".join(doctor.settings_lines(desk.app.extensions["beacon_settings"]))
+        lines = "\n".join(doctor.settings_lines(desk.app.extensions["beacon"].settings))
         assert ADMIN_TOKEN not in lines
         assert CLIENT_TOKEN not in lines
 

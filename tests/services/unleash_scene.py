@@ -47,13 +47,13 @@ class Workers:
         """One more, running; keywords are further settings."""
         known = {} if server is None else beside(server)
         self._made.append(create_app(Settings(**{**self._settings.model_dump(), **known, **more})))
-        self._made[-1].extensions["beacon_live"].start()
+        self._made[-1].extensions["beacon"].background.start()
         return Desk(self._made[-1], self._headers)
 
     def end(self) -> None:
         while self._made:
             each = self._made.pop()
-            each.extensions["beacon_live"].stop()
+            each.extensions["beacon"].background.stop()
             close_database(each)
 
 
@@ -62,7 +62,7 @@ class Desk:
 
     def __init__(self, app: Flask, headers: dict[str, str]) -> None:
         self.app, self._headers, self._client = app, headers, app.test_client()
-        self.flags: Flags = app.extensions["beacon_flags"]
+        self.flags: Flags = app.extensions["beacon"].flags
 
     def get(self) -> dict[str, Any]:
         response = self._client.get(URL, headers=self._headers)
@@ -79,7 +79,7 @@ class Desk:
 
     def doctor(self) -> doctor.Finding:
         """What `beacon doctor` finds of the flags."""
-        found = doctor.run_checks(self.app, self.app.extensions["beacon_settings"])
+        found = doctor.run_checks(self.app, self.app.extensions["beacon"].settings)
         return next(finding for finding in found if finding.subject == "flags")
 
     def share(self) -> float:

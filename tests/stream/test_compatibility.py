@@ -66,7 +66,7 @@ def test_control_frames_are_named_on_every_path(events: Flask, path: str) -> Non
     client, headers = events.test_client(), headers_of(events, ALICE)
     with open_stream(client, path, headers={**headers, "Last-Event-ID": "99"}) as reader:
         names = [frame.event for frame in reader.until("heartbeat")]
-        events.extensions["beacon_live"].hub.drain()
+        events.extensions["beacon"].background.hub.drain()
         names.append(reader.rest()[-1].event)
     assert names == ["hello", "reset", "heartbeat", "bye"]
 

@@ -112,7 +112,7 @@ def test_it_is_never_gated_and_says_whether_a_stream_would_be(
 
 
 def test_it_goes_on_while_the_worker_drains(live_app: Flask, client: FlaskClient, alice: dict[str, str]) -> None:
-    live_app.extensions["beacon_live"].hub.drain()
+    live_app.extensions["beacon"].background.hub.drain()
     assert poll(client, alice, 0)[1] == 0
 
 

@@ -27,6 +27,8 @@ ORDINARY = """
 print(worker.is_already_handled([b"page"]), worker.is_already_handled(iter([])))
 """
 LEAVING = """
+from types import SimpleNamespace
+
 import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -40,7 +42,7 @@ class Live:
 
 
 class Loaded:
-    extensions = {"beacon_live": Live()}
+    extensions = {"beacon": SimpleNamespace(background=Live())}
 
 
 GeventWorker.handle_exit = lambda self, sig, frame: done.append("exit")

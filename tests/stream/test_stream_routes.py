@@ -39,7 +39,7 @@ PATHS = [STREAM, "/reconciliation/stream", "/api/events/stream", "/api/sse"]
 
 
 def live(app: Flask) -> StreamServices:
-    found: StreamServices = app.extensions["beacon_live"]
+    found: StreamServices = app.extensions["beacon"].background
     return found
 
 
@@ -85,7 +85,7 @@ class TestOpening:
         assert (hello.event, hello.id) == ("hello", None)
 
     def test_whole_seconds_are_written_whole(self, live_app: Flask, client: FlaskClient, alice: dict[str, str]) -> None:
-        live_app.extensions["beacon_settings"].heartbeat_s = 1.0
+        live_app.extensions["beacon"].settings.heartbeat_s = 1.0
         with open_stream(client, headers=alice) as reader:
             assert '"heartbeatS":1,' in reader.next_frame().data
 
@@ -249,7 +249,7 @@ class TestAdmission:
         assert len({int(answer.headers["Retry-After"]) for answer in answers}) > 1
 
     def test_a_worker_whose_live_half_does_not_run_answers_503(self, cast: Flask) -> None:
-        cast.extensions["beacon_flags"].overrides[Flag.SSE_STREAMING] = True
+        cast.extensions["beacon"].flags.overrides[Flag.SSE_STREAMING] = True
         assert cast.test_client().get(STREAM, headers=headers_of(cast, ALICE)).status_code == 503
 
     def test_a_refusal_is_logged(
@@ -359,7 +359,7 @@ class TestEnding:
         assert streams(live_app) == 0
 
     def test_lifetime(self, live_app: Flask, client: FlaskClient, alice: dict[str, str]) -> None:
-        live_app.extensions["beacon_settings"].stream_lifetime_s = 0.3
+        live_app.extensions["beacon"].settings.stream_lifetime_s = 0.3
         with open_stream(client, headers=alice) as reader:
             assert reader.rest()[-1].json() == {"reason": "lifetime", "poll": False}
 
@@ -449,7 +449,7 @@ class TestEnding:
 
 class TestDatabase:
     def test_open_streams_hold_no_connection(self, live_app: Flask, client: FlaskClient, alice: dict[str, str]) -> None:
-        live_app.extensions["beacon_settings"].max_streams_per_user = 20
+        live_app.extensions["beacon"].settings.max_streams_per_user = 20
         readers = [open_stream(client, headers={**alice, "Last-Event-ID": "0"}) for _ in range(20)]
         try:
             publish(live_app, NewEvent("a", {}))

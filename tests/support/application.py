@@ -39,7 +39,7 @@ class Applications:
 
 def start_worker(app: Flask) -> None:
     """Start what `beacon worker` runs, in this process; `stop` ends it."""
-    app.extensions["beacon_worker"] = services = WorkerServices(app, app.extensions["beacon_settings"])
+    app.extensions["beacon_worker"] = services = WorkerServices(app, app.extensions["beacon"].settings)
     services.start()
 
 
@@ -48,7 +48,7 @@ def stop(app: Flask) -> None:
     worker: WorkerServices | None = app.extensions.pop("beacon_worker", None)
     if worker is not None:
         worker.stop()
-    app.extensions["beacon_live"].stop()
+    app.extensions["beacon"].background.stop()
     with app.app_context():
         # A thread that ends by itself may still read. What it gave back after the pool is gone, nobody would close.
         wait_for(lambda: _connections(db.engine.pool) == 0, "all connections given back")

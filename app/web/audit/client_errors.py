@@ -4,10 +4,11 @@ import logging
 import re
 from collections import Counter
 
-from flask import current_app, request
+from flask import request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.components import components
 from app.infra.rate_limits import UserRateLimit
 from app.web.audit import bp
 from app.web.auth import actor_or_none
@@ -73,7 +74,7 @@ def strip_queries(text: str) -> str:
 @limit_body(MAX_BODY_BYTES)
 def report_client_error() -> ResponseReturnValue:
     """Accept a report from anyone, because the login page can fail too. Anonymous senders are limited by address."""
-    errors: ClientErrors = current_app.extensions["beacon_client_errors"]
+    errors = components().client_errors
     who = actor_or_none()
     errors.check_rate(f"user {who.name}" if who else f"address {request.remote_addr}")
     errors.record(ClientErrorReport.model_validate(request.get_json()), who.name if who else "")

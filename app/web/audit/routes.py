@@ -16,6 +16,7 @@ from app.audit import chain, export, reader_pool, search
 from app.audit.count_cache import CountCache
 from app.audit.query_params import AuditQuery
 from app.audit.verify import read_outside_head, verify_in_steps
+from app.components import components
 from app.db import db, read
 from app.infra.clock import utc_text
 from app.infra.problems import Problem, build_retry_after
@@ -29,8 +30,7 @@ _verifying = threading.Lock()
 
 
 def count_cache() -> CountCache:
-    found: CountCache = current_app.extensions["beacon_audit_totals"]
-    return found
+    return components().count_cache
 
 
 @bp.get("/reconciliation/audit")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import sqlalchemy as sa
-from flask import Flask, current_app, render_template
+from flask import Flask, render_template
 from sqlalchemy.orm import Session
 
+from app.components import components
 from app.db import db
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import CheckSample
@@ -57,7 +58,7 @@ class SelfStatsCache:
 
 
 def init_app(app: Flask, viewers: Callable[[Session], int], lag_s: Callable[[], float | None]) -> None:
-    app.extensions["beacon_self_stats"] = SelfStatsCache(viewers, lag_s)
+    components(app).self_stats = SelfStatsCache(viewers, lag_s)
 
 
 @bp.app_context_processor
@@ -67,7 +68,7 @@ def add_to_templates() -> dict[str, Callable[[], SelfStats]]:
 
 
 def read_self_stats() -> SelfStats:
-    cache: SelfStatsCache = current_app.extensions["beacon_self_stats"]
+    cache = components().self_stats
     return cache.read(db.session())
 
 

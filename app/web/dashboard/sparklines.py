@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from flask import current_app
 from sqlalchemy.orm import Session
 
+from app.components import components
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.reconciliation.models import CheckSample
 from app.reconciliation.row_writer import to_canonical_json
@@ -155,5 +155,5 @@ def _last_checks(session: Session, start: str, end: str) -> Iterator[tuple[str, 
 
 
 def load_trends(session: Session) -> dict[str, Trend]:
-    reader: TrendReader = current_app.extensions["beacon_trends"]
+    reader = components().trend_reader
     return reader.load(session)

@@ -4,17 +4,17 @@ import logging
 import threading
 from collections.abc import Callable
 
-from flask import Flask, Response, current_app
+from flask import Flask, Response
 from flask.typing import ResponseReturnValue
 
 from app.background import Periodic, StreamServices
+from app.components import components
 from app.eventlog import reader as log_read
 from app.infra.problems import Problem
 from app.infra.sqlite_wal import WalState
 from app.monitoring import multiprocess_files
 from app.monitoring.metric_definitions import MetricExporter, WorkerSnapshot
 from app.stream.counters import Counters
-from app.web.audit.client_errors import ClientErrors
 from app.web.auth import require
 from app.web.health import bp
 
@@ -71,10 +71,10 @@ class Metrics:
 
 def init_app(app: Flask, live: StreamServices, counters: Callable[[], Counters]) -> None:
     """Add the metrics to the background services of `live`; `counters` returns the stream counters."""
-    build = app.extensions["beacon_assets"].build
+    build = components(app).assets.build
 
     def snapshot() -> WorkerSnapshot:
-        reported: ClientErrors = app.extensions["beacon_client_errors"]
+        reported = components(app).client_errors
         wal = live.wal.state if live.wal is not None else WalState(0, 0.0)
         size, settings = live.log_measure.last, live.settings
         return WorkerSnapshot(
@@ -92,14 +92,14 @@ def init_app(app: Flask, live: StreamServices, counters: Callable[[], Counters])
             max_log_bytes=settings.event_max_mib * 1024 * 1024,
         )
 
-    app.extensions["beacon_metrics"] = metrics = Metrics(snapshot)
+    components(app).metrics = metrics = Metrics(snapshot)
     live.add_first(metrics)
 
 
 @bp.get("/metrics")
 @require("viewer", "read")
 def scrape() -> ResponseReturnValue:
-    metrics: Metrics = current_app.extensions["beacon_metrics"]
+    metrics = components().metrics
     try:
         text = metrics.text()
     except OSError as error:

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from flask import current_app, jsonify
+from flask import jsonify
 from flask.typing import ResponseReturnValue
 
 from app.background import get_background
+from app.components import components
 from app.web.health import bp
 
 
@@ -18,13 +19,13 @@ def healthz() -> ResponseReturnValue:
 def readyz() -> ResponseReturnValue:
     now = get_background()
     parts = {
-        "database": current_app.extensions["beacon_readiness"].database_state(),
+        "database": components().readiness.database_state(),
         "log": "degraded" if now.is_degraded() else "ok" if now.started else "not started",
         "streams": "draining" if now.hub.draining else "ok",
     }
     ready = all(state == "ok" for state in parts.values())
     # Without Unleash the known flags stay in force: reported, but no reason to refuse traffic.
-    provider = current_app.extensions["beacon_rollout"]
+    provider = components().provider
     if provider.mode != "embedded":
         parts["flags"] = provider.describe_problem() or "ok"
     answer: dict[str, Any] = {"status": "ready" if ready else "not ready", "parts": parts}

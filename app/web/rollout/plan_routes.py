@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from flask import Response, current_app, jsonify, request
+from flask import Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 from sqlalchemy.orm import Session
 
+from app.components import components
 from app.db import db, write
 from app.flags.document import Flag
 from app.flags.evaluation import is_enabled
@@ -100,7 +101,7 @@ def post_report() -> Response:
     The server determines the cohort and drops measurements of the other one. 429 within 30 s of the last report.
     """
     who, given = actor(), client_reports.ClientReport.model_validate(request.get_json())
-    turnstile: client_reports.ReportLimiter = current_app.extensions["beacon_report_turnstile"]
+    turnstile = components().report_limiter
     login = who.login_id or who.name
     if not turnstile.allow(login):
         raise Problem(

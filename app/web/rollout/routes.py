@@ -3,9 +3,10 @@
 from dataclasses import asdict
 from typing import Annotated, Any, Self
 
-from flask import Response, current_app, jsonify, request
+from flask import Response, jsonify, request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from app.components import components
 from app.db import db
 from app.flags.change_log import RolloutChange
 from app.flags.embedded import MAX_REASON_LENGTH, ExpectedState
@@ -121,7 +122,7 @@ def get_preview(flag: str) -> Response:
     outcome = flag_changes.describe_special_outcome(which, now, percentage, enabled)
     db.session.remove()  # the preview takes many turns of the event loop, and connections are few
     people = online_users().list_all()
-    found = preview_switches(current_app.extensions["beacon_flags"], which, people, percentage, enabled)
+    found = preview_switches(components().flags, which, people, percentage, enabled)
     return jsonify(
         flag=which,
         percentage=percentage,

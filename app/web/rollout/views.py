@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flask import Response, current_app, request
+from flask import Response, request
 from sqlalchemy.orm import Session
 
 from app.accounts.actors import Actor
+from app.components import components
 from app.config import current_settings
 from app.db import db
 from app.flags import worker_state
@@ -164,7 +165,7 @@ def _load_rollback(session: Session, entries: list[RolloutChange]) -> Rollback |
 
 def _load_drift() -> Drift | None:
     """None before a configuration is loaded: then the expected streamers are unknown."""
-    flags = current_app.extensions["beacon_flags"]
+    flags = components().flags
     return None if flags.configuration is None else drift.drift_tracker().measure()
 
 
@@ -173,5 +174,5 @@ def _load_preview(who: Actor, form: RolloutForm, now: FlagView) -> SwitchPreview
     percentage = now.state.percentage if form.on else form.percentage
     if not form.is_review or percentage is None or not who.has_role("product"):
         return None
-    flags = current_app.extensions["beacon_flags"]
+    flags = components().flags
     return preview_switches(flags, FLAG, online_users().list_all(), percentage, form.on or now.state.enabled)

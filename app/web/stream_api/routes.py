@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from flask import Response, current_app, request
+from flask import Response, request
 
 from app.accounts import tokens
 from app.background import get_background
+from app.components import components
 from app.config import current_settings
 from app.db import db
 from app.eventlog import reader as log
@@ -128,8 +129,7 @@ def _parse_format() -> EventFormat:
 
 def _html_format() -> EventFormat:
     """Return the application's HTML format. All streams share one object, so that a fragment is encoded once."""
-    event_format: EventFormat = current_app.extensions["beacon_html_format"]
-    return event_format
+    return components().html_format
 
 
 def _not_ready_problem() -> Problem:
