@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from app.components import Components
 from app.web import assets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def bare() -> Iterator[Flask]:
     app = Flask("bare", static_folder=None, template_folder=str(ROOT / "templates"))
+    app.extensions["beacon"] = Components()
     assets.init_app(app)
     app.jinja_env.globals.update(csrf_token=lambda: "a-token", environment_name="development")
     with app.app_context():
