@@ -66,6 +66,11 @@ def intercept(page: Page, pattern: str, answer: Callable[[Route], Any]) -> None:
     page.unroute(probe)
 
 
+def until(page: Page, look: Callable[[], Any], what: str) -> Any:
+    """For what a route or a listener notes: Playwright calls them only while it is called itself."""
+    return wait_for(lambda: page.evaluate("1") and look(), what)
+
+
 @dataclass(frozen=True)
 class Load:
     """One load of a page into an empty cache, until it follows the log."""

@@ -9,7 +9,7 @@ import requests
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import MakeBeacon, Visit
-from tests.browser.tab import intercept
+from tests.browser.tab import intercept, until
 from tests.browser.test_axe import AXE, serious
 from tests.services.rq_scene import Scene as RqScene
 from tests.support.beacon_server import Beacon
@@ -132,7 +132,7 @@ def test_what_was_pressed_offline_is_the_same_command_when_it_is_pressed_again(
     tab.page.context.set_offline(False)
     tab.wait_state("connected", 20)
     button.click()
-    wait_for(lambda: len(sent) == 2, "the second press to be sent")
+    until(tab.page, lambda: len(sent) == 2, "the second press to be sent")
     tab.page.keyboard.press("r")
     expect(row.locator("[data-phase=success]")).to_be_visible()
     assert sent[0] == sent[1]
@@ -153,7 +153,7 @@ def test_once_its_end_was_seen_a_lost_answer_is_waited_for_no_more(
     expect(row.locator("[data-phase=success]")).to_be_visible()
     service.move(job, "failed")
     row.get_by_role("button", name="Retry").click()
-    wait_for(lambda: calls(service) == [f"POST /api/v1/jobs/{job}/retry"] * 2, "the job to be retried anew")
+    until(tab.page, lambda: calls(service) == [f"POST /api/v1/jobs/{job}/retry"] * 2, "the job to be retried anew")
     assert sorted(command_ids(beacon, job)) == sorted(set(sent))
 
 
@@ -179,7 +179,7 @@ def test_who_was_away_at_the_end_is_told_of_it_and_can_press_anew(
     expect(row.locator(".acted")).to_contain_text("Over already")
     expect(row.get_by_role("link", name="look at it")).to_have_attribute("href", f"/commands/{sent[0]}")
     row.get_by_role("button", name="Retry").click()
-    wait_for(lambda: calls(service) == [f"POST /api/v1/jobs/{job}/retry"] * 2, "the job to be retried anew")
+    until(tab.page, lambda: calls(service) == [f"POST /api/v1/jobs/{job}/retry"] * 2, "the job to be retried anew")
     assert (sent[0] == sent[1], sent[2] == sent[1]) == (True, False)
 
 

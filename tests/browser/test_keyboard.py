@@ -3,6 +3,7 @@
 from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Visit
+from tests.browser.tab import until
 from tests.support.beacon_server import Beacon
 from tests.support.waiting import wait_for
 
@@ -66,7 +67,7 @@ def test_keys_that_are_pressed_while_their_module_is_still_loading_count(beacon:
     tab.goto()
     tab.wait_state("connected")
     tab.page.evaluate(LISTEN)
-    wait_for(lambda: tab.page.evaluate("1") and held, "the module to be asked for")
+    until(tab.page, lambda: held, "the module to be asked for")
     for key in "rr?":
         tab.page.keyboard.press(key)
     assert tab.page.evaluate("window.toggles") == 0

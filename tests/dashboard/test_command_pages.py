@@ -221,7 +221,9 @@ def test_a_waiting_job_has_the_button_that_its_service_cannot_serve_with_the_rea
     page = reader.get("/services/mail/jobs?state=queued").text
     why = "this kind of service cannot move a job to the front of its queue"
     assert re.findall(r'value="promote-job([^"]*)"[^>]* disabled title="([^"]+)"', page) == [(f":{job}", why)]
-    assert "promote-job" not in reader.get("/services/mail/jobs?state=failed").text
+    failed = reader.get("/services/mail/jobs?state=failed").text
+    assert "promote-job" not in failed
+    assert "Promote:" not in failed, "a reason is said only where its action is offered"
     assert reader.press(accept=JSON, do=f"promote-job:{job}", commandId="intent-0001").status_code == 409
     assert reader.press(accept=JSON, do="promote-job", jobIds=[job], commandId="intent-0002").status_code == 400
 

@@ -1,7 +1,7 @@
 """View models of commands: which actions a user may take on a service, and a command as pages show it."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
@@ -54,12 +54,12 @@ class ServiceActions:
         """The URL that the forms post to."""
         return f"{service_href(self.service_id)}/commands"
 
-    @property
-    def reasons(self) -> list[tuple[str, str]]:
-        """`("Retry, Delete", "Commands need the role operator; …")`, one entry for each reason."""
+    def reasons(self, names: Collection[str]) -> list[tuple[str, str]]:
+        """`("Retry, Delete", "Commands need the role operator; …")`, one entry for each reason of these actions."""
         said: dict[str, list[str]] = {}
         for name, why in self.why_not.items():
-            said.setdefault(why, []).append(ACTIONS[name].label)
+            if name in names:
+                said.setdefault(why, []).append(ACTIONS[name].label)
         return [(", ".join(verbs), why) for why, verbs in said.items()]
 
 
