@@ -121,7 +121,7 @@ def mix(items: list[pytest.Item]) -> None:
     """Side by side what is slow comes first, or one process would end with it while the others wait.
 
     Its folders take turns: browsers keep the processor busy, and what is live or a service mostly waits. The contract,
-    whose files share a server, comes before them.
+    whose files share a server, comes before them, and so do single files that start more than one server.
     """
     files: dict[str, list[Path]] = {name: [] for name in SLOW_FOLDERS}
     for item in items:
@@ -129,7 +129,7 @@ def mix(items: list[pytest.Item]) -> None:
             files[folder(item)].append(item.path)
     shared = files.pop("contract")
     turn = {path: at / len(paths) for paths in files.values() for at, path in enumerate(paths)}
-    turn |= dict.fromkeys(shared, -1.0)
+    turn |= dict.fromkeys(shared, -1.0) | {TESTS.parent / file: -1.0 for file in MORE_WITH_SERVERS}
     items.sort(key=lambda item: turn.get(item.path, 1.0))
 
 
