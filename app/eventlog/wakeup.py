@@ -82,6 +82,7 @@ class SqliteNotifier:
         return self._version != before
 
     def close(self) -> None:
+        self._threads.close()
         self._connection.close()
 
 

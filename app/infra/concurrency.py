@@ -77,6 +77,12 @@ class NativeThreads:
             raise error
         return result
 
+    def close(self) -> None:
+        """End the threads. No call may be under way; the next one starts new threads."""
+        for pool in self._pools.values():
+            pool.kill()
+        self._pools.clear()
+
 
 def _catch_error(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Exception | None]:
     """gevent prints a traceback of an exception that leaves a function in its thread pool, even if it is handled."""

@@ -27,6 +27,20 @@ from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 INSERT = "INSERT INTO event (type, data_json) VALUES ('by.hand', '{}')"
+# As a web worker does each time it has lost its database.
+RECONNECTING = """
+from gevent import monkey
+monkey.patch_all()
+import os, sys
+from app.eventlog.wakeup import SqliteNotifier
+
+for _ in range(5):
+    notifier = SqliteNotifier(sys.argv[1])
+    notifier.wait(0.01, lambda: False)
+    notifier.wait(0.01, lambda: False)
+    notifier.close()
+print(len(os.listdir("/proc/self/task")))
+"""
 OUTSIDER = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"
 
 
@@ -290,6 +304,12 @@ class TestSqliteWake:
         began = time.monotonic()
         wake.wait(10, lambda: False)
         assert time.monotonic() - began < scaled(5)
+
+    def test_one_that_is_closed_leaves_no_native_thread_behind(self, database: Path) -> None:
+        done = subprocess.run(
+            [sys.executable, "-c", RECONNECTING, str(database)], check=True, capture_output=True, text=True
+        )
+        assert done.stdout == "1\n"
 
     def test_without_news_it_returns_after_its_time(self, wake: SqliteNotifier) -> None:
         began = time.monotonic()
