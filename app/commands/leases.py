@@ -7,14 +7,13 @@ begins with `Claim.lock_command`: a runner that lost its lease changes nothing a
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.commands import command_progress
 from app.commands.models import CommandRow, ItemRow
-from app.db import now_epoch, read, write
+from app.db import count_changed, now_epoch, read, write
 from app.eventlog.append import append
 from app.infra.clock import utc_text
 from app.reconciliation.loader import database_now
@@ -52,7 +51,7 @@ class Claim:
             CommandRow.ended_at.is_(None),
             CommandRow.lease_until > now_epoch(),
         )
-        return _updates_one_row(session, mine.values(lease_until=now_epoch() + LEASE_S))
+        return count_changed(session, mine.values(lease_until=now_epoch() + LEASE_S)) == 1
 
 
 def find_claimable(
@@ -137,8 +136,3 @@ def _resume_abandoned(session: Session, row: CommandRow) -> None:
 def _has_unanswered_item(session: Session, command_id: str) -> bool:
     mine = sa.select(ItemRow.place).where(ItemRow.command_id == command_id, ItemRow.state.in_(("running", "unknown")))
     return session.scalar(mine.limit(1)) is not None
-
-
-def _updates_one_row(session: Session, statement: sa.Update) -> bool:
-    done = session.execute(statement, execution_options={"synchronize_session": False})
-    return cast(sa.CursorResult[Any], done).rowcount == 1

@@ -1,7 +1,6 @@
 """Somebody waits for what the Admin API answers: it ends in time, and has an end."""
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,13 +11,6 @@ from app.flags.unleash.admin_api import AdminClient, AdminFlagState, UnleashUnav
 from tests.support.hostile_json import as_bytes, many_keys
 from tests.support.machine import scaled
 from tests.support.unleash_stub import Answer, Edge, says, trickles, trickles_headers
-
-
-@pytest.fixture
-def edge() -> Iterator[Edge]:
-    made = Edge()
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize(

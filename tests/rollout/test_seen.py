@@ -1,7 +1,6 @@
 """What somebody saw before deciding: back at the same percentage is not where it was, in either mode."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from flask import Flask
@@ -19,13 +18,6 @@ from app.rollout.preview import preview_switches
 from tests.support.unleash_stub import Edge, says
 
 FLAG = Flag.SSE_STREAMING
-
-
-@pytest.fixture
-def edge() -> Iterator[Edge]:
-    made = Edge()
-    yield made
-    made.close()
 
 
 def at(percentage: int) -> str:

@@ -35,13 +35,6 @@ FLAG = Flag.SSE_STREAMING
 
 
 @pytest.fixture
-def edge() -> Iterator[Edge]:
-    made = Edge()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def keeper(cast: Flask) -> Iterator[SnapshotWriter]:
     """Inside the application's context. Whatever is nobody else's was done by `eve`."""
     with cast.app_context():

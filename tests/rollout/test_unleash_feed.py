@@ -5,7 +5,7 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -27,13 +27,6 @@ class Large:
     """A body that is made by the test that needs it: in time for its answer, and not while tests are collected."""
 
     make: Callable[[], str]
-
-
-@pytest.fixture
-def edge() -> Iterator[Edge]:
-    made = Edge()
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize(
