@@ -100,8 +100,7 @@ def _register_web(app: Flask) -> None:
 
 
 def _stream_engine(app: Flask) -> StreamEngine:
-    live = components(app).background
-    return live.engine
+    return components(app).background.engine
 
 
 def _build_background(app: Flask, settings: Settings) -> None:

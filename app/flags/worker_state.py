@@ -131,5 +131,5 @@ def load_worker_agreement(session: Session, flag: Flag, wanted: ConfiguredState)
 
 
 def _parse_state(stored: object) -> ConfiguredState:
-    """A worker of an earlier version stores a sentence: until it is gone, nothing is known of what it has loaded."""
+    """Unknown for a worker of an earlier version, which stores a sentence instead of the state."""
     return ConfiguredState(**stored) if isinstance(stored, dict) else ConfiguredState(True, None, "unknown")

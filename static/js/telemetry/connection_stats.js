@@ -22,7 +22,7 @@ export const MAX_SAMPLES = 100;
 const EVENT_TIME = /<td class="at"><time datetime="([^"]+)"/;
 /** The fastest of this many heartbeats tells the server's clock; older ones may be from before it was adjusted. */
 const HEARTBEATS_COMPARED = 20;
-/** A page that missed more polls was asleep or offline, so the delay of what came meanwhile means nothing. */
+/** A page that missed more polls than this was asleep or offline, so delays in that time are not measured. */
 const MAX_MISSED_POLLS = 2;
 
 export class ConnectionStats {
