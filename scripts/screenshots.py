@@ -20,11 +20,11 @@ from app.db import write
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, OpenItem
 from scripts.bootstrap import find_chromium
-from tests.dashboard.record_scene import happened, item
-from tests.dashboard.test_weight import fill
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService, start_demo
 from tests.support.waiting import wait_for
+from tests.web.record_scene import happened, item
+from tests.web.test_weight import fill
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 DEVICES: dict[str, dict[str, Any]] = {

@@ -7,10 +7,10 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import MakeBeacon, StartService, Visit
 from tests.browser.tab import Tab
-from tests.dashboard.test_weight import fill
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
 from tests.support.waiting import wait_for
+from tests.web.test_weight import fill
 
 # Whether some figure of this state was ever tinted, and for how long the animation was to run.
 WATCH_TINT = """(state) => {

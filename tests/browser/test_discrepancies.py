@@ -9,11 +9,11 @@ from playwright.sync_api import Page, expect
 from app.infra.clock import parse_utc
 from tests.browser.conftest import Visit
 from tests.browser.test_axe import AXE, serious
-from tests.dashboard.record_scene import at, happened, item, put
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
 from tests.support.machine import ROOM_S, scaled
 from tests.support.waiting import wait_for
+from tests.web.record_scene import at, happened, item, put
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 

@@ -5,10 +5,10 @@ from playwright.sync_api import expect
 from app.eventlog.append import NewEvent
 from tests.browser.conftest import Visit
 from tests.browser.tab import LIST_LENGTH, Tab, intercept
-from tests.dashboard.payloads import update
 from tests.notifications.scene import notice
 from tests.support.beacon_server import Beacon
 from tests.support.cast import publish
+from tests.web.payloads import update
 
 
 def rows(beacon: Beacon, number: int) -> list[int]:

@@ -12,13 +12,13 @@ from playwright.sync_api import CDPSession, expect
 from app.eventlog.append import NewEvent
 from tests.browser.conftest import Visit
 from tests.browser.tab import LIST_LENGTH, Tab
-from tests.dashboard.payloads import update
 from tests.support.beacon_server import Beacon
 from tests.support.cast import publish
 from tests.support.demo_service import DemoService
 from tests.support.machine import scaled
 from tests.support.prometheus_text import numbers, total
 from tests.support.waiting import wait_for
+from tests.web.payloads import update
 
 ROUNDS = 200
 FEW = 40

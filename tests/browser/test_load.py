@@ -15,11 +15,11 @@ import pytest
 from app.eventlog.append import NewEvent
 from tests.browser.conftest import FALLBACK_POLL_S, POLL_S, MakeBeacon, Visit
 from tests.browser.tab import Tab, listed_ids
-from tests.dashboard.payloads import discrepancy, update
 from tests.support.beacon_server import Beacon
 from tests.support.cast import publish
 from tests.support.demo_service import DemoService
 from tests.support.machine import scaled
+from tests.web.payloads import discrepancy, update
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,6 @@ from app.flags import embedded
 from app.flags.evaluation import Flag
 from app.infra import lock_holders
 from app.reconciliation import incidents
-from tests.dashboard import record_scene
 from tests.notifications import scene
 from tests.support.application import stop
 from tests.support.cast import ALICE, BOB, headers_of, join, publish
@@ -30,6 +29,7 @@ from tests.support.machine import scaled
 from tests.support.postgres import Postgres
 from tests.support.sse_client import open_stream
 from tests.support.waiting import wait_for
+from tests.web import record_scene
 
 
 @pytest.fixture

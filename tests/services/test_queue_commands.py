@@ -12,7 +12,6 @@ from app.config import Settings
 from app.db import write
 from app.reconciliation import registry
 from tests.commands.operator_desk import NOW, SERVICE, OperatorDesk
-from tests.dashboard.test_command_pages import Reader
 from tests.services.celery_scene import Fleet
 from tests.services.rq_scene import Scene
 from tests.services.test_celery_commands import result_of
@@ -22,6 +21,7 @@ from tests.support.application import start_worker
 from tests.support.cast import ADA, ALICE, CAST, join
 from tests.support.postgres import Postgres
 from tests.support.waiting import wait_for
+from tests.web.test_command_pages import Reader
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from app.reconciliation.models import CheckSample, KnownJob
 from app.sources.protocol import MAX_JOB_ID_BYTES
 from app.stream.viewer_count import count_streams
 from app.web.services import check_history
-from tests.dashboard.record_scene import at, happened, item, put, watched
-from tests.dashboard.test_discrepancy_page import pages, rows_of, text_of
 from tests.support.cast import ALICE, join, logged_in
+from tests.web.record_scene import at, happened, item, put, watched
+from tests.web.test_discrepancy_page import pages, rows_of, text_of
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ QUICK = (
     "tests/sources/test_kinds.py",
     "tests/sources/test_sources_page.py",
     "tests/reconciliation/test_check_batcher.py",
-    "tests/dashboard/test_pages.py",
+    "tests/web/test_pages.py",
 )
-UNIT_TESTS = ("tests/test_architecture.py", "tests/sources", "tests/reconciliation", "tests/dashboard")
+UNIT_TESTS = ("tests/test_architecture.py", "tests/sources", "tests/reconciliation", "tests/web")
 
 
 @pytest.mark.parametrize("kind", OWN_KINDS)

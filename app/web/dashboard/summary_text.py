@@ -1,6 +1,6 @@
 """Builds the summary sentence above the tiles.
 
-`static/js/ui/summary_text.js` builds the same sentence from the tiles on the screen; `tests/dashboard/summaries.json`
+`static/js/ui/summary_text.js` builds the same sentence from the tiles on the screen; `tests/web/summaries.json`
 is the table that both are tested against.
 """
 

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { describeChanges, summarise } from "../../../static/js/ui/summary_text.js";
 
-const cases = JSON.parse(readFileSync(new URL("../../dashboard/summaries.json", import.meta.url), "utf-8"));
+const cases = JSON.parse(readFileSync(new URL("../../web/summaries.json", import.meta.url), "utf-8"));
 
 for (const { states, ...expected } of cases) {
   test(`${states.join(", ") || "no service"}: ${expected.words}`, () => {

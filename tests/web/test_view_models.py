@@ -9,7 +9,7 @@ from app.reconciliation.models import ServiceState
 from app.web import display_text
 from app.web.dashboard.change_rows import ChangeRow
 from app.web.dashboard.view_models import IdList, Tile, dom_key, find_hidden_strip_keys, service_href
-from tests.dashboard.payloads import discrepancy, update
+from tests.web.payloads import discrepancy, update
 
 NOW = datetime(2026, 11, 21, 12, 4, 0, tzinfo=UTC)
 

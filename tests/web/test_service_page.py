@@ -20,12 +20,12 @@ from app.reconciliation.models import CheckSample, KnownJob, OpenItem, Service, 
 from app.sources import kinds
 from app.web.services import check_history, service_details
 from app.web.services.check_history import Bucket, draw_history
-from tests.dashboard.payloads import discrepancy, update
-from tests.dashboard.record_scene import happened, item, put
-from tests.dashboard.test_pages import page, watch
 from tests.sources.upstream import Upstream
 from tests.support.cast import ALICE, BOB, CHARLIE, csrf_token, logged_in, publish
 from tests.support.demo_service import DemoService, start_demo
+from tests.web.payloads import discrepancy, update
+from tests.web.record_scene import happened, item, put
+from tests.web.test_pages import page, watch
 
 NOW = datetime(2026, 11, 21, 12, 3, 5, tzinfo=UTC)
 

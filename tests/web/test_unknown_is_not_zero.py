@@ -14,10 +14,10 @@ from flask.testing import FlaskClient
 from app.db import read, write
 from app.infra.clock import utc_text
 from app.reconciliation.models import CheckSample, KnownJob, ServiceState
-from tests.dashboard.payloads import update
-from tests.dashboard.test_one_verdict import checked, part, seen
-from tests.dashboard.test_pages import watch
 from tests.support.cast import ADA, BOB, headers_of, logged_in
+from tests.web.payloads import update
+from tests.web.test_one_verdict import checked, part, seen
+from tests.web.test_pages import watch
 
 # Numbers that stand nowhere else: what the source said when it was heard last.
 LAST = {"queued": 7_171, "running": 7_272, "failed": 7_373}

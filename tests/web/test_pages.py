@@ -12,9 +12,9 @@ from app.db import write
 from app.eventlog.append import NewEvent
 from app.infra.clock import utc_text
 from app.reconciliation.models import OpenItem, Service, ServiceState
-from tests.dashboard.payloads import discrepancy, update
 from tests.support.any_service import ANY_KIND, NOWHERE
 from tests.support.cast import ALICE, BOB, CHARLIE, Person, logged_in, publish
+from tests.web.payloads import discrepancy, update
 
 
 def watch(app: Flask, service: str, payload: dict[str, object] | None = None, *missing: str) -> None:

@@ -21,11 +21,11 @@ from app.reconciliation.models import OpenItem, Service
 from app.rollout import plan_service
 from app.web.rollout.rollout_form import FLAG
 from tests.commands.operator_desk import OperatorDesk
-from tests.dashboard.payloads import discrepancy
-from tests.dashboard.record_scene import item
-from tests.dashboard.test_pages import watch
 from tests.support.cast import ADA, BOB, PIA, Person, csrf_token, logged_in
 from tests.support.demo_service import DemoService, start_demo
+from tests.web.payloads import discrepancy
+from tests.web.record_scene import item
+from tests.web.test_pages import watch
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 PROOFS = ("seenPercentage", "seenAt", "seenEnabled", "seenPlan", "expectedCount", "expected", "asOf", "seen")

@@ -16,9 +16,9 @@ from app.reconciliation.models import CheckSample
 from app.web.dashboard.annotations import Annotation, AnnotationReader
 from app.web.dashboard.sparklines import AREA, NO_TREND, POINTS, TrendReader, build_trend
 from app.web.dashboard.view_models import MIN_DENSE_SERVICES, Board, Tile
-from tests.dashboard.payloads import discrepancy, update
-from tests.dashboard.test_pages import watch
 from tests.support.cast import ALICE, logged_in, publish
+from tests.web.payloads import discrepancy, update
+from tests.web.test_pages import watch
 
 NOW = datetime(2026, 11, 21, 12, 30, 15, tzinfo=UTC)
 

@@ -15,9 +15,9 @@ from app.db import write
 from app.eventlog.append import NewEvent
 from app.infra.clock import utc_text
 from app.reconciliation.models import CheckSample, Service, ServiceState
-from tests.dashboard.payloads import discrepancy, update
 from tests.support.any_service import ANY_KIND, NOWHERE
 from tests.support.cast import ALICE, logged_in, publish
+from tests.web.payloads import discrepancy, update
 
 GZIP = {"Accept-Encoding": "gzip, deflate, br", "Accept": "text/html"}
 PLAIN = {"Accept-Encoding": "identity"}

@@ -14,7 +14,7 @@ from app.rollout.plan_service import read_epoch
 from app.web.rollout import guardrail_text
 from app.web.rollout.guardrail_text import GuardrailText
 from app.web.rollout.rollout_form import FLAG
-from tests.dashboard.test_rollout_page import Desk, desk
+from tests.web.test_rollout_page import Desk, desk
 
 __all__ = ["desk"]
 

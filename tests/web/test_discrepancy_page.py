@@ -18,8 +18,8 @@ from app.reconciliation.incidents import IncidentPosition
 from app.reconciliation.models import DiscrepancyEvent, Service
 from app.web.discrepancies import incident_reader
 from app.web.discrepancies.incident_query import PageStart
-from tests.dashboard.record_scene import at, happened, item, put, watched
 from tests.support.cast import ALICE, headers_of, logged_in
+from tests.web.record_scene import at, happened, item, put, watched
 
 HTML = {"Accept": "text/html"}
 

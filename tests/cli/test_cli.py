@@ -26,7 +26,7 @@ from app.flags import document
 from tests.support.machine import scaled
 from tests.support.unleash_stub import Edge, OneFlag
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 Beacon = Callable[..., Result]
 Script = Callable[..., "Ended"]
 

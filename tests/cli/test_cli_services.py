@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from app.cli.main import cli
 from app.sources import kinds
-from tests.test_cli import Beacon, Script, beacon, instance, script
+from tests.cli.test_cli import Beacon, Script, beacon, instance, script
 
 __all__ = ["beacon", "instance", "script"]  # fixtures
 

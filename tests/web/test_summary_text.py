@@ -6,7 +6,7 @@ import pytest
 
 from app.web.dashboard.summary_text import Summary
 from app.web.dashboard.view_models import Tile
-from tests.dashboard.payloads import update
+from tests.web.payloads import update
 
 # tests/js/ui/summary_text.test.js reads the same table: first render and scripts may not disagree.
 CASES = json.loads((Path(__file__).parent / "summaries.json").read_text())

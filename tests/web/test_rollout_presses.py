@@ -15,7 +15,7 @@ from app.flags.provider import ChangeRefused
 from app.infra.problems import Problem
 from app.rollout import plan_service
 from app.web.rollout.rollout_form import DEFAULT_REASON, FLAG, RolloutForm
-from tests.dashboard.test_rollout_page import PAGE, Desk, desk, regions, words
+from tests.web.test_rollout_page import PAGE, Desk, desk, regions, words
 
 __all__ = ["desk"]
 

@@ -11,9 +11,9 @@ from flask import Flask
 from app.db import write
 from app.infra.clock import utc_text
 from app.reconciliation.models import ServiceState
-from tests.dashboard.payloads import discrepancy, update
-from tests.dashboard.test_pages import page, watch
 from tests.support.cast import ADA, ALICE, logged_in
+from tests.web.payloads import discrepancy, update
+from tests.web.test_pages import page, watch
 
 LOST = [{"kind": "missing", "jobIds": ["lost"], "since": "2026-11-21T12:00:00.000Z"}]
 SILENT = update(status="stale", counts={}, reason="answered 500", findings=LOST, silentSince="2026-11-21T12:02:00.000Z")

@@ -17,7 +17,7 @@ from app.rollout.plan_service import read_epoch
 from app.stream.models import PresenceRow
 from app.web.rollout.claimed_state import ClaimedState, describe_in_force
 from app.web.rollout.rollout_form import FLAG
-from tests.dashboard.test_rollout_page import Desk, desk
+from tests.web.test_rollout_page import Desk, desk
 
 __all__ = ["desk"]
 

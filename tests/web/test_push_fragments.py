@@ -9,7 +9,7 @@ from flask import Flask
 
 from app.eventlog.reader import Event
 from app.web.dashboard import push_fragments
-from tests.dashboard.payloads import discrepancy, update
+from tests.web.payloads import discrepancy, update
 
 HOSTILE = "</td><hx-partial hx-target='body'><script>alert(1)</script>\n\nid: 9\n\ndata: x"
 
