@@ -11,6 +11,7 @@ from app.config import load_settings  # noqa: E402 -- see above
 from app.infra.file_descriptors import raise_descriptor_limit  # noqa: E402 -- see above
 from app.infra.logs import configure_logging  # noqa: E402 -- see above
 from app.monitoring.multiprocess_files import MetricFiles  # noqa: E402 -- see above
+from app.web.tls_handshake import limit_handshake  # noqa: E402 -- see above
 
 assert all(  # noqa: S101 -- a worker on unpatched sockets would block all its streams: refuse to start
     monkey.is_module_patched(name) for name in ("socket", "ssl", "select", "threading")
@@ -29,8 +30,10 @@ worker_connections = 10_000
 backlog = 4_096
 graceful_timeout = int(_settings.drain_s) + 5
 timeout = 60
-# The head of a request has this long too, the first one of a connection as well (tests/live/test_stalled_clients.py).
+# The head of a request has this long too, the first one of a connection as well (tests/live/test_stalled_clients.py),
+# and so has a TLS handshake.
 keepalive = 5
+ssl_context = limit_handshake
 # An address may name a job, whose id takes up to 2,000 bytes, three signs each.
 limit_request_line = 8_190
 # Each worker imports for itself, after the patch; and none is recycled, which would cut all its streams at once.

@@ -1,4 +1,4 @@
-"""gunicorn's settings as they are, with a reporter in each worker, and what only tests set: TLS, a tiny pool."""
+"""gunicorn's settings as they are, with a reporter in each worker, and what only tests set."""
 
 import os
 from pathlib import Path
@@ -14,6 +14,7 @@ _engine_options = app.engine_options
 
 certfile = os.environ.get("BEACON_PROBE_CERT")
 keyfile = os.environ.get("BEACON_PROBE_KEY")
+keepalive = int(os.environ.get("BEACON_PROBE_KEEPALIVE", keepalive))  # noqa: F821 -- the real one, from above
 
 
 def _two_connections(database_url):

@@ -115,3 +115,22 @@ def test_a_reader_that_stands_still_over_tls_holds_up_nobody_and_loses_nothing(
             raw.until(b"\r\n0\r\n\r\n")
             frames = frames_only(dechunked(raw.body)[0])
             assert [int(frame.id) for frame in frames if frame.id] == ids
+
+
+def test_clients_that_do_not_complete_a_handshake_are_let_go_without_a_traceback(
+    start_beacon: MakeBeacon, context: ssl.SSLContext
+) -> None:
+    """They have as long as for the head of a request; test_stalled_clients.py waits for the real time."""
+    beacon = start_beacon(background=0, PROBE_KEEPALIVE=1)
+    with Raw(beacon) as silent, Raw(beacon) as slow, Raw(beacon) as plain:
+        plain.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        plain.to_the_end()
+        slow.send(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a ClientHello
+        for stalled in (silent, slow):
+            stalled.to_the_end()
+            assert stalled.received == b""
+    with Raw(beacon, context) as raw:
+        raw.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        raw.until(b"\r\n\r\n")
+        assert raw.head.startswith(b"HTTP/1.1 200 ")
+    assert "Traceback" not in beacon.log_text()
