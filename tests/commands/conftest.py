@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from flask import Flask
 
-from app.commands import executor
+from app.commands import effects, executor
 from app.commands.actions import ACTIONS
 from app.db import write
 from app.reconciliation import registry
@@ -39,8 +39,9 @@ def idle(cast: Flask, demo: DemoService) -> OperatorDesk:
 
 
 @pytest.fixture
-def desk(idle: OperatorDesk) -> OperatorDesk:
-    """With the poller and the runner of a worker."""
+def desk(idle: OperatorDesk, monkeypatch: pytest.MonkeyPatch) -> OperatorDesk:
+    """With the poller and the runner of a worker. No job that they retry fails again; test_effects.py follows some."""
+    monkeypatch.setattr(effects, "RETRY_FOLLOW_S", 0.1)
     start_worker(idle.app)
     return idle
 
