@@ -1,6 +1,7 @@
 """Services that answer rubbish: each is stale with its reason, the others do not notice, and memory stays flat."""
 
 import gzip
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -71,6 +72,12 @@ REASONS = {
 }
 
 
+def late(answer: Answer) -> Answer:
+    """From the second poll on. A service is stale after two that failed, and a late one takes five seconds to fail."""
+    polls = itertools.count()
+    return lambda request: answer(request) if next(polls) else send(request, b"{}", 500)
+
+
 def bad_answers(bad: Upstream, secret: Upstream) -> Mapping[str, Answer]:
     return {
         "garbage": lambda request: send(request, b"\x00<html>\xff"),
@@ -78,8 +85,8 @@ def bad_answers(bad: Upstream, secret: Upstream) -> Mapping[str, Answer]:
         "large": large,
         "declared": lambda request: send(request, b"[]", Content_Length=str(100 * MIB)),
         "bomb": bomb,
-        "drip": drip,
-        "nothing": lambda _: bad.hold(),
+        "drip": late(drip),
+        "nothing": late(lambda _: bad.hold()),
         "error": lambda request: send(request, b"{}", 500),
         "redirect": lambda request: send(request, b"", 302, Location=f"{secret.url}/latest/meta-data/"),
     }
@@ -124,7 +131,7 @@ def test_services_that_answer_rubbish_are_stale_with_their_reason_and_harm_nobod
 ) -> None:
     good, bad, secret = upstreams
     fine: dict[str, tuple[str, str | None]] = {"fine-1": ("verified", None), "fine-2": ("verified", None)}
-    beacon = start_beacon(background=1, POLL_INTERVAL_S=INTERVAL_S)
+    beacon = start_beacon(setup="tests.live.quick_poller", background=1, POLL_INTERVAL_S=INTERVAL_S)
     for name in fine:
         beacon.watch(name, good.url)
     watched = Watched(beacon)

@@ -6,7 +6,8 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,16 +78,30 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
-    """Two workers, of which one polls; one that was killed is replaced before the next test begins."""
-    running = Beacon(tmp_path_factory.mktemp("polling"), background=2, POLL_INTERVAL_S=INTERVAL_S)
+    """Two workers, of which one polls."""
+    folder = tmp_path_factory.mktemp("polling")
+    running = Beacon(folder, setup="tests.live.quick_poller", background=2, POLL_INTERVAL_S=INTERVAL_S)
     running.start()
     yield running
     running.end()
 
 
+@pytest.fixture(scope="module")
+def demo_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoService]:
+    service = start_demo(tmp_path_factory.mktemp("demo"))
+    yield service
+    service.stop(signal.SIGKILL)
+
+
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[DemoService]:
-    """A process for each test: one that refuses connections or went back in time cannot be told to forget it."""
+def demo(demo_process: DemoService) -> DemoService:
+    demo_process.reset()
+    return demo_process
+
+
+@pytest.fixture
+def own_demo(tmp_path: Path) -> Iterator[DemoService]:
+    """A process that refuses connections or went back in time cannot be told to forget it."""
     service = start_demo(tmp_path)
     yield service
     service.stop(signal.SIGKILL)
@@ -103,12 +118,49 @@ def watching(beacon: Beacon, url: str) -> Iterator[str]:
         registry.remove(session, service_id, "test")
 
 
-@pytest.fixture
-def watched(beacon: Beacon, demo: DemoService) -> Iterator[Watched]:
+@contextmanager
+def polled(beacon: Beacon, demo: DemoService) -> Iterator[Watched]:
     with watching(beacon, demo.url) as service_id:
         made = Watched(beacon, demo, service_id)
         wait_for(lambda: made.status == "verified", "the first poll", TAKE_OVER_S)
         yield made
+
+
+@pytest.fixture
+def watched(beacon: Beacon, demo: DemoService) -> Iterator[Watched]:
+    with polled(beacon, demo) as made:
+        yield made
+
+
+@pytest.fixture
+def watched_alone(beacon: Beacon, own_demo: DemoService) -> Iterator[Watched]:
+    with polled(beacon, own_demo) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def taken_over(_forked: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Watched, Future[None]]]:
+    """A service whose polling worker is killed, and when another one has its lease. Begun before all tests of this
+    module, so that the ten seconds of the lease pass while they run; this one has the times of a real deployment."""
+    folder = tmp_path_factory.mktemp("killed")
+    with ExitStack() as stack:
+        demo = start_demo(folder)
+        stack.callback(demo.stop, signal.SIGKILL)
+        beacon = Beacon(folder, background=2, POLL_INTERVAL_S=INTERVAL_S)
+        stack.callback(beacon.end)
+        beacon.start()
+        watched = Watched(beacon, demo, "mail")
+        beacon.watch(watched.id, demo.url)
+        wait_for(lambda: watched.status == "verified", "the first poll", TAKE_OVER_S)
+        killed = holder_pid(beacon)
+        os.kill(killed, signal.SIGKILL)
+        # Meanwhile it looks at a file only: a test must not leave a socket behind.
+        waiting = stack.enter_context(ThreadPoolExecutor(1)).submit(wait_taken_over, beacon, killed)
+        yield watched, waiting
+
+
+def wait_taken_over(beacon: Beacon, killed: int) -> None:
+    wait_for(lambda: holder_pid(beacon) != killed, "another holder of the lease", TAKE_OVER_S, every_s=0.1)
 
 
 def lease(beacon: Beacon) -> tuple[str, int]:
@@ -141,16 +193,6 @@ def polls(service: Upstream) -> int:
     return service.asked.count("/api/v1/health")
 
 
-def test_when_the_polling_worker_is_killed_polling_goes_on(watched: Watched) -> None:
-    beacon = watched.beacon
-    killed = holder_pid(beacon)
-    os.kill(killed, signal.SIGKILL)
-    wait_for(lambda: holder_pid(beacon) != killed, "another holder of the lease", TAKE_OVER_S)
-    watched.wait_samples(1)
-    watched.demo.create_job(state="failed")
-    wait_for(lambda: '"failed":1' in watched.newest_update, "the new holder to see the failed job")
-
-
 def test_a_poller_that_was_frozen_and_thawed_cannot_act(watched: Watched) -> None:
     """SIGSTOP is a paused machine: its lease runs out, and what it was doing is not written when it wakes."""
     beacon, demo = watched.beacon, watched.demo
@@ -159,7 +201,7 @@ def test_a_poller_that_was_frozen_and_thawed_cannot_act(watched: Watched) -> Non
     wait_for(lambda: demo.get("/_fault").json()["waiting"], "a poll under way")
     with stopped(frozen):
         demo.fault("none")
-        # Ten seconds pass, as far as the database can tell; the test above waits for them.
+        # Ten seconds pass, as far as the database can tell; the last test waits for them.
         beacon.sql("UPDATE lease SET expires_at = 0 WHERE name = 'poller'")
         wait_for(lambda: holder_pid(beacon) != frozen, "another holder of the lease", TAKE_OVER_S)
     newer = lease(beacon)
@@ -204,12 +246,19 @@ def test_three_lost_jobs_are_named_until_an_operator_accepts_them(watched: Watch
         pytest.param("hang", "did not answer", marks=pytest.mark.long),
         ("error", "500"),
         ("garbage", "not JSON"),
-        ("refuse", "refused"),
     ],
 )
 def test_an_upstream_that_does_not_answer_is_stale_with_its_reason_and_no_numbers(
     watched: Watched, fault: str, words: str
 ) -> None:
+    check_stale(watched, fault, words)
+
+
+def test_an_upstream_that_refuses_is_stale_with_its_reason_and_no_numbers(watched_alone: Watched) -> None:
+    check_stale(watched_alone, "refuse", "refused")
+
+
+def check_stale(watched: Watched, fault: str, words: str) -> None:
     beacon, demo = watched.beacon, watched.demo
     demo.create_job(state="failed")
     wait_for(lambda: '"failed":1' in watched.newest_update, "a known failed job")
@@ -224,7 +273,8 @@ def test_an_upstream_that_does_not_answer_is_stale_with_its_reason_and_no_number
     assert "Stale" in page.text
 
 
-def test_a_service_that_went_back_in_time_is_stale_until_it_is_consistent_again(watched: Watched) -> None:
+def test_a_service_that_went_back_in_time_is_stale_until_it_is_consistent_again(watched_alone: Watched) -> None:
+    watched = watched_alone
     watched.demo.create_job(state="queued")
     wait_for(lambda: '"queued":1' in watched.newest_update, "a known job")
     watched.demo.fault("rewind", seconds=60)
@@ -239,3 +289,11 @@ def test_an_idle_service_appends_no_update_of_its_own(watched: Watched) -> None:
     watched.wait_samples(2)
     wait_for(lambda: watched.appended("reconciliation.verified") >= checked + 2, "two seconds of checks")
     assert watched.appended("reconciliation.update") == told
+
+
+def test_when_the_polling_worker_is_killed_polling_goes_on(taken_over: tuple[Watched, Future[None]]) -> None:
+    watched, waiting = taken_over
+    waiting.result()
+    watched.wait_samples(1)
+    watched.demo.create_job(state="failed")
+    wait_for(lambda: '"failed":1' in watched.newest_update, "the new holder to see the failed job")
