@@ -30,7 +30,7 @@ CHROMIUMS = pytest.StashKey[list[PlainChromium]]()
 HEADED = os.environ.get("BEACON_BROWSER_HEADED") == "1"
 TRACE = os.environ.get("BEACON_TRACE") == "1"
 
-POLL_S = 1.0
+POLL_S = 0.5
 FALLBACK_POLL_S = 0.3
 
 # Of the two lists of features on its command line Chromium heeds the last, so this one repeats what of the driver's
@@ -113,12 +113,19 @@ def chromium(start_chromium: StartChromium) -> PlainChromium:
     return start_chromium()
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoService]:
-    """A demo job service whose jobs stand still until a test moves them; ids are each test's own."""
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoService]:
+    """One process for all modules: to start another takes a second."""
     running = start_demo(tmp_path_factory.mktemp("service"))
     yield running
-    running.stop()
+    running.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def service(demo: DemoService) -> DemoService:
+    """A demo job service, empty, whose jobs stand still until a test moves them; ids are each test's own."""
+    demo.reset()
+    return demo
 
 
 @pytest.fixture(scope="module")

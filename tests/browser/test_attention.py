@@ -1,11 +1,13 @@
 """The attention strip and the figures: they tell at once, and move nothing from under a hand."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import MakeBeacon, StartService, Visit
+from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit, end
 from tests.browser.tab import Tab
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
@@ -26,16 +28,22 @@ WATCH_TINT = """(state) => {
 
 
 @pytest.fixture
-def service(start_service: StartService) -> DemoService:
-    return start_service()
+def service(service: DemoService) -> DemoService:
+    service.reset()
+    return service
 
 
 @pytest.fixture
-def beacon(start_beacon: MakeBeacon, service: DemoService) -> Beacon:
-    """Each test's own: a service that several of them made fall silent would flap, and say so only once."""
-    beacon = start_beacon(POLL_INTERVAL_S=1, FALLBACK_POLL_S=0.3)
-    beacon.watch("mail", service.url, "Mail")
-    return beacon
+def beacon(tmp_path: Path, service: DemoService) -> Iterator[Beacon]:
+    """Each test's own: a service that several of them made fall silent would flap, and say so only once.
+
+    Three intervals without an answer are silence, which these tests wait for.
+    """
+    running = Beacon(tmp_path / "watching", POLL_INTERVAL_S=0.4, FALLBACK_POLL_S=FALLBACK_POLL_S)
+    running.watch("mail", service.url, "Mail")  # before it starts, so that its first look is at once
+    running.start()
+    yield running
+    end(running)
 
 
 @pytest.fixture

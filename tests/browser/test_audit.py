@@ -45,28 +45,26 @@ def seqs(page: Page) -> list[str]:
     return found
 
 
-def test_an_entry_enters_by_itself(audited: Beacon, visit: Visit) -> None:
-    tab = visit(audited, "alice", "/audit?actor=erin")
-    tab.wait_state("connected")
-    tab.mark()
-    record(audited, 1, "erin")
-    expect(tab.page.locator("#audit [data-seq]")).to_have_count(1)
-    assert not tab.was_reloaded
-
-
-def test_entries_wait_behind_a_number_while_somebody_reads(audited: Beacon, visit: Visit) -> None:
-    tab = visit(audited, "alice", "/audit")
-    tab.wait_state("connected")
-    tab.page.mouse.wheel(0, 900)
-    wait_for(lambda: tab.page.evaluate("scrollY") > 400, "the page to be scrolled")
-    shown = seqs(tab.page)
-    record(audited, 3)
-    link = tab.page.locator("#audit-new")
+def test_entries_enter_by_themselves_and_wait_behind_a_number_where_somebody_reads(
+    audited: Beacon, visit: Visit
+) -> None:
+    """Two pages at once, since each looks every two seconds."""
+    follower, reader = visit(audited, "alice", "/audit?actor=erin"), visit(audited, "charlie", "/audit")
+    for tab in (follower, reader):
+        tab.wait_state("connected")
+    follower.mark()
+    reader.page.mouse.wheel(0, 900)
+    wait_for(lambda: reader.page.evaluate("scrollY") > 400, "the page to be scrolled")
+    shown = seqs(reader.page)
+    record(audited, 3, "erin")
+    link = reader.page.locator("#audit-new")
     expect(link).to_have_text(re.compile(r"\d+ new"))
-    assert seqs(tab.page) == shown
+    assert seqs(reader.page) == shown
+    expect(follower.page.locator("#audit [data-seq]")).to_have_count(3)
+    assert not follower.was_reloaded
     link.click()
     expect(link).to_be_hidden()
-    assert seqs(tab.page) != shown
+    assert seqs(reader.page) != shown
 
 
 def test_the_reading_shows_how_far_it_is_and_is_read_aloud_at_its_beginning_and_end(

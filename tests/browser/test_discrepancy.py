@@ -17,11 +17,9 @@ REASON = "deleted by hand during the migration"
 
 
 def test_three_lost_jobs_are_named_on_the_screen_in_the_table_and_in_the_log_until_they_are_accepted(
-    start_beacon: MakeBeacon, service: DemoService, visit: Visit
+    beacon: Beacon, service: DemoService, visit: Visit
 ) -> None:
-    beacon = start_beacon(POLL_INTERVAL_S=1)
     service.create_jobs(*[{"state": "queued"} for _ in range(12)])
-    beacon.watch("mail", service.url, "Mail")
     dashboard, viewers_page = visit(beacon, "alice"), visit(beacon, "charlie", None)
     expect(dashboard.figure("mail", "queued")).to_have_text("12")
     dashboard.wait_state("connected")

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
 from tests.browser.profiles import login
-from tests.browser.tab import Tab, intercept
+from tests.browser.tab import PATIENCE_S, Tab, intercept
 from tests.support.beacon_server import Beacon
 from tests.support.machine import ROOM_S, scaled
 from tests.support.waiting import wait_for
@@ -18,7 +18,10 @@ HIDE = """(state) => {
   Object.defineProperty(document, "hidden", { configurable: true, get: () => state === "hidden" });
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
-BLOCK = "(ms) => setTimeout(() => { for (const end = Date.now() + ms; Date.now() < end;); })"
+# Busy until a cookie says otherwise: the only thing that a page sees while its thread is held.
+BLOCK = """(ms) => setTimeout(() => {
+  for (const end = Date.now() + ms; Date.now() < end && !document.cookie.includes("thaw=yes"););
+})"""
 EAVESDROP = """() => {
   window.overheard = [];
   const { session, build } = document.body.dataset;
@@ -106,13 +109,14 @@ def test_a_leader_that_does_not_answer_is_replaced_within_two_seconds_and_comes_
     leader = leader_of(tabs)
     follower = other if leader is first else first
     follower.note_arrivals()
-    leader.page.evaluate(BLOCK, scaled(5) * 1_000)
+    leader.page.evaluate(BLOCK, scaled(PATIENCE_S) * 1_000)
     blocked = time.time()
     event_id = publish(beacon, "past.the.frozen")
     assert follower.arrived(event_id) - blocked < scaled(2 + ROOM_S)
     assert role(follower) == "leader"
     event_id = publish(beacon, "while.frozen")
     follower.wait_change(event_id)
+    follower.page.context.add_cookies([{"name": "thaw", "value": "yes", "url": beacon.url}])
     leader.wait_change(event_id)  # thawed
     wait_for(lambda: role(leader) == "follower", "the thawed leader to follow")
     event_id = publish(beacon, "after.the.thaw")

@@ -6,14 +6,19 @@ Each within one interval and two seconds.
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import redis
+from rq import Queue
 
 from app.db import write
 from app.reconciliation import registry
+from tests.services import rq_impatience
 from tests.services.rq_scene import Scene
 from tests.support.beacon_server import Beacon
 from tests.support.machine import scaled
@@ -23,6 +28,8 @@ INTERVAL_S = 0.5
 WITHIN_S = INTERVAL_S + 2
 START_S = 30.0
 NUMBERS = itertools.count()
+
+Mend = Callable[[], object]
 
 
 class Watched:
@@ -40,11 +47,11 @@ class Watched:
         """Of its data: that no worker serves the queue is so in most tests, and said where a machine is slow."""
         return {one["kind"]: one["jobIds"] for one in self.told().get("findings") or [] if one["kind"] != "no-worker"}
 
-    def verified(self, within_s: float = WITHIN_S) -> None:
-        def is_so() -> bool:
-            return self.told().get("status") == "verified" and self.findings() == {}
+    def is_verified(self) -> bool:
+        return self.told().get("status") == "verified" and self.findings() == {}
 
-        self._wait(is_so, "verified", within_s)
+    def verified(self, within_s: float = WITHIN_S) -> None:
+        self._wait(self.is_verified, "verified", within_s)
 
     def finds(self, **findings: list[str]) -> None:
         """Exactly these, by kind; `_` stands for `-`."""
@@ -62,16 +69,23 @@ class Watched:
         self._wait(seen, f"{job_ids} to be known", START_S)
 
     def _wait(self, holds: Callable[[], bool], what: str, within_s: float) -> None:
-        try:
-            wait_for(holds, what, within_s)
-        except AssertionError as error:
-            raise AssertionError(f"{error}; told {self.told()}; {self.beacon.log_text()[-1500:]}") from None
+        wait_together([self], holds, what, within_s)
+
+
+def wait_together(services: Sequence[Watched], holds: Callable[[], bool], what: str, within_s: float) -> None:
+    """A failure says what Beacon told of them."""
+    try:
+        wait_for(holds, what, within_s)
+    except AssertionError as error:
+        told, log = [service.told() for service in services], services[0].beacon.log_text()
+        raise AssertionError(f"{error}; told {told}; {log[-1500:]}") from None
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scene, Beacon]]:
+def place(tmp_path_factory: pytest.TempPathFactory, forked_servers: None) -> Iterator[tuple[Scene, Beacon]]:
     with Scene() as scene:
-        beacon = Beacon(tmp_path_factory.mktemp("beacon"), POLL_INTERVAL_S=INTERVAL_S)
+        folder = tmp_path_factory.mktemp("beacon")
+        beacon = Beacon(folder, setup=rq_impatience.__name__, POLL_INTERVAL_S=INTERVAL_S)
         try:
             beacon.start()
             yield scene, beacon
@@ -79,71 +93,100 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scene, Bea
             beacon.end()
 
 
-@pytest.fixture
-def watched(place: tuple[Scene, Beacon]) -> Watched:
-    """Verified when a test begins. A service of its own: one that is broken again and again flaps."""
+@contextmanager
+def watching(place: tuple[Scene, Beacon], url: str) -> Iterator[Watched]:
+    """A service of a test's own: one that is broken again and again flaps. It is polled until the block ends."""
     scene, beacon = place
     name = f"jobs{next(NUMBERS)}"
     with beacon.app.app_context(), write() as session:
-        registry.add(session, id=name, name="Jobs", kind="rq", url=scene.valkey.url)
-    made = Watched(beacon, scene, name)
-    made.verified(START_S)
-    return made
+        registry.add(session, id=name, name="Jobs", kind="rq", url=url)
+    yield Watched(beacon, scene, name)
+    with beacon.app.app_context(), write() as session:
+        registry.remove(session, name, "test")
 
 
-def put(watched: Watched, *job_ids: str) -> None:
+@pytest.fixture
+def watched(place: tuple[Scene, Beacon]) -> Iterator[Watched]:
+    """Verified when a test begins."""
+    with watching(place, place[0].valkey.url) as made:
+        made.verified(START_S)
+        yield made
+
+
+def put(queue: Queue, *job_ids: str) -> None:
     for job_id in job_ids:
-        watched.scene.queue().enqueue("time.sleep", 600, job_id=job_id)
-    watched.knows(*job_ids)
+        queue.enqueue("time.sleep", 600, job_id=job_id)
 
 
-def drain(watched: Watched, *job_ids: str) -> None:
-    """Done by a worker, so that nothing of the test is left over."""
-    for job_id in job_ids:
-        job = watched.scene.queue().fetch_job(job_id)
-        assert job is not None
-        job.cancel()
+def delete_hash(client: redis.Redis) -> Mend:
+    kept: Any = client.dump("rq:job:a")
+    client.delete("rq:job:a")
+    return lambda: client.restore("rq:job:a", 0, kept)
 
 
-def test_a_job_whose_hash_is_deleted_is_dangling_until_it_is_back(watched: Watched) -> None:
-    put(watched, "a", "b")
-    kept = watched.scene.redis.dump("rq:job:a")
-    watched.scene.redis.delete("rq:job:a")
-    watched.finds(dangling=["a"])
-    watched.scene.redis.restore("rq:job:a", 0, kept)
-    watched.verified()
-    drain(watched, "a", "b")
+def lose_list_entry(client: redis.Redis) -> Mend:
+    client.lrem("rq:queue:mail", 1, "c")
+    return lambda: client.lpush("rq:queue:mail", "c")
 
 
-def test_a_lost_list_entry_is_a_missing_job_until_it_is_back(watched: Watched) -> None:
-    put(watched, "c", "d")
-    watched.scene.redis.lrem("rq:queue:mail", 1, "c")
-    watched.finds(missing=["c"])
-    watched.scene.redis.lpush("rq:queue:mail", "c")
-    watched.verified()
-    drain(watched, "c", "d")
-
-
-def test_a_job_that_vanishes_without_a_trace_is_missing(watched: Watched) -> None:
+def vanish_without_a_trace(client: redis.Redis) -> Mend:
     """Its result would have stayed for 500 s."""
-    put(watched, "e")
-    kept = watched.scene.redis.dump("rq:job:e")
-    watched.scene.redis.delete("rq:job:e", "rq:queue:mail")
-    watched.finds(missing=["e"])
-    watched.scene.redis.restore("rq:job:e", 0, kept)
-    watched.scene.redis.rpush("rq:queue:mail", "e")
-    watched.verified()
-    drain(watched, "e")
+    kept: Any = client.dump("rq:job:e")
+    client.delete("rq:job:e", "rq:queue:mail")
+
+    def mend() -> None:
+        client.restore("rq:job:e", 0, kept)
+        client.rpush("rq:queue:mail", "e")
+
+    return mend
 
 
-def test_numbers_that_do_not_fit_the_ids_are_a_count_mismatch(watched: Watched) -> None:
-    put(watched, "f")
-    watched.scene.redis.rpush("rq:queue:mail", "f")
-    watched.finds(count_mismatch=[], duplicate=["f"])
-    assert watched.told()["reason"] == "queued: 2 counted, 1 listed"
-    watched.scene.redis.lrem("rq:queue:mail", -1, "f")
-    watched.verified()
-    drain(watched, "f")
+def list_twice(client: redis.Redis) -> Mend:
+    client.rpush("rq:queue:mail", "f")
+    return lambda: client.lrem("rq:queue:mail", -1, "f")
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is done to the jobs of a database, and what Beacon is to name because of it."""
+
+    do: Callable[[redis.Redis], Mend]
+    jobs: tuple[str, ...]
+    findings: dict[str, list[str]]
+    reason: str | None = None
+
+
+DAMAGES = (
+    Damage(delete_hash, ("a", "b"), {"dangling": ["a"]}),
+    Damage(lose_list_entry, ("c", "d"), {"missing": ["c"]}),
+    Damage(vanish_without_a_trace, ("e",), {"missing": ["e"]}),
+    # Numbers that do not fit the ids.
+    Damage(list_twice, ("f",), {"count-mismatch": [], "duplicate": ["f"]}, "queued: 2 counted, 1 listed"),
+)
+
+
+def test_damaged_data_is_named_until_it_is_mended(place: tuple[Scene, Beacon]) -> None:
+    """All at once, each in a database of its own that is a service, so that no interval is waited for twice."""
+    valkey = place[0].valkey
+    with ExitStack() as stack:
+        numbers = range(1, len(DAMAGES) + 1)  # the other tests have the first one
+        clients = [stack.enter_context(redis.Redis(port=valkey.port, db=n, protocol=2)) for n in numbers]
+        services = [stack.enter_context(watching(place, valkey.database_url(n))) for n in numbers]
+        for service in services:
+            service.verified(START_S)
+        for damage, client in zip(DAMAGES, clients, strict=True):
+            put(Queue("mail", connection=client), *damage.jobs)
+        for damage, service in zip(DAMAGES, services, strict=True):
+            service.knows(*damage.jobs)
+        mends = [damage.do(client) for damage, client in zip(DAMAGES, clients, strict=True)]
+        expected = [damage.findings for damage in DAMAGES]
+        wait_together(services, lambda: [each.findings() for each in services] == expected, f"{expected}", WITHIN_S)
+        for damage, service in zip(DAMAGES, services, strict=True):
+            assert service.told()["status"] == "discrepancy"
+            assert damage.reason in (None, service.told().get("reason"))
+        for mend in mends:
+            mend()
+        wait_together(services, lambda: all(each.is_verified() for each in services), "all to be mended", WITHIN_S)
 
 
 def test_a_killed_worker_leaves_an_orphan_until_rq_gives_it_up(watched: Watched) -> None:
@@ -164,16 +207,19 @@ def test_a_killed_worker_leaves_an_orphan_until_rq_gives_it_up(watched: Watched)
 
 
 def test_a_server_that_stops_or_stalls_makes_the_service_stale_and_no_more(watched: Watched) -> None:
-    # A look that began just before waits for 5 s, and says so once that is over.
-    stale_within_s = 3 * INTERVAL_S + 2 + 5
-    put(watched, "h")
+    # A look that began just before waits for an answer, and says so once that is over.
+    stale_within_s = 3 * INTERVAL_S + 2 + rq_impatience.ANSWER_S
+    put(watched.scene.queue(), "h")
+    watched.knows("h")
     watched.scene.valkey.freeze()
     wait_for(lambda: watched.told()["status"] == "stale", "a stale service", stale_within_s)
-    assert watched.told()["reason"] == "did not answer within 5 s"
+    assert watched.told()["reason"] == f"did not answer within {rq_impatience.ANSWER_S:g} s"
     assert watched.findings() == {}
     watched.scene.valkey.thaw()
     watched.verified(START_S)
-    drain(watched, "h")
+    job = watched.scene.queue().fetch_job("h")
+    assert job is not None
+    job.cancel()  # so that nothing of the test is left over
 
 
 def test_a_job_that_keeps_no_result_is_not_missed_and_one_that_is_lost_beside_it_is(

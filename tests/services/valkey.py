@@ -28,7 +28,7 @@ class Valkey:
         assert SERVER is not None, "no Valkey server for this kind of machine"
         self.folder = Path(tempfile.mkdtemp(prefix="beacon-valkey-"))
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = self.database_url(0)
         self.socket = self.folder / "valkey.sock"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -40,6 +40,10 @@ class Valkey:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.remove()
+
+    def database_url(self, number: int) -> str:
+        """Of one of its sixteen databases."""
+        return f"redis://127.0.0.1:{self.port}/{number}"
 
     def start(self) -> None:
         where = ["--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", str(self.socket)]
