@@ -218,6 +218,8 @@ def test_with_the_database_away_the_page_stands_claims_nothing_fresh_and_recover
         expect(other.page.locator("main")).to_contain_text("cannot reach its database")
         other.page.close()
     expect(tab.badge).to_have_text("Connected")
+    # A service that was changed is polled at once; how polls that fail back off is in tests/sources.
+    beacon.sql("UPDATE service SET name = 'Post' WHERE id = 'mail'")
     expect(tab.page.locator("#summary")).to_contain_text("1 service verified")
     expect(tile.locator(".tile-unheard")).to_be_hidden()
     expect(tile.locator(".tile-now")).to_have_text("Verified")
