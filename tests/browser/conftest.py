@@ -129,9 +129,20 @@ def service(demo: DemoService) -> DemoService:
 
 
 @pytest.fixture(scope="module")
-def beacon(tmp_path_factory: pytest.TempPathFactory, service: DemoService) -> Iterator[Beacon]:
+def beacon_setup() -> str:
+    """The module that the background process of `beacon` imports first, where a file of tests needs one."""
+    return ""
+
+
+@pytest.fixture(scope="module")
+def beacon(tmp_path_factory: pytest.TempPathFactory, service: DemoService, beacon_setup: str) -> Iterator[Beacon]:
     """One worker that the tests of a module share, with `service` as Mail; they look at what they made themselves."""
-    running = Beacon(tmp_path_factory.mktemp("beacon"), POLL_INTERVAL_S=POLL_S, FALLBACK_POLL_S=FALLBACK_POLL_S)
+    running = Beacon(
+        tmp_path_factory.mktemp("beacon"),
+        setup=beacon_setup,
+        POLL_INTERVAL_S=POLL_S,
+        FALLBACK_POLL_S=FALLBACK_POLL_S,
+    )
     running.watch("mail", service.url, "Mail")
     running.start()
     # Its first look at Mail is a row in everybody's list: no test of the module may meet it.

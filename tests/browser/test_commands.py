@@ -20,10 +20,16 @@ from tests.support.waiting import wait_for
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 FAILED = "/services/mail/jobs?state=failed"
 LOST = re.compile(r"^\s*No answer.? It may have been accepted. Retrying is safe.")
+REVIEW_POLL_MS = 3_000  # command_review.js asks so often how many jobs there are
 OFFLINE = ["ERR_INTERNET_DISCONNECTED", "ERR_FAILED", "Failed to load resource"]
 # What a `reset` does, without the gap that it needs.
 START_OVER = """() => new Promise((resolve, reject) => document.dispatchEvent(
   new CustomEvent("beacon:reload", { detail: { before: () => {}, wants: () => true, resolve, reject } })))"""
+
+
+@pytest.fixture(scope="module")
+def beacon_setup() -> str:
+    return "tests.browser.command_times"
 
 
 @pytest.fixture(autouse=True)
@@ -273,15 +279,18 @@ def test_a_purge_that_grew_is_refused_and_can_be_looked_at_again(
     beacon: Beacon, service: DemoService, visit: Visit
 ) -> None:
     service.create_jobs(*[{"state": "queued", "queue": "out"}] * 4)
-    tab = visit(beacon, "bob", "/services/mail", allow=["409"])
-    tab.wait_state("connected")
+    tab = visit(beacon, "bob", None, allow=["409"], private=True)
     page = tab.page
+    page.clock.install()
+    tab.goto("/services/mail")
+    tab.wait_state("connected")
     page.get_by_label("Queue").fill("out")
     page.get_by_role("button", name="Purge…").click()
     expect(page.get_by_role("heading", name="Purge 4 jobs from out?")).to_be_visible()
     expect(page.get_by_role("link", name="Cancel")).to_be_focused()
     page.get_by_label("Type out to confirm").fill("out")
     service.create_jobs(*[{"state": "queued", "queue": "out"}] * 3)
+    page.clock.run_for(REVIEW_POLL_MS)
     expect(page.locator("#growth")).to_have_text("3 more since you opened this.")
     page.get_by_role("button", name="Purge 4 jobs from out").click()
     expect(page.locator("#refused")).to_contain_text(re.compile(r"3 new since \d\d:\d\d:\d\d"))

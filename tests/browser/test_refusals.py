@@ -23,6 +23,9 @@ NOTE_ADDED = """() => {
   };
   new MutationObserver(note).observe(document.getElementById("changes"), { childList: true });
 }"""
+# Longer than the pauses before the first and the second of five attempts to connect (policy.js), with their spread.
+FIRST_PAUSE_MS, SECOND_PAUSE_MS = 1_300, 2_500
+QUIET_MS = 20_000  # the five attempts and many polls; what Beacon costs is asked for every half minute
 UNAUTHORISED = refusal("401 Unauthorized")
 
 
@@ -153,11 +156,14 @@ def test_retry_after_is_obeyed_to_the_second_and_the_page_polls_meanwhile(
 def test_whatever_else_answers_is_one_failure_that_can_be_read_at_the_badge_and_is_forgiven(
     beacon: Beacon, visit: Visit, proxy: FaultProxy, answer: bytes, reason: str
 ) -> None:
-    tab = through(visit, beacon, proxy)
+    tab = through(visit, beacon, proxy, clock=True)
     proxy.answers.append(answer)
     proxy.cut()
+    tab.wait_said("next attempt in")
+    tab.page.clock.run_for(FIRST_PAUSE_MS)
     tab.wait_said(re.escape(reason))
     tab.wait_said(r"next attempt in (1\.[6-9]|2\.[0-4]) s")  # the second of five
+    tab.page.clock.run_for(SECOND_PAUSE_MS)
     tab.wait_state("connected")
     tab.page.locator("#connection button").click()
     tab.page.get_by_text("Recent errors").click()
@@ -173,11 +179,14 @@ def test_whatever_else_answers_is_one_failure_that_can_be_read_at_the_badge_and_
 def test_a_goodbye_is_followed_by_a_new_stream_and_is_no_failure(
     beacon: Beacon, visit: Visit, proxy: FaultProxy, reason: str
 ) -> None:
-    tab = through(visit, beacon, proxy)
+    pauses = reason != "revoked"
+    tab = through(visit, beacon, proxy, clock=pauses)
     tab.mark()
     tokens = tab.asked_for(TOKEN)
     proxy.say(f'event: bye\ndata: {{"reason":"{reason}","poll":false}}\n\n')
     tab.wait_said(rf"reconnecting \({reason}\)")
+    if pauses:
+        tab.page.clock.run_for(FIRST_PAUSE_MS)
     tab.wait_said(r"connected \(live\)")
     assert tab.asked_for(TOKEN) == tokens + (reason == "revoked")
     assert tab.asked_for("/api/events/frames") == 0
@@ -190,15 +199,19 @@ def test_a_goodbye_is_followed_by_a_new_stream_and_is_no_failure(
 
 
 def test_streams_that_end_with_their_lifetime_lose_and_double_nothing(start_beacon: MakeBeacon, visit: Visit) -> None:
-    beacon = start_beacon(STREAM_LIFETIME_S=1)
-    tab = visit(beacon, "alice")
+    beacon = start_beacon(STREAM_LIFETIME_S=0.5)
+    tab = visit(beacon, "alice", None, private=True)
+    tab.page.clock.install()
+    tab.goto()
     tab.wait_state("connected")
     tab.page.evaluate(NOTE_ADDED)
     ids: list[int] = []
 
     def third_stream() -> bool:
         ids.extend(beacon.publish([{"type": "steady", "data": {}}]))
-        return bool(tab.page.evaluate("1")) and tab.asked_for(EVENTS) >= 3
+        if tab.page.locator("html").get_attribute("data-connection") == "reconnecting":
+            tab.page.clock.run_for(FIRST_PAUSE_MS)
+        return tab.asked_for(EVENTS) >= 3
 
     wait_for(third_stream, "a third stream", within_s=30, every_s=0.1)
     tab.wait_change(ids[-1])
@@ -210,7 +223,7 @@ def test_streams_that_end_with_their_lifetime_lose_and_double_nothing(start_beac
 def test_a_stream_or_token_for_somebody_else_stops_the_page_before_anything_is_shown(
     beacon: Beacon, visit: Visit, proxy: FaultProxy, where: str
 ) -> None:
-    tab = through(visit, beacon, proxy)
+    tab = through(visit, beacon, proxy, clock=True)
     session = tab.page.locator("body").get_attribute("data-session") or ""
     assert session
     if where == "hello":
@@ -219,13 +232,16 @@ def test_a_stream_or_token_for_somebody_else_stops_the_page_before_anything_is_s
         intercept(tab.page, f"**{TOKEN}", lambda route: answer_for_another(route))
         proxy.answers.append(UNAUTHORISED)
     proxy.cut()
+    tab.wait_said("next attempt in")
+    tab.page.clock.run_for(FIRST_PAUSE_MS)
     tab.wait_state("offline")
     expect(tab.page.locator("#banner")).to_contain_text("You are now signed in as")
     expect(tab.page.locator("#banner").get_by_role("button", name="Reload")).to_be_visible()
     listed = tab.change_ids()
     asked = len(tab.asked)
     beacon.publish([{"type": "for.somebody.else", "data": {}}])
-    tab.page.wait_for_timeout(1_500)  # in which an attempt would follow
+    tab.page.clock.run_for(QUIET_MS)  # in which an attempt would follow
+    tab.page.wait_for_timeout(500)  # in which a stream that is open would bring the event
     assert tab.asked_since(asked) == []
     assert tab.change_ids() == listed
 

@@ -85,6 +85,7 @@ class ForkServer:
             assert process.stdout
             process.stdin.close()
             process.stdout.close()
+        for process in (self._web, self._worker):
             process.wait(scaled(10))
         self._templates.cleanup()
 
