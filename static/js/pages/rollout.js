@@ -10,6 +10,8 @@ import { isPaused, reloadRegions } from "./region_reload.js";
 
 const REFETCH_SPREAD_MS = 500; // all open pages get a change at once
 const REFETCH_INTERVAL_MS = 15_000;
+/** While a change is not in force in every worker yet: no event says when it is. */
+const SETTLING_INTERVAL_MS = 1_000;
 const TIMEOUT_MS = 12_000; // longer than that of app.js, which may have failed to load
 /** A second press within this time belongs to the first. */
 const DOUBLE_CLICK_MS = 5_000;
@@ -35,6 +37,10 @@ document.addEventListener("beacon:connection", () => {
 setInterval(() => {
   if (!document.hidden) refetch.soon();
 }, REFETCH_INTERVAL_MS);
+
+setInterval(() => {
+  if (!document.hidden && document.querySelector("[data-settling]")) refetch.soon();
+}, SETTLING_INTERVAL_MS);
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
