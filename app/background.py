@@ -88,17 +88,18 @@ class BackgroundServices(ABC):
 
         Exiting instead would stop the whole server: gunicorn ends if a worker cannot boot.
         """
-        obstacle = self._find_obstacle()
+        obstacle = self._try_start()
         if obstacle is None:
-            self.start()
             return
         kind, text = obstacle
         log.error("this worker waits for its database: %s", text)
         threading.Thread(target=self._wait_for_database, args=(kind,), name="wait-for-database", daemon=True).start()
 
     def start(self) -> None:
+        """Raises the driver's error, and has started nothing then, if the database is unavailable."""
         if self.started:
             return
+        self.tail.open()
         self._start_parts()
         self.started = True
 
@@ -120,26 +121,28 @@ class BackgroundServices(ABC):
         """True while the log cannot be read."""
         return self.tail.degraded
 
-    def _find_obstacle(self) -> tuple[str, str] | None:
-        """Return why this worker cannot serve yet, as a kind and as a sentence that says what to do; None if it can."""
+    def _try_start(self) -> tuple[str, str] | None:
+        """Start, or return why this worker cannot serve yet: as a kind, and as a sentence that says what to do."""
         try:
             with self._app.app_context(), read() as session:
-                return schema_version.find_schema_problem(session)
+                obstacle = schema_version.find_schema_problem(session)
+            if obstacle is None:
+                self.start()
         except (SQLAlchemyError, DatabaseUnavailable) as error:
             told = str(getattr(error, "orig", None) or error).strip().splitlines()
             where = "BEACON_DATABASE_URL" if not self.settings.is_sqlite else "BEACON_INSTANCE_DIR"
             reason = told[0] if told else repr(error)
             text = f"the database is unavailable ({reason}); check that it runs and that {where} is right"
             return "unavailable", text
+        return obstacle
 
     def _wait_for_database(self, logged: str) -> None:
         """`logged`: the kind of the obstacle in the log. The driver's message may differ each time."""
         while not self._stopping.wait(START_RETRY_S):
             self._recover()
-            obstacle = self._find_obstacle()
+            obstacle = self._try_start()
             if obstacle is None:
-                log.warning("the database is usable, this worker starts")
-                self.start()
+                log.warning("the database is usable, this worker started")
                 return
             kind, text = obstacle
             if kind != logged:
@@ -211,10 +214,14 @@ class StreamServices(BackgroundServices):
             return page
 
     def _prefill(self) -> None:
-        """Load the newest events into memory for clients that reconnect after a restart."""
-        with self._app.app_context(), read() as session:
-            floor = max(log_read.floor(session), self.hub.cursor - PREFILL_EVENTS)
-            page = log_read.read_after(session, floor, PREFILL_EVENTS)
+        """Load the newest events into memory for clients that reconnect after a restart; without, they read the log."""
+        try:
+            with self._app.app_context(), read() as session:
+                floor = max(log_read.floor(session), self.hub.cursor - PREFILL_EVENTS)
+                page = log_read.read_after(session, floor, PREFILL_EVENTS)
+        except (SQLAlchemyError, DatabaseUnavailable) as error:
+            log.warning("cannot load the newest events at the start, the database is unavailable: %s", error)
+            return
         self.hub.ring.prefill(page.events, floor, page.cursor)
 
 

@@ -21,11 +21,11 @@ class Standing:
 
     def __init__(self, folder: Path, worker: str) -> None:
         self._log = folder / "log"
-        web, work = ([sys.executable, "-c", code] for code in (WAITS.format("lambda *_: exit(5)", "up"), worker))
+        web, work = ([sys.executable, "-c", code] for code in (WAITS.format("lambda *_: exit(5)", "serving"), worker))
         with self._log.open("wb") as file:
             command = processes.serve_command(Settings(drain_s=0), web, work)
             self.process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
-        self.wait_for("up")
+        self.wait_for("serving")
 
     def wait_for(self, text: str) -> None:
         wait_for(lambda: text in self._log.read_text(), text, 20)

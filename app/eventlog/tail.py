@@ -43,14 +43,21 @@ class Tail:
         self._notifier: wakeup.CommitNotifier | None = None
         self.cursor = 0
         self.degraded = False
+        self._is_open = False
 
     def add_listener(self, listener: Listener) -> None:
         """Add a listener before `start`. Listeners are called in the order in which they were added."""
         self._listeners.append(listener)
 
-    def start(self) -> None:
-        """Begin at the head of the log. Raises the driver's error if the database is unavailable."""
+    def open(self) -> None:
+        """Find the head of the log, to begin there. Raises the driver's error if the database is unavailable."""
         self.cursor = self._resume(None).after
+        self._is_open = True
+
+    def start(self) -> None:
+        """Follow the log, from its head unless it was opened before. Raises as `open` does."""
+        if not self._is_open:
+            self.open()
         for listener in self._listeners:
             listener((), self.cursor)
         self._threads = [

@@ -164,8 +164,11 @@ class Poller(Generic[W]):
             loop.end()
         if self._holds:
             for step in (self._observer.tick, self._lease.release):
-                with contextlib.suppress(Exception), self._context():  # the lease expires by itself
-                    step()
+                try:
+                    with self._context():
+                        step()
+                except Exception as error:  # noqa: BLE001 -- the lease expires by itself
+                    log.warning("poller could not finish its work at shutdown: %s", error)
             self._holds = False
         deadline = time.monotonic() + STOP_S
         for loop in self._loops.values():

@@ -37,7 +37,7 @@ def test_a_worker_that_boots_without_its_database_waits_for_it_and_takes_nobody_
         assert is_alive(beacon)
         assert second in beacon.worker_pids()
         moved(beacon, back=True)
-        wait_for(lambda: "the database is usable, this worker starts" in beacon.log_text(), "the new worker's start")
+        wait_for(lambda: "the database is usable, this worker started" in beacon.log_text(), "the new worker's start")
         wait_for(beacon.is_ready, "readiness")
     with LiveStream(f"{beacon.url}/api/stream/events", beacon.bearer("alice", "stream")) as stream:
         ids = beacon.publish([{"type": "after.all", "data": {}}])

@@ -18,12 +18,13 @@ from rq import Queue
 
 from app.db import write
 from app.reconciliation import registry
-from tests.services import rq_impatience
 from tests.services.rq_scene import Scene
 from tests.support.beacon_server import Beacon
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
+# With which processes poll; it is a module of its own, because it changes the process that imports it.
+IMPATIENCE, ANSWER_S = "tests.services.rq_impatience", 2.0
 INTERVAL_S = 0.5
 WITHIN_S = INTERVAL_S + 2
 START_S = 30.0
@@ -85,7 +86,7 @@ def wait_together(services: Sequence[Watched], holds: Callable[[], bool], what: 
 def place(tmp_path_factory: pytest.TempPathFactory, forked_servers: None) -> Iterator[tuple[Scene, Beacon]]:
     with Scene() as scene:
         folder = tmp_path_factory.mktemp("beacon")
-        beacon = Beacon(folder, setup=rq_impatience.__name__, POLL_INTERVAL_S=INTERVAL_S)
+        beacon = Beacon(folder, setup=IMPATIENCE, POLL_INTERVAL_S=INTERVAL_S)
         try:
             beacon.start()
             yield scene, beacon
@@ -208,12 +209,12 @@ def test_a_killed_worker_leaves_an_orphan_until_rq_gives_it_up(watched: Watched)
 
 def test_a_server_that_stops_or_stalls_makes_the_service_stale_and_no_more(watched: Watched) -> None:
     # A look that began just before waits for an answer, and says so once that is over.
-    stale_within_s = 3 * INTERVAL_S + 2 + rq_impatience.ANSWER_S
+    stale_within_s = 3 * INTERVAL_S + 2 + ANSWER_S
     put(watched.scene.queue(), "h")
     watched.knows("h")
     watched.scene.valkey.freeze()
     wait_for(lambda: watched.told()["status"] == "stale", "a stale service", stale_within_s)
-    assert watched.told()["reason"] == f"did not answer within {rq_impatience.ANSWER_S:g} s"
+    assert watched.told()["reason"] == f"did not answer within {ANSWER_S:g} s"
     assert watched.findings() == {}
     watched.scene.valkey.thaw()
     watched.verified(START_S)
