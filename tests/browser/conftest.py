@@ -30,7 +30,7 @@ CHROMIUMS = pytest.StashKey[list[PlainChromium]]()
 HEADED = os.environ.get("BEACON_BROWSER_HEADED") == "1"
 TRACE = os.environ.get("BEACON_TRACE") == "1"
 
-POLL_S = 0.5
+POLL_S = 1.0
 FALLBACK_POLL_S = 0.3
 
 # Of the two lists of features on its command line Chromium heeds the last, so this one repeats what of the driver's

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit, end
+from tests.browser.conftest import FALLBACK_POLL_S, POLL_S, MakeBeacon, Visit, end
 from tests.browser.tab import Tab
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
@@ -39,7 +39,7 @@ def beacon(tmp_path: Path, service: DemoService) -> Iterator[Beacon]:
 
     Three intervals without an answer are silence, which these tests wait for.
     """
-    running = Beacon(tmp_path / "watching", POLL_INTERVAL_S=0.4, FALLBACK_POLL_S=FALLBACK_POLL_S)
+    running = Beacon(tmp_path / "watching", POLL_INTERVAL_S=POLL_S, FALLBACK_POLL_S=FALLBACK_POLL_S)
     running.watch("mail", service.url, "Mail")  # before it starts, so that its first look is at once
     running.start()
     yield running

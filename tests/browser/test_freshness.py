@@ -93,7 +93,7 @@ def test_a_service_is_not_said_to_be_silent_for_longer_than_beacon_was_heard(
 def test_a_poller_that_stands_still_ages_what_it_checked_wherever_it_is_shown(
     start_beacon: MakeBeacon, service: DemoService, visit: Visit
 ) -> None:
-    beacon = start_beacon(POLL_INTERVAL_S=0.5)
+    beacon = start_beacon(POLL_INTERVAL_S=1)
     beacon.watch("mail", service.url, "Mail")
     tab = visit(beacon, "alice")
     tab.wait_state("connected")
