@@ -18,6 +18,7 @@ from tests.services.celery_scene import (
     INSPECT_EVERY_S,
     Fleet,
     Watching,
+    Worker,
     application,
     hurry,
     source_of,
@@ -171,6 +172,22 @@ class TestHeld:
         beside.until({})
 
 
+def handed_over(fleet: Fleet, worker: Worker) -> str:
+    """A task whose message the server has handed to a worker that stands still.
+
+    It does so only while the worker's question lasts, which is a second.
+    """
+    for _ in range(20):
+        wait_for(lambda: any(client["cmd"] == "brpop" for client in fleet.redis.client_list()), "the worker to ask")
+        worker.freeze()
+        task = fleet.send("add", 1, 1)
+        if fleet.redis.llen("celery") == 0:
+            return task
+        worker.thaw()
+        wait_for(lambda task=task: fleet.redis.exists(f"celery-task-meta-{task}"), "the task to end", 20)
+    raise AssertionError("no message was handed to a worker that stood still")
+
+
 class TestSilence:
     def test_a_stopped_broker_is_stale_with_the_reason_and_recovers(
         self, fleet: Fleet, valkey: Valkey, beacon: Watching
@@ -260,9 +277,7 @@ class TestSilence:
 
     def test_what_a_frozen_worker_holds_is_not_missing(self, fleet: Fleet, beacon: Watching) -> None:
         worker = fleet.worker()
-        worker.freeze()
-        popped = fleet.send("add", 1, 1)
-        wait_for(lambda: fleet.redis.llen("celery") == 0, "the message to be on its way to the worker")
+        popped = handed_over(fleet, worker)
         beacon.stays_right(6)
         worker.thaw()
         wait_for(lambda: fleet.redis.exists(f"celery-task-meta-{popped}"), "the task to end", 20)
