@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.audit import chain, redaction
+from app.audit import chain
 from app.audit.models import AttemptCount
 from app.db import DatabaseUnavailable, read, write
+from app.infra import redaction
 from app.infra.clock import utc_text
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from flask import has_request_context, request
 from sqlalchemy.orm import Session
 
-from app.audit import redaction
 from app.audit.models import AuditRow
+from app.infra import redaction
 from app.infra.clock import utc_now, utc_text
 
 log = logging.getLogger(__name__)

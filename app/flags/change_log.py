@@ -8,10 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.audit import chain, redaction
+from app.audit import chain
 from app.eventlog.event_types import ChangeCause, ChangeKind
 from app.flags.document import Flag, Rollout
 from app.flags.models import RolloutChangeRow
+from app.infra import redaction
 from app.infra.clock import utc_text
 
 # Older rows of a flag are deleted; the audit still has their entries.

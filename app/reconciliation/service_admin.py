@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import chain
-from app.audit.redaction import SecretDescription
+from app.infra.redaction import SecretDescription
 from app.reconciliation import registry, service_revision
 from app.reconciliation.models import DiscrepancyEvent, KnownJob, OpenItem, Service
 from app.sources.service_config import ServiceEntry

@@ -12,8 +12,8 @@ from typing import Any, Self
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.audit import redaction
 from app.audit.models import AuditRow
+from app.infra import redaction
 from app.infra.clock import display_text, parse_utc
 from app.reconciliation.registry import InvalidService
 

@@ -1,4 +1,4 @@
-"""Removes secrets from everything that is written to the audit."""
+"""Removes secrets from what is stored or shown: the audit, and the arguments of jobs."""
 
 import re
 from collections.abc import Mapping
@@ -57,8 +57,13 @@ def redact_text(value: str) -> str:
     return sound
 
 
+def is_secret_name(name: str) -> bool:
+    """True if a value with this name is probably a secret."""
+    return _SECRET.search(_CAMEL.sub("_", name).replace("-", "_")) is not None
+
+
 def _redact_member(key: str, value: Any, depth: int) -> Any:
-    if not _SECRET.search(_CAMEL.sub("_", key).replace("-", "_")):
+    if not is_secret_name(key):
         return redact(value, depth)
     # The id of a token is not secret.
     if value is None or isinstance(value, bool | SecretDescription) or (isinstance(value, int) and key == "token"):

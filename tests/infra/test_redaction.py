@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.audit.redaction import HIDDEN, MAX_DEPTH, SecretDescription, redact, redact_text
+from app.infra.redaction import HIDDEN, MAX_DEPTH, SecretDescription, redact, redact_text
 
 
 @pytest.mark.parametrize(
