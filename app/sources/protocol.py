@@ -5,6 +5,7 @@ Reading never writes to the service. A source raises only `SourceError`, and it 
 Only `execute` changes anything, and it does so at most once.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from app.sources.arguments import ShowArguments
 from app.sources.host_rules import Reach
 from app.sources.operations import (
     ACTION_NAMES,
@@ -29,6 +31,8 @@ from app.sources.operations import (
 from app.sources.snapshot import (
     MAX_JOB_ID_BYTES,
     MAX_JOB_ID_CHARS,
+    MAX_RELATED_JOBS,
+    MAX_TRACEBACK_BYTES,
     NOTHING_LEFT_OUT,
     Anomaly,
     Job,
@@ -48,12 +52,15 @@ from app.sources.source_errors import (
     SourceError,
     Unsupported,
 )
+from app.sources.tracebacks import JobError
 
 # All that a kind of source needs, from one module.
 __all__ = [
     "ACTION_NAMES",
     "MAX_JOB_ID_BYTES",
     "MAX_JOB_ID_CHARS",
+    "MAX_RELATED_JOBS",
+    "MAX_TRACEBACK_BYTES",
     "NOTHING_LEFT_OUT",
     "OPTIONAL_ACTIONS",
     "VIEWS",
@@ -65,8 +72,10 @@ __all__ = [
     "FinishedVisible",
     "Job",
     "JobDetail",
+    "JobError",
     "JobFilter",
     "JobLookup",
+    "JobOptions",
     "Kind",
     "LeftOut",
     "Listing",
@@ -88,6 +97,11 @@ __all__ = [
     "Worker",
     "find_job_id_fault",
 ]
+
+
+# How many jobs one call of `read_facts` names at most, and how long a kind that reads them one by one may take.
+MAX_FACTS = 500
+FACTS_TIMEOUT_S = 5.0
 
 
 class Commands(Protocol):
@@ -137,6 +151,13 @@ class Source(Commands, Protocol):
         """Return the details of one job, or None if the service does not know it. Raises `SourceError`."""
         ...
 
+    def read_facts(self, job_ids: Sequence[str]) -> Mapping[str, JobDetail]:
+        """Return what the service tells of these jobs, at most `MAX_FACTS` of them, read in few requests.
+
+        Jobs that are gone are left out, and so are fields that are only read for a single job. Raises `SourceError`.
+        """
+        ...
+
     def stuck(self) -> Sequence[StuckJob]:
         """Return jobs that should make progress and do not. Raises `SourceError`."""
         ...
@@ -146,7 +167,26 @@ class Source(Commands, Protocol):
         ...
 
 
-class ReadOnlySource:
+class FactsByDetail:
+    """Reads the facts of many jobs one by one, for a kind without a request for many."""
+
+    def detail(self, job_id: str) -> JobDetail | None:
+        raise NotImplementedError
+
+    def read_facts(self, job_ids: Sequence[str]) -> Mapping[str, JobDetail]:
+        """As far as the time allows; the caller asks for the rest later. A job that cannot be read ends the batch."""
+        found: dict[str, JobDetail] = {}
+        ends = time.monotonic() + FACTS_TIMEOUT_S
+        for job_id in job_ids:
+            detail = self.detail(job_id)
+            if detail is not None:
+                found[job_id] = detail
+            if time.monotonic() >= ends:
+                break
+        return found
+
+
+class ReadOnlySource(FactsByDetail):
     """Base class of sources that support no actions: refuses every operation."""
 
     def execute(self, operation: Operation) -> OperationResult:
@@ -162,7 +202,7 @@ class ReadOnlySource:
         raise SourceError("accepts no commands, so its jobs cannot be selected for one")
 
 
-class CommandedSource:
+class CommandedSource(FactsByDetail):
     """Base class of sources whose commands are an object of their own; refuses what the source does not support."""
 
     def __init__(self, capabilities: Capabilities, commands: Commands) -> None:
@@ -186,6 +226,12 @@ class Options(BaseModel):
     """The settings of a service besides id, name and address. Each kind subclasses this with its own fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class JobOptions(Options):
+    """The settings of a kind whose jobs have arguments: `none` of them are shown, `all`, or those with these names."""
+
+    show_arguments: ShowArguments = "none"
 
 
 class ServiceAddress(NamedTuple):

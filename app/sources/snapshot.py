@@ -6,11 +6,15 @@ from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from app.infra.clock import display_text
+from app.sources.tracebacks import JobError
 
 # Jobs with longer ids are left out and counted. They would break pages, frames, lookups, or a PostgreSQL index, whose
 # entries (service id and job id) are limited to 2,704 bytes.
 MAX_JOB_ID_CHARS = 1_000
 MAX_JOB_ID_BYTES = 2_000
+# Limits for what is read of a single job: the end of its traceback, and the jobs it depends on or that depend on it.
+MAX_TRACEBACK_BYTES = 256 * 1024
+MAX_RELATED_JOBS = 100
 
 
 class Job(NamedTuple):
@@ -143,7 +147,12 @@ class JobLookup:
 
 @dataclass(frozen=True, slots=True)
 class JobDetail:
-    """The details of one job for people. Never its arguments, which may contain secrets."""
+    """What its service tells of one job.
+
+    A field that is None is not known, and `not_told` says why, if there is a reason. `traceback`, `arguments`,
+    `depends_on`, `dependents` and `related` (ids of other jobs by their role, such as `parent`) are only read for a
+    single job. `arguments` is None unless the service's options allow to show them.
+    """
 
     job: Job
     description: str | None = None
@@ -151,7 +160,17 @@ class JobDetail:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     worker: str | None = None
-    error: str | None = None
+    error: JobError | None = None
+    function: str | None = None
+    max_attempts: int | None = None
+    scheduled_for: datetime | None = None
+    traceback: str | None = None
+    is_traceback_cut: bool = False
+    arguments: str | None = None
+    depends_on: tuple[str, ...] = ()
+    dependents: tuple[str, ...] = ()
+    related: Mapping[str, str] = field(default_factory=dict)
+    not_told: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,17 @@ _PATH_PARTS = 3
 
 
 class Frame(NamedTuple):
-    """`place` is the file and the function, which stay the same when lines above them change."""
+    """`place` is the file and the function, which stay the same when lines above them change.
+
+    `line` is None if a service names the place in words of its own.
+    """
 
     place: str
-    line: int
+    line: int | None
 
     def __str__(self) -> str:
+        if self.line is None:
+            return self.place
         file, _, function = self.place.rpartition(" in ")
         return f"{file}:{self.line} in {function}"
 
@@ -43,6 +48,9 @@ class JobError(NamedTuple):
     type: str
     message: str
     frame: Frame | None = None
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.type, self.message) if part)
 
 
 def parse_error(text: str) -> JobError | None:

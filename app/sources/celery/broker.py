@@ -100,6 +100,10 @@ class Broker:
         """Return the keys of the lists of one watched queue, or of all."""
         return [key for name, key in self._lists if queue in (None, name)]
 
+    def find_message(self, task_id: str) -> bytes | None:
+        """Return a task's message, or the entry that contains it, if the latest snapshot had it and it is not long."""
+        return next((raw for raw, message in self._read_before.items() if message.id == task_id), None)
+
     def is_watched_route(self, route: str) -> bool:
         return route in self._routes
 

@@ -22,7 +22,7 @@ from app.sources.celery.overdue_tasks import OverdueTasks, find_overdue
 from app.sources.celery.remote_control import RemoteControl
 from app.sources.celery.results import ENDS, Results
 from app.sources.celery.storage import CeleryStorage
-from app.sources.celery.task_details import build_detail, find_stuck, list_workers
+from app.sources.celery.task_details import build_detail, build_facts, find_stuck, list_workers
 from app.sources.celery.task_history import TaskHistory
 from app.sources.celery.task_lookup import ANSWERS_WITHIN_S, TaskLookup
 from app.sources.protocol import (
@@ -63,6 +63,7 @@ class CelerySource(CommandedSource):
 
         prefix = options.global_keyprefix
         self._visibility_timeout_s = options.visibility_timeout_s
+        self._show_arguments = options.show_arguments
         self._broker = Broker(options.queues, options.priority_steps, options.separator, prefix, job_list_bound)
         server = RedisServer(
             address, max_bytes=MAX_BYTES + 2 * MAX_MESSAGE_BYTES, max_entries=MAX_ENTRIES + 8 * job_list_bound
@@ -119,7 +120,13 @@ class CelerySource(CommandedSource):
             return JobLookup("cannot-tell")
 
     def detail(self, job_id: str) -> JobDetail | None:
-        return build_detail(job_id, self._storage.read_snapshot(), self._storage.read_result(job_id), time.time())
+        snapshot = self._storage.read_snapshot()
+        ended = self._storage.read_result(job_id)
+        return build_detail(job_id, snapshot, ended, self._storage.find_call(job_id), self._show_arguments)
+
+    def read_facts(self, job_ids: Sequence[str]) -> Mapping[str, JobDetail]:
+        found = self._storage.read_results(job_ids)
+        return {task_id: build_facts(task_id, ended) for task_id, ended in found.items()}
 
     def stuck(self) -> Sequence[StuckJob]:
         snapshot = self._storage.read_snapshot()

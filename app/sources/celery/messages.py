@@ -15,6 +15,8 @@ PRIORITY_STEPS = (0, 3, 6, 9)
 MAX_NAME_CHARS = 200
 # Celery writes about fifty values; the arguments are one of them, a string.
 MAX_VALUES = 5_000
+# Names in a message's headers and in a result.
+_RELATED = {"parent_id": "parent", "root_id": "root", "group": "group", "group_id": "group"}
 
 
 class TaskMessage(NamedTuple):
@@ -42,6 +44,14 @@ class TaskMessage(NamedTuple):
         return "scheduled" if self.due is not None and self.due > now else "reserved"
 
 
+class TaskCall(NamedTuple):
+    """The texts of a task's arguments as Celery wrote them, and the ids of the tasks around it."""
+
+    args: str
+    kwargs: str
+    related: dict[str, str]
+
+
 def parse_queued(raw: bytes) -> TaskMessage | str:
     """Parse a queue entry, or say as text after "entry 3: " why it is not a task's message that can be listed."""
     return _parse_message(parse_json(raw, MAX_VALUES))
@@ -51,6 +61,23 @@ def parse_unacked(raw: bytes) -> TaskMessage | str:
     """Parse an entry of `unacked`: `[message, exchange, routing key]`."""
     entry = parse_json(raw, MAX_VALUES)
     return _parse_message(entry[0] if isinstance(entry, list) and entry else None)
+
+
+def parse_call(raw: bytes) -> TaskCall:
+    """Parse what a message, or an entry of `unacked`, says of a task's call and of the tasks around it."""
+    entry = parse_json(raw, MAX_VALUES)
+    message = entry[0] if isinstance(entry, list) and entry else entry
+    headers = _subdict(message, "headers") if isinstance(message, dict) else {}
+    args, kwargs = (headers.get(name) for name in ("argsrepr", "kwargsrepr"))
+    return TaskCall(
+        args if isinstance(args, str) else "", kwargs if isinstance(kwargs, str) else "", find_related(headers)
+    )
+
+
+def find_related(fields: dict[str, Any]) -> dict[str, str]:
+    """The ids of the tasks around a task, by their role."""
+    named = [(role, fields.get(name)) for name, role in _RELATED.items()]
+    return {role: value for role, value in named if isinstance(value, str) and not find_job_id_fault(value)}
 
 
 def parse_json(raw: object, max_values: int) -> Any:

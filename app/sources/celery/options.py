@@ -6,14 +6,14 @@ from urllib.parse import urlsplit
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from app.sources.celery.messages import PRIORITY_STEPS, SEPARATOR
-from app.sources.protocol import Options
+from app.sources.protocol import JobOptions
 from app.sources.redis.client import check_url
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-class CeleryOptions(Options):
+class CeleryOptions(JobOptions):
     queues: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = ("celery",)
     priority_steps: Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(min_length=1, max_length=256)] = (
         PRIORITY_STEPS

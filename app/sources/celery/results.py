@@ -5,16 +5,19 @@ read.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 
 from app.infra import json_limits
 from app.infra.clock import in_utc
 from app.infra.concurrency import yield_to_loop
-from app.sources.tracebacks import extract_exception
+from app.sources.celery.messages import MAX_NAME_CHARS, find_related
+from app.sources.protocol import JobError
+from app.sources.tracebacks import parse_error
 
 META = "celery-task-meta-"
 # Celery's final states, as job states. Any other state, including custom ones, is not final.
@@ -25,14 +28,26 @@ _KEYS_PER_BATCH = 200
 # JSON, YAML, MessagePack and pickle differ in the few bytes before and between the two words.
 _STATE = re.compile(rb"\A.{0,24}?status.{1,12}?([A-Z][A-Z_]{2,60})", re.DOTALL)
 _MAX_DETAIL_BYTES = 1024 * 1024
+_MAX_FACTS_BYTES = 64 * 1024
+_RESULTS_PER_BATCH = 50
 
 
-class TaskResult(NamedTuple):
-    """What people see of a result: state, end time and error, not the result itself."""
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What people see of a result: not the result itself. `is_extended`: it was stored with `result_extended`."""
 
     state: str
     ended_at: datetime | None = None
-    error: str | None = None
+    error: JobError | None = None
+    traceback: str = ""
+    is_extended: bool = False
+    task: str | None = None
+    worker: str | None = None
+    queue: str | None = None
+    retries: int | None = None
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    related: Mapping[str, str] = field(default_factory=dict)
 
 
 class Results:
@@ -75,18 +90,47 @@ class Results:
         """Return one task's result for people; None if there is none."""
         key = self._prefix + task_id
         raw: Any = client.getrange(key, 0, _MAX_DETAIL_BYTES)
-        if not raw:
-            return None
-        state = parse_state(bytes(raw[:_HEAD_BYTES]))
-        try:
-            meta = json_limits.loads(raw)
-        except ValueError:
-            return TaskResult(state)
-        if not isinstance(meta, dict):
-            return TaskResult(state)
-        return TaskResult(
-            state, _parse_time(meta.get("date_done")), _find_error(meta.get("traceback"), meta.get("result"))
-        )
+        return _parse_result(bytes(raw)) if raw else None
+
+    def read_results(self, client: redis.Redis, task_ids: Sequence[str]) -> dict[str, TaskResult]:
+        """Return the results of many tasks; a long one has only its state."""
+        found: dict[str, TaskResult] = {}
+        for start in range(0, len(task_ids), _RESULTS_PER_BATCH):
+            part = task_ids[start : start + _RESULTS_PER_BATCH]
+            with client.pipeline(transaction=False) as pipe:
+                for task_id in part:
+                    pipe.getrange(self._prefix + task_id, 0, _MAX_FACTS_BYTES)
+                answers = pipe.execute(raise_on_error=False)
+            for task_id, raw in zip(part, answers, strict=True):
+                if isinstance(raw, bytes) and raw:
+                    found[task_id] = _parse_result(raw)
+                yield_to_loop()
+        return found
+
+
+def _parse_result(raw: bytes) -> TaskResult:
+    state = parse_state(raw[:_HEAD_BYTES])
+    try:
+        meta = json_limits.loads(raw)
+    except ValueError:
+        return TaskResult(state)
+    if not isinstance(meta, dict):
+        return TaskResult(state)
+    traceback = meta["traceback"] if isinstance(meta.get("traceback"), str) else ""
+    return TaskResult(
+        state,
+        ended_at=_parse_time(meta.get("date_done")),
+        error=_find_error(traceback, meta.get("result")),
+        traceback=traceback.strip(),
+        is_extended="name" in meta,
+        task=_parse_text(meta.get("name")),
+        worker=_parse_text(meta.get("worker")),
+        queue=_parse_text(meta.get("queue")),
+        retries=meta["retries"] if isinstance(meta.get("retries"), int) else None,
+        args=meta["args"] if isinstance(meta.get("args"), list) else [],
+        kwargs=meta["kwargs"] if isinstance(meta.get("kwargs"), dict) else {},
+        related=find_related(meta),
+    )
 
 
 def parse_state(head: bytes) -> str:
@@ -102,12 +146,16 @@ def _parse_time(text: Any) -> datetime | None:
         return None
 
 
-def _find_error(traceback: Any, result: Any) -> str | None:
+def _parse_text(value: Any) -> str | None:
+    return value[:MAX_NAME_CHARS] or None if isinstance(value, str) else None
+
+
+def _find_error(traceback: str, result: Any) -> JobError | None:
     """Return the error from the traceback or, without one (such as after a lost worker), from the stored exception."""
-    if isinstance(traceback, str) and traceback.strip():
-        return extract_exception(traceback)
+    if traceback.strip():
+        return parse_error(traceback)
     if not isinstance(result, dict) or not isinstance(result.get("exc_type"), str):
         return None
     said = result.get("exc_message")
     parts = [part for part in (said if isinstance(said, list) else [said]) if isinstance(part, str)]
-    return extract_exception(f"{result['exc_type']}: {', '.join(parts)}" if parts else result["exc_type"])
+    return parse_error(f"{result['exc_type']}: {', '.join(parts)}" if parts else result["exc_type"])

@@ -7,6 +7,7 @@ import redis
 
 from app.sources.celery.broker import Broker, BrokerSnapshot
 from app.sources.celery.failure_count import FailureCount, FailureCounter
+from app.sources.celery.messages import TaskCall, parse_call
 from app.sources.celery.results import Results, TaskResult
 from app.sources.protocol import SourceError
 from app.sources.redis.client import RedisServer
@@ -52,6 +53,17 @@ class CeleryStorage:
             return None
         with self._reading(self._backend) as client:
             return self._results.read_result(client, task_id)
+
+    def read_results(self, task_ids: Sequence[str]) -> dict[str, TaskResult]:
+        if self._backend is None:
+            return {}
+        with self._reading(self._backend) as client:
+            return self._results.read_results(client, task_ids)
+
+    def find_call(self, task_id: str) -> TaskCall | None:
+        """Return the call of a task whose message the latest snapshot had."""
+        raw = self._broker.find_message(task_id)
+        return parse_call(raw) if raw else None
 
     def close(self) -> None:
         self._server.close()

@@ -1,15 +1,21 @@
 """The details of a Celery service for people: workers, single tasks and stuck tasks."""
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from app.sources.arguments import ShowArguments, show_reprs, show_values
 from app.sources.celery.broker import BrokerSnapshot
 from app.sources.celery.celery_workers import ROSTER_FRESH_S, Roster, WorkerAnswer
-from app.sources.celery.messages import TaskMessage
+from app.sources.celery.messages import TaskCall, TaskMessage
 from app.sources.celery.results import ENDS, TaskResult
-from app.sources.protocol import Job, JobDetail, StuckJob, Worker
+from app.sources.protocol import MAX_TRACEBACK_BYTES, Job, JobDetail, StuckJob, Worker
 
 MAX_QUEUES = 100  # of one worker
+NO_TIMES = dict.fromkeys(("enqueuedAt", "startedAt"), "Celery does not record it")
+NOT_EXTENDED = "Celery records it only with result_extended"
+EXTENDED_FIELDS = ("function", "queue", "attempt", "worker")
 
 
 def list_workers(roster: Roster, orphans: set[str], now: float) -> tuple[Worker, ...] | None:
@@ -24,23 +30,45 @@ def list_workers(roster: Roster, orphans: set[str], now: float) -> tuple[Worker,
     )
 
 
-def build_detail(task_id: str, snapshot: BrokerSnapshot, ended: TaskResult | None, now: float) -> JobDetail | None:
+def build_detail(
+    task_id: str, snapshot: BrokerSnapshot, ended: TaskResult | None, call: TaskCall | None, show: ShowArguments
+) -> JobDetail | None:
     """Build a task's details from its message and its result; None if it has neither."""
     taken, (queue, waiting) = snapshot.taken.get(task_id), snapshot.queued.get(task_id, ("", None))
     message = taken.message if taken else waiting
     if message is None and ended is None:
         return None
-    if message is None or (ended is not None and ended.state in ENDS):
-        state = ENDS.get(ended.state, ended.state.lower()) if ended else ""
-    else:
-        state = message.state_at(now) if taken else "queued"
-    place = message.route if message and taken else queue or None
-    return JobDetail(
-        Job(task_id, state, place, message.attempt if message else None),
+    facts = build_facts(task_id, ended) if ended is not None else JobDetail(Job(task_id, "queued"), not_told=NO_TIMES)
+    if message is not None and (ended is None or ended.state not in ENDS):
+        state = message.state_at(time.time()) if taken else "queued"
+        place = message.route if taken else queue or None
+        facts = replace(
+            facts,
+            job=Job(task_id, state, place, message.attempt),
+            function=message.task or None,
+            scheduled_for=to_datetime(message.due) if message.due is not None else None,
+            not_told=NO_TIMES,
+        )
+    return replace(
+        facts,
         description=_describe(message),
-        started_at=None,
-        ended_at=ended.ended_at if ended else None,
-        error=ended.error if ended else None,
+        traceback=ended.traceback[-MAX_TRACEBACK_BYTES:] or None if ended else None,
+        is_traceback_cut=ended is not None and len(ended.traceback) > MAX_TRACEBACK_BYTES,
+        arguments=_show_arguments(ended, call, show),
+        related=call.related if call else ended.related if ended else {},
+    )
+
+
+def build_facts(task_id: str, ended: TaskResult) -> JobDetail:
+    """Build the facts of a task from its result."""
+    state = ENDS.get(ended.state, ended.state.lower())
+    return JobDetail(
+        Job(task_id, state, ended.queue, None if ended.retries is None else ended.retries + 1),
+        ended_at=ended.ended_at,
+        worker=ended.worker,
+        error=ended.error,
+        function=ended.task,
+        not_told=NO_TIMES if ended.is_extended else NO_TIMES | dict.fromkeys(EXTENDED_FIELDS, NOT_EXTENDED),
     )
 
 
@@ -68,3 +96,11 @@ def _build_worker(name: str, answer: WorkerAnswer) -> Worker:
 
 def to_datetime(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
+
+
+def _show_arguments(ended: TaskResult | None, call: TaskCall | None, show: ShowArguments) -> str | None:
+    if show == "none":
+        return None
+    if call is not None and (call.args or call.kwargs):
+        return show_reprs(call.args, call.kwargs, show)
+    return show_values(ended.args, ended.kwargs, show) if ended is not None and ended.is_extended else None

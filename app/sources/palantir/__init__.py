@@ -20,7 +20,8 @@ def _check_url(url: str) -> ServiceAddress:
 
 def _build(address: ServiceAddress, options: PalantirOptions, bound: int) -> PalantirSource:
     http = HttpClient(address.url, token=address.password, reach=address.reach)
-    return PalantirSource(address.url, bound, options.finished_visible, http=http)
+    show = options.show_arguments
+    return PalantirSource(address.url, bound, options.finished_visible, http=http, show_arguments=show)
 
 
 KIND = Kind(

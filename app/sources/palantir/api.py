@@ -10,12 +10,15 @@ from typing_extensions import TypedDict  # before Python 3.12 pydantic cannot re
 
 from app.infra import json_limits
 from app.infra.clock import Moment
+from app.sources.arguments import ShowArguments, show_values
 from app.sources.http_client import parse_json
-from app.sources.protocol import MAX_JOB_ID_CHARS, Job, JobDetail, SourceError
+from app.sources.protocol import MAX_JOB_ID_CHARS, MAX_TRACEBACK_BYTES, Job, JobDetail, JobError, SourceError
+from app.sources.tracebacks import Frame, parse_error
 
 PAGE_SIZE = 1_000
 MAX_STUCK_JOBS = 1_000
 MAX_ERROR_CHARS = 2_000
+MAX_FUNCTION_CHARS = 500
 MAX_STATES = 40
 # Limit on the ids that the answer to a purge lists.
 MAX_PURGED_IDS = 50_000
@@ -73,6 +76,15 @@ class CountsAnswer(PalantirAnswer):
     revision: Revision | None = None
 
 
+class ErrorAnswer(PalantirAnswer):
+    """Why a job failed. `frame` is the innermost frame in the team's own code, in words."""
+
+    type: Annotated[str, BeforeValidator(_shorten)] = ""
+    message: Annotated[str, BeforeValidator(_shorten)] = ""
+    frame: Annotated[str, BeforeValidator(_shorten)] | None = None
+    traceback: str | None = None
+
+
 class JobAnswer(PalantirAnswer):
     id: Id
     state: State
@@ -82,20 +94,32 @@ class JobAnswer(PalantirAnswer):
     enqueued_at: Moment | None = Field(None, alias="enqueuedAt")
     started_at: Moment | None = Field(None, alias="startedAt")
     finished_at: Moment | None = Field(None, alias="finishedAt")
+    scheduled_for: Moment | None = Field(None, alias="scheduledFor")
+    ended_at: Moment | None = Field(None, alias="endedAt")
     worker: Annotated[str, StringConstraints(max_length=200)] | None = None
-    error: str | None = None
+    function: Annotated[str, StringConstraints(max_length=MAX_FUNCTION_CHARS)] | None = None
+    max_attempts: Number | None = Field(None, alias="maxAttempts")
+    error: ErrorAnswer | str | None = None
+    arguments: dict[str, Any] | list[Any] | None = None
 
     def to_job(self) -> Job:
         return Job(self.id, self.state, self.queue, self.attempt)
 
-    def to_detail(self) -> JobDetail:
+    def to_detail(self, show: ShowArguments = "none") -> JobDetail:
+        error, traceback = _read_error(self.error)
         return JobDetail(
             self.to_job(),
             enqueued_at=self.enqueued_at,
             started_at=self.started_at,
-            ended_at=self.finished_at,
+            ended_at=self.ended_at or self.finished_at,
+            scheduled_for=self.scheduled_for,
             worker=self.worker,
-            error=self.error[:MAX_ERROR_CHARS] if self.error else None,
+            error=error,
+            function=self.function,
+            max_attempts=self.max_attempts,
+            traceback=traceback[-MAX_TRACEBACK_BYTES:] or None,
+            is_traceback_cut=len(traceback) > MAX_TRACEBACK_BYTES,
+            arguments=_show_arguments(self.arguments, show),
         )
 
 
@@ -144,6 +168,24 @@ class RefusedAnswer(PalantirAnswer):
     """The body of an answer with a status of 400 or more, which may give a reason."""
 
     error: Annotated[str, BeforeValidator(_shorten)] | None = None
+
+
+def _read_error(error: ErrorAnswer | str | None) -> tuple[JobError | None, str]:
+    """The error and its traceback. What the service names itself takes precedence over what the traceback says."""
+    if not isinstance(error, ErrorAnswer):
+        return parse_error(error or ""), ""
+    text = error.traceback or ""
+    parsed = parse_error(text)
+    frame = Frame(error.frame, None) if error.frame else parsed.frame if parsed else None
+    if error.type or error.message:
+        return JobError(error.type, error.message, frame), text
+    return parsed, text
+
+
+def _show_arguments(arguments: dict[str, Any] | list[Any] | None, show: ShowArguments) -> str | None:
+    if arguments is None or show == "none":
+        return None
+    return show_values([], arguments, show) if isinstance(arguments, dict) else show_values(arguments, {}, show)
 
 
 def job_path(job_id: str) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.sources.arguments import ShowArguments
 from app.sources.http_client import HttpClient
 from app.sources.list_choice import choose_lists
 from app.sources.palantir.api import (
@@ -29,7 +30,7 @@ from app.sources.protocol import (
     Job,
     JobDetail,
     JobLookup,
-    Options,
+    JobOptions,
     ServiceSnapshot,
     SourceError,
     StuckJob,
@@ -50,9 +51,11 @@ class PalantirSource(CommandedSource):
         read_timeout_s: float = READ_TIMEOUT_S,
         command_timeout_s: float = COMMAND_TIMEOUT_S,
         http: HttpClient | None = None,
+        show_arguments: ShowArguments = "none",
     ) -> None:
         self._http = http or HttpClient(url)
         self._bound, self._read_timeout_s = job_list_bound, read_timeout_s
+        self._show_arguments = show_arguments
         super().__init__(
             Capabilities(finished_visible_for_s, {"workers": NO_WORKERS}, dates_figures=True),
             PalantirCommands(self._http, command_timeout_s, read_timeout_s),
@@ -93,7 +96,7 @@ class PalantirSource(CommandedSource):
             return None
         if answer.status == 410:
             return JobDetail(Job(job_id, parse(GoneAnswer, answer.json).state))
-        return parse(JobAnswer, answer.json).to_detail()
+        return parse(JobAnswer, answer.json).to_detail(self._show_arguments)
 
     def stuck(self) -> Sequence[StuckJob]:
         found, _ = read_rows(StuckAnswer, self._http.fetch("/api/v1/jobs/stuck"), str)
@@ -112,7 +115,7 @@ def _to_fate(job: Job, asked: str) -> JobLookup:
     return JobLookup("found", job=job)
 
 
-class PalantirOptions(Options):
+class PalantirOptions(JobOptions):
     finished_visible_for_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["lookup", "none"] = "lookup"
 
     @property

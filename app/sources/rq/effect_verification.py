@@ -9,7 +9,7 @@ from rq.job import Job as RqJob
 
 from app.sources.protocol import Operation
 from app.sources.rq.anomalies import IDS_PER_EXISTS, read_births
-from app.sources.rq.job_details import read_job_fields
+from app.sources.rq.job_facts import read_job_fields
 from app.sources.rq.job_places import list_places
 from app.sources.rq.responses import Batch, parse_int, parse_text, split_into_parts
 from app.sources.rq.rq_workers import parse_moment

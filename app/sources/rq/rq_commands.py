@@ -15,7 +15,7 @@ from app.sources.protocol import JobFilter, Operation, OperationResult, Selectio
 from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import MAX_PURGED, ScriptResult, ScriptRunner, preliminary_read
 from app.sources.rq.effect_verification import is_effect_visible
-from app.sources.rq.job_details import look_up_job
+from app.sources.rq.job_lookup import look_up_job
 from app.sources.rq.job_places import JobPlace, list_places
 from app.sources.rq.lua_scripts import DELETE, PROMOTE, PURGE, RESTART, RETRY
 from app.sources.rq.placement import place_jobs

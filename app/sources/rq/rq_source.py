@@ -1,7 +1,7 @@
 """The source of RQ on Redis or Valkey: queues, registries, workers, and anomalies that RQ itself does not notice."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import redis
@@ -16,7 +16,7 @@ from app.sources.protocol import (
     FinishedVisible,
     JobDetail,
     JobLookup,
-    Options,
+    JobOptions,
     ServiceSnapshot,
     SourceError,
     StuckJob,
@@ -25,7 +25,8 @@ from app.sources.protocol import (
 from app.sources.redis.client import FEW_ENTRIES, RedisServer
 from app.sources.rq import overdue_jobs
 from app.sources.rq.anomalies import AnomalyFinder, find_orphans
-from app.sources.rq.job_details import find_stuck_jobs, look_up_job, read_detail
+from app.sources.rq.job_facts import read_detail, read_facts
+from app.sources.rq.job_lookup import find_stuck_jobs, look_up_job
 from app.sources.rq.job_ttl import JobTtlCache
 from app.sources.rq.placement import place_jobs
 from app.sources.rq.rq_commands import RqCommands
@@ -42,7 +43,7 @@ NOT_SUPERVISED = (
 )
 
 
-class RqOptions(Options):
+class RqOptions(JobOptions):
     """The settings of an RQ service (docs/sources/rq.md). No `queues` means all."""
 
     queues: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = Field(
@@ -68,6 +69,7 @@ class RqSource(CommandedSource):
         self._server, self._queues, self._bound = server, options.queues, job_list_bound
         self._anomalies = AnomalyFinder(options.queues, job_list_bound)
         self._ttls = JobTtlCache()
+        self._show_arguments = options.show_arguments
         self._looked_at = 0.0
         self._lost: set[str] = set()
 
@@ -112,7 +114,11 @@ class RqSource(CommandedSource):
 
     def detail(self, job_id: str) -> JobDetail | None:
         with self._server.reading(LOOKUP_TIMEOUT_S, FEW_ENTRIES) as client:
-            return read_detail(client, job_id)
+            return read_detail(client, job_id, self._show_arguments)
+
+    def read_facts(self, job_ids: Sequence[str]) -> Mapping[str, JobDetail]:
+        with self._server.reading() as client:
+            return read_facts(client, job_ids)
 
     def stuck(self) -> Sequence[StuckJob]:
         with self._server.reading() as client:

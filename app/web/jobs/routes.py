@@ -180,7 +180,7 @@ def _detail_to_json(said: JobDetail) -> dict[str, Any]:
         "startedAt": _format_optional_time(said.started_at),
         "endedAt": _format_optional_time(said.ended_at),
         "worker": said.worker,
-        "error": said.error,
+        "error": str(said.error) if said.error else None,
     }
 
 
