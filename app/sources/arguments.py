@@ -7,17 +7,27 @@ is only split at its commas, so any text works.
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
 
 from app.infra.redaction import HIDDEN, is_secret_name, redact, redact_text
 
-ShowArguments = Literal["none", "all"] | tuple[str, ...]
+ArgumentName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+ShowArguments = Literal["none", "all"] | Annotated[tuple[ArgumentName, ...], Field(min_length=1, max_length=100)]
 MAX_SHOWN_CHARS = 2_000
 NOT_SHOWN = "…"
 # More than is shown, because parts of it are hidden.
 MAX_READ_CHARS = 10 * MAX_SHOWN_CHARS
 _OPENING, _CLOSING, _QUOTES = "([{<", ")]}>", "'\""
 _TOKEN = re.compile(r"""'(?:\\.|[^'\\])*'?|"(?:\\.|[^"\\])*"?|[()\[\]{}<>,]|[^'"()\[\]{}<>,]+""", re.DOTALL)
+
+
+def split_names(value: Any) -> Any:
+    """Names may be written as one text, separated by commas or lines."""
+    if not isinstance(value, str) or value in ("none", "all"):
+        return value
+    return [name.strip() for name in re.split(r"[,\n]", value) if name.strip()]
 
 
 def show_call(call: str, show: ShowArguments) -> str:

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Annotated, Any, NamedTuple, NoReturn, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.sources.arguments import ShowArguments
+from app.sources.arguments import ShowArguments, split_names
 from app.sources.host_rules import Reach
 from app.sources.operations import (
     ACTION_NAMES,
@@ -229,9 +229,11 @@ class Options(BaseModel):
 
 
 class JobOptions(Options):
-    """The settings of a kind whose jobs have arguments: `none` of them are shown, `all`, or those with these names."""
+    """The settings of a kind whose jobs have arguments."""
 
-    show_arguments: ShowArguments = "none"
+    show_arguments: Annotated[ShowArguments, BeforeValidator(split_names)] = Field(
+        "none", description="Which arguments of a job are shown: none, all, or names separated by commas."
+    )
 
 
 class ServiceAddress(NamedTuple):

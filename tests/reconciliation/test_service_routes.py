@@ -70,7 +70,11 @@ def test_a_service_is_added_changed_and_removed_and_each_is_audited(api: Api) ->
     added = api.send("POST", "/services", NEW)
     assert (added.status_code, added.headers["Location"]) == (201, "/services/post")
     assert added.get_json() == api.registered("post")
-    assert added.get_json()["metadata"] == {"origin": "admin", "finishedVisibleForS": 60.0}
+    assert added.get_json()["metadata"] == {
+        "origin": "admin",
+        "finishedVisibleForS": 60.0,
+        "showArguments": "none",
+    }
 
     changed = api.send("PATCH", "/services/post", {"name": "Letters"})
     assert (changed.status_code, changed.get_json()["name"]) == (200, "Letters")
@@ -78,7 +82,12 @@ def test_a_service_is_added_changed_and_removed_and_each_is_audited(api: Api) ->
 
     assert api.send("DELETE", "/services/post").status_code == 204
     assert api.send("DELETE", "/services/post").status_code == 404
-    first = {"name": "Post", "kind": "palantir", "url": URL, "options": {"finished_visible_for_s": 60.0}}
+    first = {
+        "name": "Post",
+        "kind": "palantir",
+        "url": URL,
+        "options": {"finished_visible_for_s": 60.0, "show_arguments": "none"},
+    }
     first["password"] = "kept"
     second = {**first, "name": "Letters"}
     assert audited(api.app) == [
@@ -132,7 +141,8 @@ def test_a_change_leaves_what_it_does_not_name_and_null_removes(
     assert answer.status_code == 200, answer.text
     row = row_of(api.app, "post")
     assert (row.password, row.password_env) == left
-    expected = {"finished_visible_for_s": "lookup" if "finished_visible_for_s" in given else 60.0}
+    seconds = "lookup" if "finished_visible_for_s" in given else 60.0
+    expected = {"finished_visible_for_s": seconds, "show_arguments": "none"}
     assert json.loads(row.options_json) == expected
     assert audited(api.app)[-1][0] == "service-change"
 

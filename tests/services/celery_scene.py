@@ -45,13 +45,14 @@ CONTROL = "/0.celery.pidbox"
 class Fleet:
     """Celery on one broker: sends tasks, starts workers, and ends them in every way there is."""
 
-    def __init__(self, valkey: Valkey, *, backend: bool = True) -> None:
-        self.valkey, self.backend = valkey, backend
+    def __init__(self, valkey: Valkey, *, backend: bool = True, extended: bool = False) -> None:
+        self.valkey, self.backend, self.extended = valkey, backend, extended
         self.redis = valkey.client(text=False)
         self._sender = Celery("sender", broker=valkey.url, set_as_current=False)
         self._workers: list[Worker] = []
 
     def send(self, name: str, *args: Any, **options: Any) -> str:
+        """`options`: those of Celery's `apply_async`, such as `kwargs` or `countdown`."""
         return str(self._sender.send_task(f"{TASKS}.{name}", args, **options).id)
 
     def send_many(self, name: str, count: int, *args: Any) -> list[str]:
@@ -99,6 +100,7 @@ class Worker:
             **os.environ,
             "TEST_BROKER": fleet.valkey.url,
             "TEST_BACKEND": fleet.valkey.url if fleet.backend else "",
+            "TEST_EXTENDED": "yes" if fleet.extended else "",
             "PYTHONPATH": str(ROOT),
             "TMPDIR": str(fleet.valkey.folder),  # a killed worker leaves its own folder there
         }

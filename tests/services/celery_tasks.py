@@ -12,6 +12,7 @@ app.conf.update(
     broker_transport_options={"visibility_timeout": 3600},
     worker_prefetch_multiplier=2,
     task_default_queue="celery",
+    result_extended=bool(os.environ.get("TEST_EXTENDED")),
 )
 
 
@@ -47,6 +48,11 @@ def late_wait_for_file(path: str) -> None:
 @app.task
 def fail() -> None:
     raise ValueError("no such customer")
+
+
+@app.task
+def send_mail(order: int, to: str = "", password: str = "") -> None:
+    raise ConnectionError(f"order {order} to {to}")
 
 
 @app.task(bind=True, max_retries=2)

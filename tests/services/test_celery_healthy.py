@@ -155,7 +155,7 @@ def test_details_tell_no_argument_and_the_error(valkey: Valkey) -> None:
         wait_for(lambda: all_ended(fleet, [failed, waiting]), "the tasks to end", 20)
         told = source.detail(failed)
         assert told is not None
-        assert (told.job.state, told.error) == ("failed", "ValueError: no such customer")
+        assert (told.job.state, str(told.error)) == ("failed", "ValueError: no such customer")
         assert told.ended_at is not None
         assert source.detail("never-there") is None
     finally:

@@ -422,7 +422,7 @@ class TestOneJob:
         scene.work("mail")
         detail = source.detail("broken")
         assert detail is not None
-        assert detail.error == "LookupError: first\nsecond\n  third"
+        assert str(detail.error) == "LookupError: first\nsecond\n  third"
 
     def test_details_hold_no_arguments_and_the_error(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         queue.enqueue("int", "secret", job_id="broken")
@@ -430,7 +430,7 @@ class TestOneJob:
         detail = source.detail("broken")
         assert detail is not None
         assert (detail.job, detail.description, detail.worker) == (Job("broken", "failed", "mail"), "int(…)", "anna")
-        assert detail.error == "ValueError: invalid literal for int() with base 10: 'secret'"
+        assert str(detail.error) == "ValueError: invalid literal for int() with base 10: 'secret'"
         assert None not in (detail.enqueued_at, detail.started_at, detail.ended_at)
         assert source.detail("never heard of") is None
 

@@ -1,6 +1,7 @@
 """A job's arguments are shown as far as its service allows, and secrets never."""
 
 import pytest
+from pydantic import ValidationError
 
 from app.sources.arguments import (
     MAX_SHOWN_CHARS,
@@ -10,6 +11,7 @@ from app.sources.arguments import (
     show_values,
     split_at_commas,
 )
+from app.sources.protocol import JobOptions
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,26 @@ def test_text_is_split_at_its_own_commas(text: str, parts: list[str]) -> None:
 
 def test_texts_that_were_cut_off_are_shown_as_far_as_they_go() -> None:
     assert show_reprs("('a', 'bcd...", "{'to': 'an...", "all") == "'a', 'bcd..., to='an..."
+
+
+@pytest.mark.parametrize(
+    ("written", "show"),
+    [
+        ("none", "none"),
+        ("all", "all"),
+        ("to, order", ("to", "order")),
+        ("to\norder\n", ("to", "order")),
+        (["to"], ("to",)),
+    ],
+)
+def test_names_may_be_written_as_a_list_or_as_text(written: object, show: ShowArguments) -> None:
+    assert JobOptions(show_arguments=written).show_arguments == show
+
+
+@pytest.mark.parametrize("written", ["", ",", [], 7, [""], None])
+def test_anything_else_is_refused(written: object) -> None:
+    with pytest.raises(ValidationError):
+        JobOptions(show_arguments=written)
 
 
 def test_megabytes_are_cut() -> None:

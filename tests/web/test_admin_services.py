@@ -1,6 +1,7 @@
 """`/admin/services` as plain HTML: the table, the forms made from each kind, what is wrong beside its field."""
 
 import html
+import json
 import re
 import sys
 from typing import Any
@@ -139,11 +140,15 @@ def test_lists_numbers_and_words_arrive_as_the_kind_wants_them(ada: Browser) -> 
         url="redis://127.0.0.1:1/0",
         queues="mail\r\n  out \r\n\r\n",
         finished_visible_for_s="none",
+        show_arguments="to, order",
     )
     assert sent.status_code == 303
-    assert (
-        ada.row("jobs").options_json == '{"queues":["mail","out"],"finished_visible_for_s":"none","supervised":false}'
-    )
+    assert json.loads(ada.row("jobs").options_json) == {
+        "show_arguments": ["to", "order"],
+        "queues": ["mail", "out"],
+        "finished_visible_for_s": "none",
+        "supervised": False,
+    }
     assert "mail\nout</textarea>" in ada.get(f"{PAGE}/jobs")
 
 

@@ -1,7 +1,6 @@
 """JSON API for jobs: what Beacon knows beside what the service reports now, each with its time."""
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from flask import jsonify, request
@@ -20,6 +19,7 @@ from app.sources.protocol import MAX_JOB_ID_CHARS, JobDetail, Source, SourceErro
 from app.web.auth import actor, require
 from app.web.dashboard.queries import require_service
 from app.web.jobs import bp
+from app.web.jobs.job_json import detail_to_json, format_optional_time
 from app.web.listing import parse_args
 
 T = TypeVar("T")
@@ -121,7 +121,7 @@ def _read_reported(row: Service, job_id: str) -> tuple[dict[str, Any], bool]:
         reason = f"{error}"
     except SourceError as error:
         reason = f"the service {error.reason}"
-    return {"reported": _detail_to_json(said) if said else None, "reportedAt": asked_at, "reason": reason}, is_unknown
+    return {"reported": detail_to_json(said) if said else None, "reportedAt": asked_at, "reason": reason}, is_unknown
 
 
 def _query_source(row: Service, view: View, question: Callable[[Source], T]) -> T:
@@ -167,22 +167,4 @@ def _event_to_json(event: Event) -> dict[str, Any]:
 def _stuck_to_json(found: StuckJob) -> dict[str, Any]:
     job = found.job
     shown = {"id": job.id, "state": job.state, "queue": job.queue, "attempt": job.attempt}
-    return {**shown, "reason": found.reason, "since": _format_optional_time(found.since)}
-
-
-def _detail_to_json(said: JobDetail) -> dict[str, Any]:
-    return {
-        "state": said.job.state,
-        "queue": said.job.queue,
-        "attempt": said.job.attempt,
-        "description": said.description,
-        "enqueuedAt": _format_optional_time(said.enqueued_at),
-        "startedAt": _format_optional_time(said.started_at),
-        "endedAt": _format_optional_time(said.ended_at),
-        "worker": said.worker,
-        "error": str(said.error) if said.error else None,
-    }
-
-
-def _format_optional_time(moment: datetime | None) -> str | None:
-    return None if moment is None else utc_text(moment)
+    return {**shown, "reason": found.reason, "since": format_optional_time(found.since)}
