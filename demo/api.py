@@ -92,7 +92,7 @@ def stuck() -> Body:
 def job(job_id: str) -> tuple[Body, int]:
     store = current_service().store
     with store.transaction():
-        answer = _absent(store, job_id) if (found := store.find(job_id)) is None else _ok(found.to_json())
+        answer = _absent(store, job_id) if (found := store.find(job_id)) is None else _ok(found.to_detailed_json())
     return answer.body, answer.status
 
 

@@ -4,6 +4,8 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from demo.failures import MAX_ATTEMPTS, arguments_of, error_of, function_of, worker_of
+
 State = Literal["queued", "running", "succeeded", "failed"]
 EndState = Literal["succeeded", "failed", "deleted", "purged"]
 
@@ -26,16 +28,29 @@ class Job:
     due_at: str | None = None
 
     def to_json(self) -> dict[str, object]:
+        """As a list has it."""
+        function = function_of(self.queue)
+        error = error_of(self.error, function) if self.error else None
+        if error is not None:
+            error.pop("traceback", None)
         return {
             "id": self.id,
             "state": self.state,
             "queue": self.queue,
+            "function": function,
             "attempt": self.attempt,
+            "maxAttempts": MAX_ATTEMPTS,
             "enqueuedAt": self.enqueued_at,
             "startedAt": self.started_at,
             "finishedAt": self.finished_at,
-            "error": self.error,
+            "worker": worker_of(self.id) if self.started_at else None,
+            "error": error,
+            "arguments": arguments_of(self.id),
         }
+
+    def to_detailed_json(self) -> dict[str, object]:
+        """With the traceback, which is only told of a single job."""
+        return self.to_json() | {"error": error_of(self.error, function_of(self.queue)) if self.error else None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import time
 from datetime import timedelta
 
 from demo.clock import iso
+from demo.failures import FAILURES, QUEUES
 from demo.job import Job, enqueue, move
 from demo.store import Store
 
@@ -29,13 +30,6 @@ SUCCEEDED_KEPT = timedelta(minutes=10)
 FAILED_KEPT = timedelta(hours=1)
 REMEMBERED = timedelta(days=7)
 SWEEP_EVERY_S = 1.0
-
-FAILURES = {
-    "mail": ("The mail server did not answer within 30 s", "Mailbox full", "Address rejected: unknown user"),
-    "reports": ("Query cancelled after 60 s", "No data for the period asked", "Template not found: quarter"),
-    "billing": ("Card declined by the bank", "Exchange rate missing for today", "Invoice already settled"),
-}
-QUEUES = tuple(FAILURES)
 
 
 class Life:
@@ -106,8 +100,8 @@ class Life:
         if job.started_at and job.started_at <= stuck_before(self._store, self._speed):
             return move(job, "failed", now, "Its worker stopped answering")
         if self._random.random() < FAILING:
-            reasons = FAILURES.get(job.queue, ("Its worker crashed",))
-            return move(job, "failed", now, self._random.choice(reasons))
+            causes = FAILURES.get(job.queue)
+            return move(job, "failed", now, self._random.choice(causes).text if causes else "Its worker crashed")
         return move(job, "succeeded", now)
 
     def _sweep(self) -> None:

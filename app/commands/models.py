@@ -82,6 +82,7 @@ class ItemRow(Base):
             postgresql_where=_HELD,
         ),
         sa.Index("ix_command_item_asked_at", "service_id", "asked_at"),
+        sa.Index("ix_command_item_target", "service_id", "target"),
     )
 
     command_id: Mapped[str] = mapped_column(sa.Text, sa.ForeignKey("command.id", ondelete="CASCADE"), primary_key=True)

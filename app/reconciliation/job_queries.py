@@ -19,6 +19,7 @@ JOBS_PER_WINDOW = 5_000
 # How far the log is read back for the events of one job.
 MAX_EVENT_WINDOWS = 20
 MAX_EVENTS = 100
+MAX_ITEMS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,11 @@ def find_job(session: Session, service_id: str, job_id: str) -> KnownJob | None:
     return session.get(KnownJob, (service_id, job_id))
 
 
-def list_open_items(session: Session, service_id: str, job_id: str) -> Sequence[OpenItem]:
+def list_items(session: Session, service_id: str, job_id: str) -> Sequence[OpenItem]:
+    """The items of this job, closed ones too, oldest first; of many the newest."""
     of_job = sa.select(OpenItem).where(OpenItem.service_id == service_id, OpenItem.job_id == job_id)
-    return session.scalars(of_job.where(OpenItem.closed_at.is_(None)).order_by(OpenItem.since)).all()
+    newest = session.scalars(of_job.order_by(OpenItem.since.desc()).limit(MAX_ITEMS)).all()
+    return newest[::-1]
 
 
 def read_job_events(session: Session, viewer: Viewer, service_id: str, job_id: str) -> PublishedJobEvents:

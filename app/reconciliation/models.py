@@ -114,6 +114,7 @@ class OpenItem(Base):
             postgresql_where=sa.text("closed_at IS NULL"),
         ),
         sa.Index("ix_open_item_closed_at", "service_id", "closed_at"),
+        sa.Index("ix_open_item_job", "service_id", "job_id"),
         sa.Index("ix_open_item_since", "kind", "since", "service_id"),
         sa.Index("ix_open_item_service", "kind", "service_id", "since"),
         sa.Index(

@@ -81,9 +81,14 @@ def find_own_frame(text: str) -> Frame | None:
     found = _EXCEPTION.search(text, start + len(_HEAD))
     end = found.start() if found else len(text)
     for path, line, function in reversed(_FRAME.findall(text, max(start, end - _FRAME_CHARS), end)):
-        if not _LIBRARY.search(path):
+        if not is_library(path):
             return Frame(f"{_shorten_path(path)} in {function}", int(line))
     return None
+
+
+def is_library(path: str) -> bool:
+    """True for the path of a file that is not the team's own code."""
+    return _LIBRARY.search(path) is not None
 
 
 def _find_last(text: str) -> int:

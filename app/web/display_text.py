@@ -51,6 +51,18 @@ def abbreviate_number(number: int) -> str:
     return "many"
 
 
+def format_duration(seconds: float) -> str:
+    """Two units at most: `0.4 s`, `12 s`, `2 min 5 s`, `1 h 3 min`, `2 d 4 h`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, smaller_size, smaller in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller_size
+            return f"{whole // size} {unit} {rest} {smaller}" if rest else f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
 def format_counts(counts: Mapping[str, int]) -> str:
     """`12 waiting · 3 running · 14 failed`."""
     return " · ".join(f"{number:,} {state_label(state)}" for state, number in sort_counts(counts)) or "no jobs"

@@ -36,15 +36,19 @@ def test_a_job_tells_its_times_and_null_where_there_is_none(shared_demo: DemoSer
     created = shared_demo.create_job(queue="billing")
     job = shared_demo.get(f"/api/v1/jobs/{created['id']}").json()
     assert job == created
+    assert set(job.pop("arguments")) == {"order", "token"}
     assert re.fullmatch(r"job_[0-9a-f]{12}", job["id"])
     assert ISO.fullmatch(job.pop("enqueuedAt"))
     del job["id"]
     assert job == {
         "state": "queued",
         "queue": "billing",
+        "function": "billing.charge",
         "attempt": 1,
+        "maxAttempts": 3,
         "startedAt": None,
         "finishedAt": None,
+        "worker": None,
         "error": None,
     }
 

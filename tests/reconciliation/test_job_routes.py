@@ -19,7 +19,7 @@ from app.reconciliation.models import KnownJob
 from app.sources import on_demand
 from app.sources.on_demand import TooManyRequests, TooSlow, query_source
 from app.sources.protocol import Source, SourceError
-from app.web.jobs import routes
+from app.web.jobs import job_report
 from tests.reconciliation.desk import SERVICE, Desk, Script
 from tests.reconciliation.values import look
 from tests.support.cast import ALICE, BOB, headers_of, publish
@@ -125,6 +125,10 @@ def test_a_missing_job_is_told_with_its_open_item_and_what_the_service_says(desk
     assert body["reason"] == "the service does not know this job"
     [item] = body["openItems"]
     assert (item["kind"], item["lastState"]) == ("missing", "queued")
+    assert [(entry["what"], entry["source"]) for entry in body["timeline"]] == [("Declared missing", "beacon")]
+    because = body["because"]
+    assert because["verdict"] == "missing"
+    assert [condition["held"] for condition in because["conditions"]] == [True] * 5
 
 
 def test_of_a_silent_service_nothing_is_made_up(desk: Desk, believing: Flask) -> None:
@@ -179,7 +183,7 @@ def test_a_service_that_refuses_is_a_bad_gateway_with_its_reason(believing: Flas
 def test_a_service_that_hangs_is_given_up_at_the_deadline(
     watching: Flask, demo: DemoService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "REQUEST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(job_report, "REQUEST_TIMEOUT_S", 0.3)
     demo.fault("hang")
     try:
         answer = get(watching, "/api/jobs/stuck")

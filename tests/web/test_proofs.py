@@ -166,7 +166,7 @@ class Purging:
 class DeletingAll(Purging):
     """All of a state, by its list: the review that follows is of what the list had shown."""
 
-    template = "dashboard/jobs.html"
+    template = "jobs/index.html"
     page = "/services/mail/jobs"
     right: ClassVar[Form] = {"do": "delete-job", "scope": "filter", "confirmed": "1", "typed": "Mail"}
     slip: ClassVar[Form] = {**right, "typed": "Male"}

@@ -1,7 +1,6 @@
 """JSON API for jobs: what Beacon knows beside what the service reports now, each with its time."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from flask import jsonify, request
 from flask.typing import ResponseReturnValue
@@ -11,18 +10,20 @@ from app.config import current_settings
 from app.db import db
 from app.eventlog.reader import Event
 from app.infra.clock import utc_text
-from app.infra.problems import Problem, build_retry_after
-from app.reconciliation import job_queries, queries, registry
+from app.infra.problems import Problem
+from app.reconciliation import job_queries, queries
+from app.reconciliation.job_belief import JobBelief
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
-from app.sources.on_demand import REQUEST_TIMEOUT_S, TooManyRequests, TooSlow, query_source
-from app.sources.protocol import MAX_JOB_ID_CHARS, JobDetail, Source, SourceError, StuckJob, View
-from app.web.auth import actor, require
+from app.sources.on_demand import TooSlow
+from app.sources.protocol import MAX_JOB_ID_CHARS, SourceError, StuckJob
+from app.web.auth import require
 from app.web.dashboard.queries import require_service
-from app.web.jobs import bp
+from app.web.jobs import bp, job_page, job_report
 from app.web.jobs.job_json import detail_to_json, format_optional_time
-from app.web.listing import parse_args
+from app.web.jobs.job_report import ViewNotSupported, query_view
+from app.web.jobs.timeline import TimelineEntry
+from app.web.listing import parse_args, wants_data
 
-T = TypeVar("T")
 MAX_JOBS_PER_PAGE = 1_000
 
 
@@ -36,10 +37,6 @@ class JobsQuery(BaseModel):
     limit: int = Field(100, ge=1, le=MAX_JOBS_PER_PAGE)
 
 
-class ViewNotSupported(Exception):
-    """This kind of service does not provide the view; the text says why."""
-
-
 @bp.get("/api/jobs/stuck")
 @require("viewer", scope="read")
 def list_stuck_jobs() -> ResponseReturnValue:
@@ -47,7 +44,7 @@ def list_stuck_jobs() -> ResponseReturnValue:
     row = _choose_service(request.args.get("service"))
     asked_at, service_id = utc_text(), row.id
     try:
-        found = _query_source(row, "stuck", lambda source: source.stuck())
+        found = query_view(row, "stuck", lambda source: source.stuck())
     except ViewNotSupported as error:
         raise Problem(501, "View not supported", f"{error}", reason="capability") from None
     except TooSlow as error:
@@ -86,56 +83,27 @@ def list_known_jobs(service_id: str) -> ResponseReturnValue:
 @bp.get("/services/<service_id>/jobs/<path:job_id>", merge_slashes=False)
 @require("viewer", scope="read")
 def get_job(service_id: str, job_id: str) -> ResponseReturnValue:
-    """One job as Beacon knows it and as the service reports it: null with a `reason` if it does not answer."""
-    watched = require_service(db.session(), service_id)
-    if len(job_id) > MAX_JOB_ID_CHARS or not job_id.isprintable():
-        expected = f"expected at most {MAX_JOB_ID_CHARS} printable characters"
-        raise Problem(400, "Bad input", f"jobId: {expected}", errors={"jobId": expected})
-    session = db.session()
-    row = job_queries.find_job(session, service_id, job_id)
-    items = job_queries.list_open_items(session, service_id, job_id)
-    published = job_queries.read_job_events(session, actor().viewer, service_id, job_id)
-    known_side = {
-        "known": _known_to_json(row, watched.state) if row else None,
-        "openItems": [_open_item_to_json(item) for item in items],
-        "events": [_event_to_json(event) for event in published.events],
-        "eventsSince": published.since,
-    }
-    reported, is_unknown = _read_reported(watched.service, job_id)
-    if is_unknown and row is None and not items and not published.events:
-        detail = "Neither Beacon nor the service knows a job with this id."
-        raise Problem(404, "No such job", detail)
-    return jsonify(id=job_id, service=service_id, **known_side, **reported)
+    """One job as Beacon knows it and as the service reports it: null with a `reason` if it does not answer.
 
-
-def _read_reported(row: Service, job_id: str) -> tuple[dict[str, Any], bool]:
-    """What the service reports, and whether it does not know the job."""
-    asked_at = utc_text()
-    said: JobDetail | None = None
-    reason, is_unknown = None, False
-    try:
-        said = _query_source(row, "detail", lambda source: source.detail(job_id))
-        is_unknown = said is None
-        reason = "the service does not know this job" if is_unknown else None
-    except ViewNotSupported as error:
-        reason = f"{error}"
-    except SourceError as error:
-        reason = f"the service {error.reason}"
-    return {"reported": detail_to_json(said) if said else None, "reportedAt": asked_at, "reason": reason}, is_unknown
-
-
-def _query_source(row: Service, view: View, question: Callable[[Source], T]) -> T:
-    """Raises `ViewNotSupported` and `SourceError`. Releases the caller's database connection."""
-    why_not = registry.capabilities_of(row).why_not(view)
-    if why_not is not None:
-        raise ViewNotSupported(why_not)
-    make, service_id = registry.source_maker(row, current_settings().job_list_bound), row.id
-    db.session.remove()
-    try:
-        return query_source(make, question, REQUEST_TIMEOUT_S, service_id=service_id)
-    except TooManyRequests:
-        detail = "Too many requests to services are pending. Try again in a moment."
-        raise Problem(503, "Too busy", detail, headers=build_retry_after(1, 3)) from None
+    People get a page.
+    """
+    if not wants_data():
+        return job_page.show_job(service_id, job_id)
+    found = job_report.read_report(service_id, job_id)
+    said = found.said
+    return jsonify(
+        id=job_id,
+        service=service_id,
+        known=_known_to_json(found.known, found.state) if found.known else None,
+        openItems=[_open_item_to_json(item) for item in found.open_items],
+        events=[_event_to_json(event) for event in found.published.events],
+        eventsSince=found.published.since,
+        reported=detail_to_json(said) if said else None,
+        reportedAt=found.asked_at,
+        reason=found.reason,
+        timeline=[_entry_to_json(entry) for entry in found.timeline],
+        because=_belief_to_json(found.belief),
+    )
 
 
 def _choose_service(service_id: str | None) -> Service:
@@ -168,3 +136,12 @@ def _stuck_to_json(found: StuckJob) -> dict[str, Any]:
     job = found.job
     shown = {"id": job.id, "state": job.state, "queue": job.queue, "attempt": job.attempt}
     return {**shown, "reason": found.reason, "since": format_optional_time(found.since)}
+
+
+def _entry_to_json(entry: TimelineEntry) -> dict[str, Any]:
+    return {"at": entry.at, "what": entry.what, "source": entry.source, "detail": entry.detail}
+
+
+def _belief_to_json(belief: JobBelief) -> dict[str, Any]:
+    conditions = [{"name": one.name, "held": one.held, "detail": one.detail} for one in belief.conditions]
+    return {"verdict": belief.verdict, "detail": belief.words, "conditions": conditions}

@@ -65,7 +65,7 @@ def index(service_id: str) -> ResponseReturnValue:
     rows = _build_rows(service_id, found.job_ids[(page - 1) * JOBS_PER_PAGE :])
     reachable = min(found.total, MAX_ITEMS_PER_COMMAND)
     return render_page(
-        "dashboard/jobs.html",
+        "jobs/index.html",
         cursor,
         **context,
         state=state,

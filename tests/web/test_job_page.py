@@ -1,0 +1,130 @@
+"""The page of one job: what happened, why it failed, what Beacon believes; the unknown is a dash with its reason."""
+
+import re
+from collections.abc import Iterator
+from html import unescape
+
+import pytest
+from flask import Flask
+
+from app.db import write
+from app.eventlog.append import NewEvent
+from app.reconciliation import registry
+from app.reconciliation.models import KnownJob
+from tests.support.any_service import ANY_KIND, NOWHERE
+from tests.support.cast import ALICE, BOB, Person, logged_in, publish
+from tests.support.demo_service import DemoService, start_demo
+from tests.web.record_scene import at, item, put
+
+SERVICE = "mail"
+
+
+@pytest.fixture(scope="module")
+def demo_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoService]:
+    running = start_demo(tmp_path_factory.mktemp("demo"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def demo(demo_process: DemoService) -> DemoService:
+    demo_process.reset()
+    return demo_process
+
+
+@pytest.fixture
+def watching(cast: Flask, demo: DemoService) -> Flask:
+    with cast.app_context(), write() as session:
+        registry.add(session, id=SERVICE, name="Mail", kind="palantir", url=demo.url)
+    return cast
+
+
+@pytest.fixture
+def silent(cast: Flask) -> Flask:
+    with cast.app_context(), write() as session:
+        registry.add(session, id=SERVICE, name="Mail", kind=ANY_KIND, url=NOWHERE)
+    return cast
+
+
+def page(app: Flask, job_id: str, person: Person = ALICE) -> str:
+    answer = logged_in(app, person).get(f"/services/{SERVICE}/jobs/{job_id}", headers={"Accept": "text/html"})
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def words(text: str) -> str:
+    """What a reader sees of it."""
+    body = text[text.index("<main") :]
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def test_a_failed_job_says_what_failed_where_and_when(watching: Flask, demo: DemoService) -> None:
+    demo.create_job(id="job-1", state="failed", queue="billing")
+    said = words(page(watching, "job-1"))
+    assert "billing.charge job-1" in said
+    assert "Failed without saying why" in said
+    assert "Attempt 1 of 3" in said
+    assert re.search(r"Ended: failed Failed without saying why Mail", said)
+    assert "Beacon follows unfinished jobs, and this one is not among them." in said
+
+
+def test_a_job_of_a_silent_service_has_what_beacon_knows_and_no_more(silent: Flask) -> None:
+    with silent.app_context(), write() as session:
+        session.add(KnownJob(service_id=SERVICE, job_id="job-1", state="queued", queue="out", seen_at=at(0)))
+    said = words(page(silent, "job-1"))
+    assert "Mail does not tell about this job now: the service refused the connection" in said
+    assert "Waiting when it was last seen" in said
+    assert "The newest poll did not find it. It was last seen queued in queue out at 2026-11-21 12:00:00 UTC." in said
+    assert "A second snapshot within a second did not find it" in said
+    assert "Not known" in said
+
+
+def test_a_missing_job_has_its_history_and_its_reasons(silent: Flask) -> None:
+    put(silent, item(SERVICE, "job-1", "missing", at(5)))
+    publish(silent, NewEvent("job.queued", {"service": SERVICE, "jobId": "job-1"}))
+    said = words(page(silent, "job-1"))
+    assert "All five conditions of a missing job held when it was declared." in said
+    assert "Declared missing" in said
+    assert "Queued (job.queued) published" in said
+
+
+def test_what_a_service_does_not_tell_is_a_dash_with_the_reason(watching: Flask, demo: DemoService) -> None:
+    demo.create_job(id="job-1", state="queued")
+    said = words(page(watching, "job-1"))
+    assert "Started — The service does not tell it" in said
+    assert "Worker — The service does not tell it" in said
+    assert "Ran for — The service does not tell it" in said
+
+
+def test_arguments_are_shown_only_where_the_service_allows_it(watching: Flask, demo: DemoService) -> None:
+    demo.create_job(id="job-1", state="queued")
+    assert "Arguments" not in words(page(watching, "job-1"))
+    with watching.app_context(), write() as session:
+        registry.put(session, id=SERVICE, name="Mail", kind="palantir", url=demo.url, show_arguments="all")
+    assert re.search(r"Arguments order=\d+, token=\(hidden\)", words(page(watching, "job-1")))
+
+
+@pytest.mark.parametrize(("person", "disabled"), [(ALICE, True), (BOB, False)])
+def test_actions_are_offered_and_say_what_they_need(
+    watching: Flask, demo: DemoService, person: Person, disabled: bool
+) -> None:
+    demo.create_job(id="job-1", state="failed")
+    text = page(watching, "job-1", person)
+    [button] = re.findall(r'<button[^>]*value="retry-job:job-1"[^>]*>', text)
+    assert ("disabled" in button) is disabled
+    assert ("Commands need the role operator" in text) is disabled
+
+
+def test_a_job_that_nobody_knows_is_a_page_that_says_so(watching: Flask) -> None:
+    answer = logged_in(watching, ALICE).get(f"/services/{SERVICE}/jobs/nobody", headers={"Accept": "text/html"})
+    assert answer.status_code == 404
+    assert "Neither Beacon nor the service knows a job with this id." in answer.text
+
+
+def test_hostile_ids_are_text(silent: Flask) -> None:
+    hostile = "<script>alert(1)</script>"
+    with silent.app_context(), write() as session:
+        session.add(KnownJob(service_id=SERVICE, job_id=hostile, state="queued", queue=hostile, seen_at=None))
+    text = page(silent, "%3Cscript%3Ealert(1)%3C%2Fscript%3E")
+    assert hostile not in text
+    assert hostile in words(text)
