@@ -47,7 +47,7 @@ def explain_belief(evidence: JobEvidence) -> JobBelief:
     if opened is not None:
         return _explain_extra(opened)
     if evidence.known is None:
-        return JobBelief("not-followed", "Beacon follows unfinished jobs, and this one is not among them.")
+        return JobBelief("not-followed", "Beacon follows jobs until they end, and this one is not among them.")
     job, seen_at = evidence.known, evidence.known.seen_at
     if seen_at is None:
         when = f" of {_clock(evidence.heard_at)}" if evidence.heard_at else ""

@@ -11,6 +11,8 @@ from app.db import write
 from app.eventlog.append import NewEvent
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
+from app.sources.palantir.palantir_source import PalantirSource
+from app.sources.protocol import SourceError
 from tests.support.any_service import ANY_KIND, NOWHERE
 from tests.support.cast import ALICE, BOB, Person, logged_in, publish
 from tests.support.demo_service import DemoService, start_demo
@@ -65,7 +67,7 @@ def test_a_failed_job_says_what_failed_where_and_when(watching: Flask, demo: Dem
     assert "Failed without saying why" in said
     assert "Attempt 1 of 3" in said
     assert re.search(r"Ended: failed Failed without saying why Mail", said)
-    assert "Beacon follows unfinished jobs, and this one is not among them." in said
+    assert "Beacon follows jobs until they end, and this one is not among them." in said
 
 
 def test_a_job_of_a_silent_service_has_what_beacon_knows_and_no_more(silent: Flask) -> None:
@@ -88,12 +90,15 @@ def test_a_missing_job_has_its_history_and_its_reasons(silent: Flask) -> None:
     assert "Queued (job.queued) published" in said
 
 
-def test_what_a_service_does_not_tell_is_a_dash_with_the_reason(watching: Flask, demo: DemoService) -> None:
+def test_what_cannot_be_known_yet_is_a_dash_with_the_reason(watching: Flask, demo: DemoService) -> None:
     demo.create_job(id="job-1", state="queued")
     said = words(page(watching, "job-1"))
-    assert "Started — The service does not tell it" in said
-    assert "Worker — The service does not tell it" in said
-    assert "Ran for — The service does not tell it" in said
+    assert "Started — not yet" in said
+    assert "Ran for — not yet" in said
+    demo.create_job(id="job-1", state="running")
+    said = words(page(watching, "job-1"))
+    assert "Ended — not yet" in said
+    assert "Planned for" not in said
 
 
 def test_arguments_are_shown_only_where_the_service_allows_it(watching: Flask, demo: DemoService) -> None:
@@ -119,6 +124,25 @@ def test_a_job_that_nobody_knows_is_a_page_that_says_so(watching: Flask) -> None
     answer = logged_in(watching, ALICE).get(f"/services/{SERVICE}/jobs/nobody", headers={"Accept": "text/html"})
     assert answer.status_code == 404
     assert "Neither Beacon nor the service knows a job with this id." in answer.text
+
+
+def test_a_list_names_function_and_error_of_each_job_and_leads_to_its_page(watching: Flask, demo: DemoService) -> None:
+    demo.create_job(id="job-1", state="failed", queue="billing")
+    text = logged_in(watching, ALICE).get(f"/services/{SERVICE}/jobs", headers={"Accept": "text/html"}).text
+    assert f'href="/services/{SERVICE}/jobs/job-1"' in text
+    assert re.search(r"billing\.charge .*Failed without saying why", words(text))
+
+
+def test_a_list_whose_jobs_cannot_be_read_names_their_ids(
+    watching: Flask, demo: DemoService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise SourceError("refused the connection")
+
+    monkeypatch.setattr(PalantirSource, "read_facts", refuse)
+    demo.create_job(id="job-1", state="failed")
+    text = logged_in(watching, ALICE).get(f"/services/{SERVICE}/jobs", headers={"Accept": "text/html"}).text
+    assert f'href="/services/{SERVICE}/jobs/job-1"' in text
 
 
 def test_hostile_ids_are_text(silent: Flask) -> None:

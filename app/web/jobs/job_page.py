@@ -6,7 +6,7 @@ from datetime import datetime
 
 from flask import Response
 
-from app.commands.actions import ACTIONS, Action
+from app.commands.actions import ACTIONS, FAILED_STATES, Action
 from app.db import db
 from app.infra.clock import utc_text
 from app.sources.protocol import JobDetail
@@ -21,6 +21,10 @@ from app.web.layout import build_layout, render_page
 
 SHORT_ID_CHARS = 8
 NOT_TOLD = "The service does not tell it"
+_ENDED_WELL = frozenset({"succeeded", "success", "finished", "completed", "complete", "done"})
+_RUNNING = frozenset({"running", "started"})
+# What a job in this state cannot have, whatever its service tells.
+_STILL_TO_COME = {"queued": ("startedAt", "endedAt", "waitS", "runS", "worker"), "running": ("endedAt", "runS")}
 _ICONS = {"missing": "discrepancy", "unaccounted": "unknown", "extra": "discrepancy"}
 
 
@@ -46,10 +50,11 @@ def show_job(service_id: str, job_id: str) -> Response:
         said=report.said,
         title=_build_title(report),
         state=state,
+        mark=_find_mark(state),
         state_label=display_text.state_label(state).capitalize() if state else "Unknown",
         belief=report.belief,
         belief_icon=_ICONS.get(report.belief.verdict, ""),
-        facts=_list_facts(report.said) if report.said else [],
+        facts=_list_facts(report.said, _find_mark(report.said.job.state)) if report.said else [],
         blocks=fold_traceback(report.said.traceback) if report.said and report.said.traceback else [],
         timeline=report.timeline,
         service_actions=ServiceActions.of(who, report.service),
@@ -74,11 +79,23 @@ def _find_state(report: JobReport) -> str:
     return report.open_items[0].last_state if report.open_items else ""
 
 
+def _find_mark(state: str) -> str:
+    """The icon and colour of a state."""
+    word = state.lower()
+    if not word:
+        return "unknown"
+    if word in FAILED_STATES:
+        return "error"
+    if word in _ENDED_WELL:
+        return "success"
+    return "running" if word in _RUNNING else "queued"
+
+
 def _list_actions(state: str) -> list[Action]:
     return [action for action in ACTIONS.values() if action.scope == "job" and action.is_offered_in(state)]
 
 
-def _list_facts(said: JobDetail) -> list[Fact]:
+def _list_facts(said: JobDetail, mark: str) -> list[Fact]:
     attempt = "" if said.job.attempt is None else str(said.job.attempt)
     if attempt and said.max_attempts:
         attempt = f"{attempt} of {said.max_attempts}"
@@ -97,7 +114,8 @@ def _list_facts(said: JobDetail) -> list[Fact]:
         found["scheduledFor"] = Fact("Planned for", at=_text(said.scheduled_for))
     if said.arguments is not None:
         found["arguments"] = Fact("Arguments", said.arguments or "none")
-    return [_explain_gap(name, fact, said.not_told) for name, fact in found.items()]
+    yet_to_come = dict.fromkeys(_STILL_TO_COME.get(mark, ()), "not yet")
+    return [_explain_gap(name, fact, {**said.not_told, **yet_to_come}) for name, fact in found.items()]
 
 
 def _explain_gap(name: str, fact: Fact, not_told: Mapping[str, str]) -> Fact:

@@ -11,14 +11,17 @@ from app.commands.actions import ACTIONS
 from app.commands.targets import MAX_ITEMS_PER_COMMAND
 from app.config import current_settings
 from app.db import db
+from app.infra.clock import utc_text
 from app.infra.problems import Problem
 from app.reconciliation import open_item_queries
+from app.sources.protocol import JobDetail, SourceError
 from app.web import display_text
 from app.web.auth import actor, require
 from app.web.commands.command_views import CommandView, ServiceActions
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import UNKNOWN_COUNT_STATES, service_href
 from app.web.jobs import bp, routes
+from app.web.jobs.job_report import ViewNotSupported, query_view
 from app.web.layout import build_layout, render_page
 from app.web.listing import build_url, wants_data
 
@@ -38,9 +41,18 @@ class StateTab:
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
+    """`known` is what Beacon knows, `facts` what the service tells, if it does."""
+
     job_id: str
     known: str
     command: CommandView | None
+    facts: JobDetail | None
+
+    @property
+    def at(self) -> str:
+        """The newest time of the job."""
+        times = (self.facts.ended_at, self.facts.started_at, self.facts.enqueued_at) if self.facts else ()
+        return next((utc_text(moment) for moment in times if moment is not None), "")
 
 
 @bp.get("/services/<service_id>/jobs")
@@ -62,7 +74,8 @@ def index(service_id: str) -> ResponseReturnValue:
         "queues": live_preview.list_queues(session, service_id),
     }
     found, why = _preview_page(service_id, state, queue, page)
-    rows = _build_rows(service_id, found.job_ids[(page - 1) * JOBS_PER_PAGE :])
+    on_page = found.job_ids[(page - 1) * JOBS_PER_PAGE :]
+    rows = _build_rows(service_id, on_page, _read_facts(service_id, on_page))
     reachable = min(found.total, MAX_ITEMS_PER_COMMAND)
     return render_page(
         "jobs/index.html",
@@ -104,7 +117,18 @@ def _preview_page(service_id: str, state: str, queue: str, page: int) -> tuple[l
         return live_preview.JobPreview(0, "", ()), problem.detail
 
 
-def _build_rows(service_id: str, job_ids: tuple[str, ...]) -> list[JobRow]:
+def _read_facts(service_id: str, job_ids: tuple[str, ...]) -> Mapping[str, JobDetail]:
+    """What the service tells of these jobs; nothing if it does not answer, as the list itself is worth showing."""
+    if not job_ids:
+        return {}
+    service = queries.require_service(db.session(), service_id).service
+    try:
+        return query_view(service, "detail", lambda source: source.read_facts(job_ids))
+    except (ViewNotSupported, SourceError, Problem):
+        return {}
+
+
+def _build_rows(service_id: str, job_ids: tuple[str, ...], facts: Mapping[str, JobDetail]) -> list[JobRow]:
     session = db.session()
     known = open_item_queries.find_known_jobs(session, service_id, job_ids)
     open_commands = live_preview.find_open_commands(session, service_id, job_ids)
@@ -113,6 +137,7 @@ def _build_rows(service_id: str, job_ids: tuple[str, ...]) -> list[JobRow]:
             job_id,
             f"in queue {known[job_id].queue}" if job_id in known and known[job_id].queue else "",
             CommandView.of(open_commands[job_id]) if job_id in open_commands else None,
+            facts.get(job_id),
         )
         for job_id in job_ids
     ]
