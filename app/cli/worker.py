@@ -28,6 +28,7 @@ from app.eventlog import event_retention
 from app.eventlog import reader as log_read
 from app.eventlog.log_size import LogSizeMeter
 from app.eventlog.reader import EventPage
+from app.failures.tracker import FailureTracker
 from app.infra.file_descriptors import raise_descriptor_limit
 from app.infra.lease import Lease
 from app.infra.logs import configure_logging
@@ -55,7 +56,7 @@ class WorkerServices(BackgroundServices):
     def __init__(self, app: Flask, settings: Settings) -> None:
         super().__init__(app, settings, TAIL_PAUSE_S)
         self._runner = CommandRunner(app, settings.job_list_bound)
-        poller = build_poller(app, settings, [CommandExplanations()])
+        poller = build_poller(app, settings, [CommandExplanations()], [FailureTracker()])
         self.tail.add_listener(self._runner.listen)
         self.tail.add_listener(wake_poller_on_commands(poller.poll_now))
         rollout = RolloutController(app, settings, components(app).provider, Lease("rollout"))

@@ -3,15 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from app.sources.protocol import ActionName
+from app.sources.protocol import FAILED_STATES, ActionName
 
 Scope = Literal["job", "queue", "service"]
 # The lock key of a whole service.
 SERVICE_LOCK = "service"
-# A job in one of these states can be retried; in any other it is waiting, running or done.
-FAILED_STATES = frozenset(
-    {"failed", "failure", "error", "errored", "dead", "aborted", "stopped", "rejected", "timed_out"}
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.commands.actions import ACTIONS, FAILED_STATES
+from app.commands.actions import ACTIONS
 from app.commands.models import CommandRow, ItemRow
 from app.db import read
-from app.sources.protocol import Source, SourceError
+from app.sources.protocol import FAILED_STATES, Source, SourceError
 
 # How long a retried job is followed, because it may fail again at once.
 RETRY_FOLLOW_S = 2.5

@@ -14,7 +14,7 @@ from app.infra.lease import Lease
 from app.reconciliation import registry, service_admin
 from app.reconciliation.explanations import EventExplainer, Explainer
 from app.reconciliation.models import prune_samples
-from app.reconciliation.observer import ServiceObserver, WatchedService
+from app.reconciliation.observer import CheckFollower, ServiceObserver, WatchedService
 from app.sources.poller import Poller
 from app.sources.service_config import ServiceEntry
 from app.sources.toml_file import read_services_file
@@ -27,14 +27,16 @@ SAMPLES_PER_PRUNE = 1_000
 MAX_PRUNES_PER_TICK = 30
 
 
-def build_poller(app: Flask, settings: Settings, explains: Sequence[Explainer] = ()) -> Poller[WatchedService]:
+def build_poller(
+    app: Flask, settings: Settings, explains: Sequence[Explainer] = (), followers: Sequence[CheckFollower] = ()
+) -> Poller[WatchedService]:
     """Opens nothing but the services file. Raises `ConfigError` if that cannot be used.
 
-    `explains` are explanations of vanished jobs, besides what services publish.
+    `explains` are explanations of vanished jobs, besides what services publish. `followers` learn from each check.
     """
     entries = read_services_file(settings.sources_file) if settings.sources_file else None
     lease = Lease()
-    observer = _Housekeeping(lease, settings.poll_interval_s, [EventExplainer(), *explains])
+    observer = _Housekeeping(lease, settings.poll_interval_s, [EventExplainer(), *explains], followers=followers)
     sources = registry.SourceRegistry(settings.job_list_bound)
     services = _Services(sources, entries)
     return Poller(

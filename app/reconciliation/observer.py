@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,7 +35,7 @@ from app.reconciliation.types import (
 )
 from app.reconciliation.writer import NO_ANSWER, record_check, record_silence
 from app.sources.poller import PollResult
-from app.sources.protocol import JobLookup, Source, SourceError
+from app.sources.protocol import JobLookup, ServiceSnapshot, Source, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,12 @@ class WatchedService:
     source: Source
 
 
+class CheckFollower(Protocol):
+    """Learns from each answered check, after its verdict was recorded. Must not raise."""
+
+    def follow(self, claim: LeaseClaim, service: WatchedService, snapshot: ServiceSnapshot) -> None: ...
+
+
 class ServiceObserver:
     """Implements `app.sources.poller.Observer`. Called from one loop per service, inside an application context."""
 
@@ -73,8 +80,9 @@ class ServiceObserver:
         second_snapshot_after_s: float = SECOND_SNAPSHOT_AFTER_S,
         job_events: JobEventReader | None = None,
         unserved_for: timedelta = UNSERVED_AFTER,
+        followers: Sequence[CheckFollower] = (),
     ) -> None:
-        self._lease, self._explains = lease, explains
+        self._lease, self._explains, self._followers = lease, explains, followers
         self._stale_after = timedelta(seconds=interval_s * STALE_AFTER_INTERVALS)
         self._unserved_for = max(unserved_for, timedelta(seconds=interval_s * MIN_UNSERVED_POLLS))
         self._second_look_after_s = second_snapshot_after_s
@@ -103,6 +111,8 @@ class ServiceObserver:
         except Exception:
             log.exception("unexpected exception while judging service_id=%s", service.id)
             return self._record_silence(claim, service.id, (UNUSABLE_ANSWER, clock.waited_ms))
+        for follower in self._followers:
+            follower.follow(claim, service, observation.look)
         return PollResult(answered=True)
 
     def note_silence(self, service: WatchedService) -> PollResult:

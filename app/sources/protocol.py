@@ -29,6 +29,7 @@ from app.sources.operations import (
     View,
 )
 from app.sources.snapshot import (
+    FAILED_STATES,
     MAX_JOB_ID_BYTES,
     MAX_JOB_ID_CHARS,
     MAX_RELATED_JOBS,
@@ -57,6 +58,7 @@ from app.sources.tracebacks import JobError
 # All that a kind of source needs, from one module.
 __all__ = [
     "ACTION_NAMES",
+    "FAILED_STATES",
     "MAX_JOB_ID_BYTES",
     "MAX_JOB_ID_CHARS",
     "MAX_RELATED_JOBS",

@@ -12,6 +12,10 @@ from app.sources.tracebacks import JobError
 # entries (service id and job id) are limited to 2,704 bytes.
 MAX_JOB_ID_CHARS = 1_000
 MAX_JOB_ID_BYTES = 2_000
+# A job in one of these states can be retried; in any other it is waiting, running or done.
+FAILED_STATES = frozenset(
+    {"failed", "failure", "error", "errored", "dead", "aborted", "stopped", "rejected", "timed_out"}
+)
 # Limits for what is read of a single job: the end of its traceback, and the jobs it depends on or that depend on it.
 MAX_TRACEBACK_BYTES = 256 * 1024
 MAX_RELATED_JOBS = 100
@@ -113,7 +117,8 @@ class ServiceSnapshot:
     know them; an empty tuple means that there are none. `health`: the service's own description of its health.
     `queues`: the number of queues, if the service also keeps empty ones. `not_told`: states whose count is unknown,
     with the reason. `counts_as_of`: states whose count is older than this poll. `unserved` is None if the source does
-    not know which queues workers serve; that does not mean that nobody serves them.
+    not know which queues workers serve; that does not mean that nobody serves them. `failed`: the ids of
+    all failed jobs if they are in no list, as of `counts_as_of["failed"]`.
     """
 
     counts: Mapping[str, int]
@@ -130,6 +135,7 @@ class ServiceSnapshot:
     not_told: Mapping[str, str] = field(default_factory=dict)
     counts_as_of: Mapping[str, datetime] = field(default_factory=dict)
     unserved: tuple[UnservedQueue, ...] | None = None
+    failed: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

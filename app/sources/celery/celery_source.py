@@ -109,6 +109,7 @@ class CelerySource(CommandedSource):
             ),
             workers=list_workers(roster, orphans, seen_at),
             unserved=_find_unserved(snapshot, roster.served_queues() if is_fresh else None),
+            failed=None if failed.number is None else self._storage.find_task_ids(failed.keys),
         )
 
     def look_up(self, job_id: str) -> JobLookup:

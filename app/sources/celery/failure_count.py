@@ -26,12 +26,13 @@ _FOR_GOOD = frozenset({"SUCCESS", "REVOKED"})
 
 class FailureCount(NamedTuple):
     """The number of failed tasks; None if unknown, with the reason in `why`. `as_of`: when it was counted. `lags`: the
-    count took more than one poll."""
+    count took more than one poll. `keys`: the results of these tasks."""
 
     number: int | None
     why: str = COUNTING
     as_of: datetime | None = None
     lags: bool = False
+    keys: frozenset[bytes] = frozenset()
 
 
 class FailureCounter:
@@ -87,8 +88,8 @@ class FailureCounter:
         return len(to_read)
 
     def _finish_pass(self) -> None:
-        failed = sum(state == "FAILURE" for state in self._pass.values())
-        self._counted = FailureCount(failed, "", datetime.now(UTC), self._looks > 1)
+        failed = frozenset(key for key, state in self._pass.items() if state == "FAILURE")
+        self._counted = FailureCount(len(failed), "", datetime.now(UTC), self._looks > 1, failed)
         self._before = self._pass
         self._restart_pass()
 

@@ -5,7 +5,7 @@ read.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,9 @@ import redis
 
 from app.infra import json_limits
 from app.infra.clock import in_utc
-from app.infra.concurrency import yield_to_loop
+from app.infra.concurrency import iterate_in_slices, yield_to_loop
 from app.sources.celery.messages import MAX_NAME_CHARS, find_related
-from app.sources.protocol import JobError
+from app.sources.protocol import JobError, find_job_id_fault
 from app.sources.tracebacks import parse_error
 
 META = "celery-task-meta-"
@@ -62,6 +62,11 @@ class Results:
     def pattern(self) -> str:
         """The pattern of all result keys for `SCAN`."""
         return "".join(f"\\{sign}" if sign in "*?[]\\^-" else sign for sign in self._prefix) + "*"
+
+    def find_task_ids(self, keys: Iterable[bytes]) -> frozenset[str]:
+        start = len(self._prefix.encode())
+        ids = (key[start:].decode(errors="replace") for key in iterate_in_slices(keys))
+        return frozenset(task_id for task_id in ids if not find_job_id_fault(task_id))
 
     def read_states(self, client: redis.Redis, task_ids: Sequence[str]) -> dict[str, str]:
         """Return the state of each task that has a result."""

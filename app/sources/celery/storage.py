@@ -22,6 +22,7 @@ class CeleryStorage:
         self._server, self._backend = server, backend
         self._broker, self._results = broker, results
         self._failures = FailureCounter(results)
+        self._failed_keys, self._failed_ids = frozenset[bytes](), frozenset[str]()
 
     @property
     def keeps_results(self) -> bool:
@@ -53,6 +54,12 @@ class CeleryStorage:
             return None
         with self._reading(self._backend) as client:
             return self._results.read_result(client, task_id)
+
+    def find_task_ids(self, keys: frozenset[bytes]) -> frozenset[str]:
+        """The ids of the tasks with these results. Remembered, because most polls count the same ones."""
+        if keys is not self._failed_keys:
+            self._failed_keys, self._failed_ids = keys, self._results.find_task_ids(keys)
+        return self._failed_ids
 
     def read_results(self, task_ids: Sequence[str]) -> dict[str, TaskResult]:
         if self._backend is None:

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from flask import Response
 
-from app.commands.actions import ACTIONS, FAILED_STATES, Action
+from app.commands.actions import ACTIONS, Action
 from app.db import db
 from app.infra.clock import utc_text
-from app.sources.protocol import JobDetail
+from app.sources.protocol import FAILED_STATES, JobDetail
 from app.web import display_text
 from app.web.auth import actor
 from app.web.commands.command_views import ServiceActions

@@ -1,0 +1,127 @@
+"""Rows of failed jobs and of their causes. Every write happens under the lease of the poller."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.db import insert_into
+from app.failures.grouping import GroupKey, find_group
+from app.failures.models import FailedJob, FailureGroup
+from app.infra.clock import utc_text
+from app.sources.protocol import JobDetail
+
+MAX_MESSAGE_CHARS = 2_000
+_IS_OPEN = FailedJob.gone_at.is_(None)
+
+
+def load_open_ids(session: Session, service_id: str) -> set[str]:
+    """The ids of the jobs that are failed as far as Beacon knows."""
+    return set(session.scalars(sa.select(FailedJob.job_id).where(FailedJob.service_id == service_id, _IS_OPEN)))
+
+
+def load_unread_ids(session: Session, service_id: str, limit: int) -> list[str]:
+    """Failed jobs whose facts are not read yet, those that were found first first."""
+    unread = (FailedJob.service_id == service_id, _IS_OPEN, FailedJob.read_at.is_(None))
+    query = sa.select(FailedJob.job_id).where(*unread).order_by(FailedJob.seen_at, FailedJob.job_id)
+    return list(session.scalars(query.limit(limit)))
+
+
+def count_unread(session: Session, service_id: str | None = None) -> int:
+    query = sa.select(sa.func.count()).where(_IS_OPEN, FailedJob.read_at.is_(None))
+    if service_id is not None:
+        query = query.where(FailedJob.service_id == service_id)
+    return session.scalars(query).one()
+
+
+def add_failed(session: Session, service_id: str, job_ids: Iterable[str]) -> None:
+    """Record jobs that a poll found failed. One that had been gone starts anew."""
+    now = utc_text()
+    rows = [{"service_id": service_id, "job_id": job_id, "seen_at": now} for job_id in job_ids]
+    forgotten = dict.fromkeys(("gone_at", "read_at", "failed_at", "group_id"))
+    statement = insert_into(FailedJob, session.get_bind().dialect.name).values(rows)
+    session.execute(
+        statement.on_conflict_do_update(index_elements=["service_id", "job_id"], set_={"seen_at": now, **forgotten})
+    )
+
+
+def mark_gone(session: Session, service_id: str, job_ids: Sequence[str]) -> None:
+    """Record that jobs are no longer failed: retried, deleted, or no longer kept by their service."""
+    mine = (FailedJob.service_id == service_id, FailedJob.job_id.in_(job_ids), _IS_OPEN)
+    counts = sa.select(FailedJob.group_id, sa.func.count()).where(*mine).group_by(FailedJob.group_id)
+    for group_id, number in session.execute(counts).all():
+        fewer = sa.update(FailureGroup).where(FailureGroup.id == group_id)
+        session.execute(fewer.values(jobs=FailureGroup.jobs - number))
+    session.execute(sa.update(FailedJob).where(*mine).values(gone_at=utc_text()))
+
+
+def record_facts(session: Session, service_id: str, asked: Sequence[str], facts: Mapping[str, JobDetail]) -> None:
+    """Record what was read of these jobs, and which group each belongs to. What was not told is read by then, too."""
+    now = utc_text()
+    seen = sa.select(FailedJob.job_id, FailedJob.seen_at).where(
+        FailedJob.service_id == service_id, FailedJob.job_id.in_(asked), _IS_OPEN, FailedJob.read_at.is_(None)
+    )
+    rows, groups = list[dict[str, Any]](), dict[GroupKey, list[dict[str, Any]]]()
+    for job_id, seen_at in session.execute(seen):
+        detail = facts.get(job_id)
+        if detail is None:
+            continue
+        key = find_group(service_id, detail.function, detail.error)
+        row = _build_row(service_id, job_id, detail, key, seen_at) | {"read_at": now}
+        rows.append(row)
+        groups.setdefault(key, []).append(row | {"frame": _frame_of(detail), "type": key.error_type})
+    for key, members in groups.items():
+        _add_to_group(session, key, members)
+    if rows:
+        session.execute(sa.update(FailedJob), rows)  # by primary key, in one call of the driver
+
+
+def _build_row(service_id: str, job_id: str, detail: JobDetail, key: GroupKey, seen_at: str) -> dict[str, Any]:
+    run = detail.ended_at - detail.started_at if detail.ended_at and detail.started_at else None
+    return {
+        "service_id": service_id,
+        "job_id": job_id,
+        "group_id": key.id,
+        "failed_at": utc_text(detail.ended_at) if detail.ended_at else seen_at,
+        "queue": detail.job.queue,
+        "worker": detail.worker,
+        "message": detail.error.message[:MAX_MESSAGE_CHARS] if detail.error else None,
+        "attempt": detail.job.attempt,
+        "max_attempts": detail.max_attempts,
+        "run_s": None if run is None else max(0.0, run.total_seconds()),
+    }
+
+
+def _add_to_group(session: Session, key: GroupKey, members: Sequence[Mapping[str, Any]]) -> None:
+    newest = max(members, key=lambda row: row["failed_at"])
+    first_at = min(row["failed_at"] for row in members)
+    insert = insert_into(FailureGroup, session.get_bind().dialect.name).values(
+        id=key.id,
+        service_id=key.service_id,
+        function=key.function or None,
+        error_type=key.error_type or None,
+        message=newest["message"],
+        frame=newest["frame"],
+        jobs=len(members),
+        first_at=first_at,
+        last_at=newest["failed_at"],
+    )
+    given = insert.excluded
+    is_newer, is_older = given.last_at >= FailureGroup.last_at, given.first_at < FailureGroup.first_at
+    session.execute(
+        insert.on_conflict_do_update(
+            index_elements=["id"],
+            set_={
+                "jobs": FailureGroup.jobs + given.jobs,
+                "message": sa.case((is_newer, given.message), else_=FailureGroup.message),
+                "frame": sa.case((is_newer, given.frame), else_=FailureGroup.frame),
+                "first_at": sa.case((is_older, given.first_at), else_=FailureGroup.first_at),
+                "last_at": sa.case((is_newer, given.last_at), else_=FailureGroup.last_at),
+            },
+        )
+    )
+
+
+def _frame_of(detail: JobDetail) -> str | None:
+    return str(detail.error.frame) if detail.error and detail.error.frame else None

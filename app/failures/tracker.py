@@ -1,0 +1,100 @@
+"""Follows the failed jobs of each service from poll to poll: new ones are recorded, then read, a bounded number a poll.
+
+Only ids are compared in a poll that finds nothing new. What fails faster than it can be read waits for the next polls,
+and pages say how much that is.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.db import read, write
+from app.failures import failure_store
+from app.infra.lease import LeaseClaim
+from app.infra.logs import FailureLog
+from app.reconciliation.observer import WatchedService
+from app.sources.protocol import FAILED_STATES, MAX_FACTS, ServiceSnapshot, SourceError
+
+log = logging.getLogger(__name__)
+
+# Rows in one transaction: other writers wait for it.
+ROWS_PER_WRITE = 1_000
+
+
+@dataclass(slots=True)
+class _Followed:
+    """The failed jobs of one service, as the rows say. `has_unread` is True unless all of them were read for certain."""
+
+    open: set[str]
+    has_unread: bool = True
+
+
+class FailureTracker:
+    """Called from one loop for each service, after its poll was judged. Never harms the poll."""
+
+    def __init__(self) -> None:
+        self._services: dict[str, _Followed] = {}
+        self._failures = FailureLog(log, "following failed jobs")
+
+    def follow(self, claim: LeaseClaim, service: WatchedService, snapshot: ServiceSnapshot) -> None:
+        try:
+            self._follow(claim, service, snapshot)
+        except SourceError as error:
+            log.info("cannot read the failed jobs of service_id=%s: it %s", service.id, error.reason)
+        except Exception as error:  # noqa: BLE001 -- the next poll reads the rows again
+            self._services.pop(service.id, None)
+            self._failures.record_failure(error)
+        else:
+            self._failures.record_success()
+
+    def _follow(self, claim: LeaseClaim, service: WatchedService, snapshot: ServiceSnapshot) -> None:
+        failed, is_complete = find_failed(snapshot)
+        known = self._services.get(service.id)
+        if known is None:
+            with read() as session:
+                known = self._services[service.id] = _Followed(failure_store.load_open_ids(session, service.id))
+        for ids in _slices(sorted(failed - known.open)):
+            with self._transaction(claim) as session:
+                failure_store.add_failed(session, service.id, ids)
+            known.open.update(ids)
+            known.has_unread = True
+        for ids in _slices(sorted(known.open - failed) if is_complete else ()):
+            with self._transaction(claim) as session:
+                failure_store.mark_gone(session, service.id, ids)
+            known.open.difference_update(ids)
+        if known.has_unread:
+            known.has_unread = self._read_facts(claim, service)
+
+    def _read_facts(self, claim: LeaseClaim, service: WatchedService) -> bool:
+        """Read the facts of some jobs. True if there may be more."""
+        with read() as session:
+            unread = failure_store.load_unread_ids(session, service.id, MAX_FACTS)
+        if not unread:
+            return False
+        facts = service.source.read_facts(unread)
+        with self._transaction(claim) as session:
+            failure_store.record_facts(session, service.id, unread, facts)
+        return len(unread) == MAX_FACTS or len(facts) < len(unread)
+
+    @contextmanager
+    def _transaction(self, claim: LeaseClaim) -> Iterator[Session]:
+        with write() as session:
+            claim.guard(session)
+            yield session
+
+
+def find_failed(snapshot: ServiceSnapshot) -> tuple[AbstractSet[str], bool]:
+    """The ids of the failed jobs, and whether these are all of them."""
+    if snapshot.failed is not None:
+        return snapshot.failed, True
+    listings = [listing for listing in snapshot.listings if listing.state.lower() in FAILED_STATES]
+    ids = set[str]().union(*(listing.jobs.keys() for listing in listings))
+    return ids, all(listing.complete for listing in listings) and FAILED_STATES.isdisjoint(snapshot.not_told)
+
+
+def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + ROWS_PER_WRITE] for start in range(0, len(ids), ROWS_PER_WRITE))

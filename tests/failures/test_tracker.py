@@ -1,0 +1,182 @@
+"""Failed jobs are recorded, read in portions, grouped and counted, whatever comes, goes and fails again."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from app.db import read, write
+from app.failures import failure_store, tracker
+from app.failures.models import FailedJob, FailureGroup
+from app.failures.tracker import FailureTracker, find_failed
+from app.infra.lease import Lease, LeaseClaim
+from app.reconciliation import registry
+from app.reconciliation.observer import WatchedService
+from app.sources.protocol import Job, JobDetail, JobError, Listing, ReadOnlySource, ServiceSnapshot, SourceError
+from tests.support.any_service import ANY_KIND, NOWHERE
+
+SERVICE = "mail"
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+class Failing(ReadOnlySource):
+    """A source with these failed jobs."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, JobDetail] = {}
+        self.asked: list[list[str]] = []
+        self.is_silent = False
+
+    def fail(self, job_id: str, kind: str = "KeyError", message: str = "'a'", hour: int = 12) -> None:
+        ended = NOON.replace(hour=hour)
+        job = Job(job_id, "failed", "out", 1)
+        self.jobs[job_id] = JobDetail(job, function="mail.send", error=JobError(kind, message), ended_at=ended)
+
+    def read_facts(self, job_ids: Sequence[str]) -> dict[str, JobDetail]:
+        self.asked.append(list(job_ids))
+        if self.is_silent:
+            raise SourceError("refused the connection")
+        return {job_id: self.jobs[job_id] for job_id in job_ids if job_id in self.jobs}
+
+    def snapshot(self, *, complete: bool = True, **more: object) -> ServiceSnapshot:
+        jobs = {job_id: detail.job for job_id, detail in self.jobs.items()}
+        return ServiceSnapshot({}, (Listing("failed", True, jobs, complete),), 1, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def source() -> Failing:
+    return Failing()
+
+
+@pytest.fixture
+def claim(app: Flask) -> Iterator[LeaseClaim]:
+    with app.app_context():
+        with write() as session:
+            registry.add(session, id=SERVICE, name="Mail", kind=ANY_KIND, url=NOWHERE)
+        lease = Lease()
+        assert lease.try_acquire()
+        yield lease.claim()
+
+
+@pytest.fixture
+def poll(claim: LeaseClaim, source: Failing) -> "Poll":
+    return Poll(claim, source)
+
+
+class Poll:
+    def __init__(self, claim: LeaseClaim, source: Failing) -> None:
+        self.claim, self.source, self.tracker = claim, source, FailureTracker()
+
+    def __call__(self, **options: object) -> None:
+        service = WatchedService(SERVICE, self.source)  # type: ignore[arg-type]
+        self.tracker.follow(self.claim, service, self.source.snapshot(**options))  # type: ignore[arg-type]
+
+    def groups(self) -> dict[str, int]:
+        """The number of jobs that are failed now, by type of error."""
+        with read() as session:
+            return {group.error_type or "": group.jobs for group in session.scalars(sa.select(FailureGroup))}
+
+    def row(self, job_id: str) -> FailedJob:
+        with read() as session:
+            found = session.get(FailedJob, (SERVICE, job_id))
+        assert found is not None
+        return found
+
+    def unread(self) -> int:
+        with read() as session:
+            return failure_store.count_unread(session, SERVICE)
+
+
+def test_failures_are_read_once_and_counted_by_cause(poll: Poll, source: Failing) -> None:
+    for number in range(3):
+        source.fail(f"k{number}", message="'a'")
+    source.fail("t", "TimeoutError", "took 30 s")
+    poll()
+    poll()
+    assert poll.groups() == {"KeyError": 3, "TimeoutError": 1}
+    assert source.asked == [["k0", "k1", "k2", "t"]]
+    assert (poll.row("t").failed_at, poll.row("t").queue) == ("2026-11-21T12:00:00.000Z", "out")
+
+
+def test_what_is_gone_counts_no_more_and_counts_again_when_it_fails_again(poll: Poll, source: Failing) -> None:
+    source.fail("a")
+    source.fail("b")
+    poll()
+    del source.jobs["a"]
+    poll()
+    assert poll.groups() == {"KeyError": 1}
+    assert poll.row("a").gone_at is not None
+    source.fail("a", "TimeoutError", hour=13)
+    poll()
+    assert poll.groups() == {"KeyError": 1, "TimeoutError": 1}
+    assert (poll.row("a").gone_at, poll.row("a").failed_at) == (None, "2026-11-21T13:00:00.000Z")
+
+
+def test_many_are_read_in_portions_and_the_rest_is_known_to_be_unread(
+    poll: Poll, source: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracker, "MAX_FACTS", 10)
+    for number in range(25):
+        source.fail(f"j{number:02}")
+    left = []
+    for _ in range(3):
+        poll()
+        left.append(poll.unread())
+    assert left == [15, 5, 0]
+    assert poll.groups() == {"KeyError": 25}
+
+
+def test_a_list_that_is_cut_or_not_told_makes_nothing_gone(poll: Poll, source: Failing) -> None:
+    source.fail("a")
+    source.fail("b")
+    poll()
+    del source.jobs["a"]
+    poll(complete=False)
+    poll(not_told={"failed": "its results are being counted"})
+    assert poll.groups() == {"KeyError": 2}
+
+
+def test_ids_that_are_in_no_list_are_followed_too(poll: Poll, source: Failing) -> None:
+    source.fail("a")
+    assert find_failed(ServiceSnapshot({}, (), 1, failed=frozenset({"a"}))) == ({"a"}, True)
+
+
+def test_a_service_that_does_not_tell_is_asked_again(poll: Poll, source: Failing) -> None:
+    source.fail("a")
+    source.is_silent = True
+    poll()
+    assert (poll.groups(), poll.unread()) == ({}, 1)
+    source.is_silent = False
+    poll()
+    assert (poll.groups(), poll.unread()) == ({"KeyError": 1}, 0)
+
+
+def test_another_process_goes_on_where_the_last_one_stopped(poll: Poll, source: Failing, claim: LeaseClaim) -> None:
+    source.fail("a")
+    poll()
+    other = Poll(claim, source)
+    del source.jobs["a"]
+    source.fail("b")
+    other()
+    assert other.groups() == {"KeyError": 1}
+    assert source.asked == [["a"], ["b"]]
+
+
+def test_without_its_lease_nothing_is_written(poll: Poll, source: Failing) -> None:
+    source.fail("a")
+    poll.claim = LeaseClaim("poller", "somebody", 99)
+    poll()
+    assert poll.groups() == {}
+
+
+def test_the_newest_message_stands_for_its_group(poll: Poll, source: Failing) -> None:
+    source.fail("new", "ValueError", "order 2 is odd", hour=14)
+    poll()
+    source.fail("old", "ValueError", "order 1 is odd", hour=10)
+    poll()
+    with read() as session:
+        [group] = session.scalars(sa.select(FailureGroup))
+    assert (group.message, group.jobs) == ("order 2 is odd", 2)
+    assert (group.first_at, group.last_at) == ("2026-11-21T10:00:00.000Z", "2026-11-21T14:00:00.000Z")
