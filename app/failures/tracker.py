@@ -27,7 +27,7 @@ ROWS_PER_WRITE = 1_000
 
 @dataclass(slots=True)
 class _Followed:
-    """The failed jobs of one service, as the rows say. `has_unread` is True unless all of them were read for certain."""
+    """The failed jobs of one service, as the rows say. `has_unread` is False once all of them were certainly read."""
 
     open: set[str]
     has_unread: bool = True

@@ -17,6 +17,7 @@ from app.web import (
     discrepancies,
     errors,
     events_api,
+    failures,
     headers,
     health,
     jobs,
@@ -32,8 +33,8 @@ from app.web import (
 REQUEST_LAYERS = (errors, malformed_requests, request_body, assets, compression, headers, login_sessions, csrf)
 # Each URL prefix has one package with one blueprint. Its modules add their routes when they are imported.
 PACKAGES = (
-    *(account, admin, audit, commands, dashboard, discrepancies, events_api, health, jobs, notifications, rollout),
-    *(services, stream_api),
+    *(account, admin, audit, commands, dashboard, discrepancies, events_api, failures, health, jobs, notifications),
+    *(rollout, services, stream_api),
 )
 
 # Once, at import: a worker that is forked from a process that has imported Beacon need not do it again.
