@@ -12,6 +12,7 @@ from app.commands.models import CommandRow, ItemRow
 from app.commands.targets import query_service
 from app.config import current_settings
 from app.db import read
+from app.failures import queries as failures
 from app.infra.clock import utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
@@ -39,6 +40,14 @@ def preview_jobs(service_id: str, state: str, queue: str | None, limit: int) -> 
     which = JobFilter(state, queue)
     found = query_service(service_id, make, lambda source: source.select(which, limit), for_command=False)
     return JobPreview(found.total, utc_text(found.as_of), found.job_ids)
+
+
+def preview_group(session: Session, service_id: str, group_id: str, limit: int) -> JobPreview:
+    """The failed jobs with one cause, as Beacon knows them."""
+    group = failures.find_group(session, group_id)
+    if group is None or group.service_id != service_id:
+        return JobPreview(0, utc_text(), ())
+    return JobPreview(group.jobs, utc_text(), tuple(failures.list_job_ids(session, group_id, limit)))
 
 
 def list_queues(session: Session, service_id: str) -> Sequence[str]:

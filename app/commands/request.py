@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from app.commands.actions import ACTIONS, Action
 from app.infra.clock import Moment
-from app.sources.protocol import MAX_JOB_ID_CHARS, ActionName
+from app.sources.protocol import FAILED_STATES, MAX_JOB_ID_CHARS, ActionName
 
 MAX_TARGETS = 1_000
 MAX_REASON_CHARS = 500
@@ -33,11 +33,19 @@ class _RequestModel(BaseModel):
 
 
 class TargetFilter(_RequestModel):
-    """The jobs in one state; with `olderThan` only those that entered it before then."""
+    """The jobs in one state; with `olderThan` only those that entered it before then, with `group` only those that
+    failed with this cause."""
 
     state: ShortText
     queue: TargetId | None = None
     older_than: Moment | None = None
+    group: ShortText | None = None
+
+    @model_validator(mode="after")
+    def _check_group(self) -> Self:
+        if self.group is not None and (self.queue or self.older_than or self.state.lower() not in FAILED_STATES):
+            raise ValueError("expected a group of failed jobs with neither queue nor olderThan")
+        return self
 
 
 class CommandParams(_RequestModel):
@@ -104,6 +112,8 @@ class CommandRequest(_RequestModel):
         """The command's target, as text for people."""
         if self.targets is not None:
             return f"{len(self.targets):,} jobs" if len(self.targets) > 1 else self.targets[0]
+        if self.filter is not None and self.filter.group is not None:
+            return f"{self.filter.state} jobs with one cause"
         if self.filter is not None:
             where = f" in {self.filter.queue}" if self.filter.queue else ""
             return f"{self.filter.state} jobs{where}"

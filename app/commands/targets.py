@@ -13,6 +13,9 @@ from app.commands.actions import SERVICE_LOCK, lock_key
 from app.commands.request import CommandRequest
 from app.config import current_settings
 from app.db import read
+from app.failures import queries as failures
+from app.failures.grouping import describe_cause
+from app.infra.clock import utc_text
 from app.infra.problems import Problem, build_retry_after
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
@@ -57,6 +60,8 @@ def resolve_targets(request: CommandRequest) -> ResolvedScope:
         return ResolvedScope((CommandTarget(request.service, SERVICE_LOCK),), request.summary)
     if request.action.scope == "queue":
         return _resolve_queue(request, make)
+    if request.filter is not None and request.filter.group is not None:
+        return _resolve_group(request, request.filter.group)
     if request.filter is not None:
         return _resolve_filter(request, make)
     ids = request.targets or [request.target or ""]
@@ -87,6 +92,23 @@ def _resolve_filter(request: CommandRequest, make: Callable[[], Source]) -> Reso
     if wanted.queue is None:
         queues = _find_known_queues(request.service, then.job_ids)
     return ResolvedScope(_job_targets(then.job_ids, queues), f"{then.total:,} {request.summary}")
+
+
+def _resolve_group(request: CommandRequest, group_id: str) -> ResolvedScope:
+    """The jobs that Beacon knows to have failed with this cause; the service refuses those that are not failed now."""
+    seen = utc_text(request.as_of + CLOCK_TOLERANCE) if request.as_of is not None else None
+    with read() as session:
+        group = failures.find_group(session, group_id)
+        if group is None or group.service_id != request.service or group.jobs == 0:
+            raise rejections.no_targets_error()
+        _check_growth(request, group.jobs)
+        if group.jobs > MAX_ITEMS_PER_COMMAND:
+            raise rejections.too_many_jobs_error(group.jobs, MAX_ITEMS_PER_COMMAND)
+        ids = tuple(failures.list_job_ids(session, group_id, MAX_ITEMS_PER_COMMAND, seen))
+        cause = describe_cause(group.function, group.error_type)
+    if not ids:
+        raise rejections.no_targets_error()
+    return ResolvedScope(_job_targets(ids, {}), f"{len(ids):,} failed jobs: {cause}")
 
 
 def _select_now_and_as_of(source: Source, which: JobFilter, as_of: datetime | None) -> tuple[Selection, Selection]:

@@ -42,6 +42,12 @@ class GroupKey(NamedTuple):
         return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:ID_CHARS]
 
 
+def describe_cause(function: str | None, error_type: str | None) -> str:
+    """`SMTPServerDisconnected in mail.send`"""
+    kind = (error_type or "").rpartition(".")[2] or "Error"
+    return f"{kind} in {function}" if function else kind
+
+
 def find_group(service_id: str, function: str | None, error: JobError | None) -> GroupKey:
     """The group of a failed job; jobs whose error the service does not tell are one group for each function."""
     if error is None:

@@ -82,7 +82,9 @@ def compare_jobs(session: Session, group_id: str) -> CommonFacts:
     return CommonFacts(len(rows), queues, workers, [row[0] for row in rows[:MAX_SAMPLE_JOBS]])
 
 
-def list_job_ids(session: Session, group_id: str, limit: int) -> Sequence[str]:
-    """The jobs of a group that are failed now, the newest first."""
+def list_job_ids(session: Session, group_id: str, limit: int, seen_until: str | None = None) -> Sequence[str]:
+    """The jobs of a group that are failed now, the newest first; with `seen_until` only those known by then."""
     mine = sa.select(FailedJob.job_id).where(FailedJob.group_id == group_id, _IS_OPEN)
+    if seen_until is not None:
+        mine = mine.where(FailedJob.read_at <= seen_until)
     return session.scalars(mine.order_by(FailedJob.failed_at.desc(), FailedJob.job_id).limit(limit)).all()

@@ -14,19 +14,15 @@ from app.sources.tracebacks import Frame
 from tests.support.cast import ALICE, headers_of, logged_in
 from tests.web.record_scene import watched
 
+FUNCTION = "mail.send"
+PLACE = Frame("shop/mail/transport.py in deliver", 88)
+LOST = JobError("smtplib.SMTPServerDisconnected", "Connection unexpectedly closed", PLACE)
 
-def fail(
-    app: Flask,
-    service: str,
-    *job_ids: str,
-    kind: str = "smtplib.SMTPServerDisconnected",
-    message: str = "Connection unexpectedly closed",
-    worker: str = "mail-7",
-) -> None:
-    error = JobError(kind, message, Frame("shop/mail/transport.py in deliver", 88))
+
+def fail(app: Flask, service: str, *job_ids: str, error: JobError = LOST, worker: str = "mail-7") -> None:
     facts = {
         job_id: JobDetail(
-            Job(job_id, "failed", "emails", 3), function="mail.send", error=error, worker=worker, ended_at=utc_now()
+            Job(job_id, "failed", "emails", 3), function=FUNCTION, error=error, worker=worker, ended_at=utc_now()
         )
         for job_id in job_ids
     }
@@ -41,8 +37,8 @@ def failing(cast: Flask) -> Flask:
     watched(cast, "mail", "shop")
     fail(cast, "mail", *(f"m{number:02}" for number in range(26)))
     fail(cast, "mail", "m26", "m27", worker="mail-8")
-    fail(cast, "mail", "k1", "k2", kind="KeyError", message="'customer'")
-    fail(cast, "shop", "s1", kind="ValueError", message="<b>bad</b>")
+    fail(cast, "mail", "k1", "k2", error=JobError("KeyError", "'customer'", PLACE))
+    fail(cast, "shop", "s1", error=JobError("ValueError", "<b>bad</b>", PLACE))
     with cast.app_context(), write() as session:
         failure_store.add_failed(session, "mail", ["u1", "u2", "u3"])
     return cast

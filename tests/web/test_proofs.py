@@ -3,6 +3,7 @@ answer to a slip never takes what somebody else did meanwhile for seen."""
 
 import html
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.db import read, write
+from app.failures.grouping import find_group
 from app.flags import embedded
 from app.flags.models import PlanRow
 from app.reconciliation import registry, service_admin
@@ -25,6 +27,7 @@ from tests.support.cast import ADA, BOB, PIA, Person, csrf_token, logged_in
 from tests.support.demo_service import DemoService, start_demo
 from tests.web.payloads import discrepancy
 from tests.web.record_scene import item
+from tests.web.test_failure_pages import FUNCTION, LOST, fail
 from tests.web.test_pages import watch
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
@@ -175,6 +178,18 @@ class DeletingAll(Purging):
         self.demo.create_jobs(*[{"state": "failed", "queue": "mail"}] * number)
 
 
+class DeletingCause(Purging):
+    """All failed jobs with one cause: more jobs fail with it."""
+
+    template = "failures/group.html"
+    page = f"/failures/{find_group('mail', FUNCTION, LOST).id}"
+    right: ClassVar[Form] = {"do": "delete-job", "scope": "filter", "confirmed": "1", "typed": "Mail"}
+    slip: ClassVar[Form] = {**right, "typed": "Male"}
+
+    def _create(self, number: int) -> None:
+        fail(self.app, "mail", *(uuid.uuid4().hex for _ in range(number)))
+
+
 @dataclass
 class Accepting:
     """All that is open: one more opens."""
@@ -262,6 +277,7 @@ SCENES: tuple[type[Any], ...] = (
     Stopping,
     Purging,
     DeletingAll,
+    DeletingCause,
     Accepting,
     AcceptingChosen,
     EditingService,

@@ -17,7 +17,8 @@ SCOPES = ("selected", "page", "filter")
 @dataclass(frozen=True, slots=True)
 class CommandForm:
     """`do` is `action` or `action:target`. Without a target, `scope` selects the jobs: `selected` and `page` by their
-    ids, `filter` by state and queue as of `as_of`. A purge without a target applies to `queue`."""
+    ids, `filter` by state and queue or by cause (`group`), as of `as_of`. A purge without a target applies to
+    `queue`."""
 
     service: str
     action: Action
@@ -26,6 +27,7 @@ class CommandForm:
     ids: tuple[str, ...]
     state: str
     queue: str
+    group: str
     expected_count: int | None
     as_of: str | None
     typed: str
@@ -55,6 +57,7 @@ class CommandForm:
             tuple(dict.fromkeys(ids)),
             form.get("state", ""),
             form.get("queue", ""),
+            form.get("group", ""),
             int(count) if count.isdecimal() and len(count) < 9 else None,
             form.get("asOf") or None,
             form.get("typed", "").strip(),
@@ -111,7 +114,8 @@ class CommandForm:
     def _body(self) -> dict[str, Any]:
         body: dict[str, Any] = {"actionType": self.action.name, "service": self.service}
         if self.is_by_filter:
-            body["filter"] = {"state": self.state, **({"queue": self.queue} if self.queue else {})}
+            narrower = {"queue": self.queue, "group": self.group}
+            body["filter"] = {"state": self.state, **{name: value for name, value in narrower.items() if value}}
         elif self.is_bulk:
             body["targets"] = list(self.ids)
         elif self.action.scope != "service":

@@ -135,6 +135,8 @@ def _render_review(form: CommandForm, problem: Problem | None = None) -> Respons
 def _preview_targets(form: CommandForm) -> live_preview.JobPreview:
     if form.is_count_bound:
         state, queue = form.state_and_queue
+        if form.group:
+            return live_preview.preview_group(db.session(), form.service, form.group, SAMPLE_JOBS)
         db.session.remove()  # a service may take its time
         return live_preview.preview_jobs(form.service, state, queue, SAMPLE_JOBS)
     ids = (form.target,) if form.target else form.ids

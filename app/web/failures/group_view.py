@@ -8,6 +8,7 @@ from urllib.parse import quote
 from sqlalchemy.orm import Session
 
 from app.failures import queries
+from app.failures.grouping import describe_cause
 from app.failures.models import FailureGroup
 from app.failures.queries import CommonFacts, GroupFilter
 from app.infra.clock import utc_text
@@ -25,9 +26,7 @@ class GroupView:
 
     @property
     def title(self) -> str:
-        """`SMTPServerDisconnected in mail.send`."""
-        kind = (self.group.error_type or "").rpartition(".")[2] or "Error"
-        return f"{kind} in {self.group.function}" if self.group.function else kind
+        return describe_cause(self.group.function, self.group.error_type)
 
     @property
     def href(self) -> str:

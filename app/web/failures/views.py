@@ -3,12 +3,14 @@
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
+from app.commands.actions import ACTIONS
 from app.db import db
 from app.failures import failure_store, queries
 from app.infra.clock import utc_text
 from app.infra.problems import Problem
 from app.reconciliation import registry
 from app.web.auth import actor, require
+from app.web.commands.command_views import ServiceActions
 from app.web.dashboard import queries as dashboard
 from app.web.dashboard.view_models import service_href
 from app.web.failures import bp
@@ -48,8 +50,10 @@ def show_group(group_id: str) -> ResponseReturnValue:
     return render_page(
         "failures/group.html",
         cursor,
-        layout=build_layout("failures", who, cursor),
+        layout=build_layout("failures", who, cursor, has_form=True),
         view=view,
+        service_actions=ServiceActions.of(who, dashboard.require_service(session, group.service_id).service),
+        job_actions=[one for one in ACTIONS.values() if one.scope == "job" and one.is_offered_in("failed")],
         job_ids=queries.list_job_ids(session, group_id, JOBS_SHOWN),
         href=service_href(group.service_id),
     )
