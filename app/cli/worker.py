@@ -28,6 +28,7 @@ from app.eventlog import event_retention
 from app.eventlog import reader as log_read
 from app.eventlog.log_size import LogSizeMeter
 from app.eventlog.reader import EventPage
+from app.failures import failure_retention
 from app.failures.tracker import FailureTracker
 from app.infra.file_descriptors import raise_descriptor_limit
 from app.infra.lease import Lease
@@ -56,8 +57,10 @@ class WorkerServices(BackgroundServices):
     def __init__(self, app: Flask, settings: Settings) -> None:
         super().__init__(app, settings, TAIL_PAUSE_S)
         self._runner = CommandRunner(app, settings.job_list_bound)
-        poller = build_poller(app, settings, [CommandExplanations()], [FailureTracker()])
+        failures = FailureTracker()
+        poller = build_poller(app, settings, [CommandExplanations()], [failures])
         self.tail.add_listener(self._runner.listen)
+        self.tail.add_listener(failures.listen)
         self.tail.add_listener(wake_poller_on_commands(poller.poll_now))
         rollout = RolloutController(app, settings, components(app).provider, Lease("rollout"))
         self.add(Periodic(CONTROL_EVERY_S, rollout.run_once))
@@ -86,6 +89,7 @@ class WorkerServices(BackgroundServices):
         self.add_task(LOG_LIMIT_EVERY_S, "log size limit", limit.enforce)
         self.add_task(PRUNE_EVERY_S, "notification retention", lambda: notification_retention.prune(days))
         self.add_task(PRUNE_EVERY_S, "command retention", lambda: command_retention.prune(days))
+        self.add_task(PRUNE_EVERY_S, "failure retention", lambda: failure_retention.prune(days))
         self.add_task(idle_logins.CHECK_INTERVAL_S, "idle logins", idle_logins.end_idle_logins)
 
 

@@ -12,10 +12,12 @@ from sqlalchemy.orm import Session
 from app.audit import chain
 from app.audit.models import AuditRow
 from app.commands import affected_jobs, command_progress, rejections
+from app.commands.actions import ACTIONS
 from app.commands.leases import Claim
 from app.commands.models import CommandRow, ItemRow
 from app.db import now_epoch, read, write
 from app.eventlog.append import append
+from app.failures import failure_store
 from app.infra.clock import parse_utc, utc_text
 from app.reconciliation.loader import database_now
 from app.sources.protocol import OperationResult
@@ -172,6 +174,10 @@ def finish_command(
         command_progress.append_log(row, [line], "outcome")
         mine = sa.update(ItemRow).where(ItemRow.command_id == row.id).values(held=False)
         session.execute(mine, execution_options={"synchronize_session": False})
+        action = ACTIONS.get(row.action)  # None if another version of Beacon had it
+        if action is not None and action.requeues:
+            done = sa.select(ItemRow.target).where(ItemRow.command_id == row.id, ItemRow.state == "done")
+            failure_store.forget_facts(session, row.service_id, done)
         row.audit_id = chain.record(session, _build_audit_entry(session, row, before, after))
         append(session, [command_progress.build_event(row)])
 

@@ -49,11 +49,18 @@ def add_failed(session: Session, service_id: str, job_ids: Iterable[str]) -> Non
 def mark_gone(session: Session, service_id: str, job_ids: Sequence[str]) -> None:
     """Record that jobs are no longer failed: retried, deleted, or no longer kept by their service."""
     mine = (FailedJob.service_id == service_id, FailedJob.job_id.in_(job_ids), _IS_OPEN)
-    counts = sa.select(FailedJob.group_id, sa.func.count()).where(*mine).group_by(FailedJob.group_id)
-    for group_id, number in session.execute(counts).all():
-        fewer = sa.update(FailureGroup).where(FailureGroup.id == group_id)
-        session.execute(fewer.values(jobs=FailureGroup.jobs - number))
+    _subtract_from_groups(session, *mine)
     session.execute(sa.update(FailedJob).where(*mine).values(gone_at=utc_text()))
+
+
+def forget_facts(session: Session, service_id: str, job_ids: sa.Select[str]) -> None:
+    """Have the facts of these jobs read again: they were retried, and may have failed again for another reason."""
+    mine = (FailedJob.service_id == service_id, FailedJob.job_id.in_(job_ids), _IS_OPEN)
+    _subtract_from_groups(session, *mine)
+    forgotten = dict.fromkeys(("read_at", "failed_at", "group_id"))
+    session.execute(
+        sa.update(FailedJob).where(*mine).values(**forgotten), execution_options={"synchronize_session": False}
+    )
 
 
 def record_facts(session: Session, service_id: str, asked: Sequence[str], facts: Mapping[str, JobDetail]) -> None:
@@ -121,6 +128,14 @@ def _add_to_group(session: Session, key: GroupKey, members: Sequence[Mapping[str
             },
         )
     )
+
+
+def _subtract_from_groups(session: Session, *mine: sa.ColumnElement[bool]) -> None:
+    """Take these jobs out of the numbers of their groups."""
+    counts = sa.select(FailedJob.group_id, sa.func.count()).where(*mine).group_by(FailedJob.group_id)
+    for group_id, number in session.execute(counts).all():
+        fewer = sa.update(FailureGroup).where(FailureGroup.id == group_id)
+        session.execute(fewer.values(jobs=FailureGroup.jobs - number))
 
 
 def _frame_of(detail: JobDetail) -> str | None:

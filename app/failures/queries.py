@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.failures.models import FailedJob, FailureGroup
 from app.infra.clock import utc_now, utc_text
+from app.reconciliation.models import Service
 
 LAST_HOUR = timedelta(hours=1)
 # What the jobs of a group have in common is read from so many of the newest ones.
@@ -40,7 +41,8 @@ class CommonFacts:
 
 def list_groups(session: Session, wanted: GroupFilter, limit: int) -> Sequence[FailureGroup]:
     """The groups with jobs that are failed now, the largest first."""
-    query = sa.select(FailureGroup).where(FailureGroup.jobs > 0)
+    watched = sa.select(Service.id).where(Service.removed_at.is_(None))
+    query = sa.select(FailureGroup).where(FailureGroup.jobs > 0, FailureGroup.service_id.in_(watched))
     if wanted.service_id is not None:
         query = query.where(FailureGroup.service_id == wanted.service_id)
     if wanted.since is not None:

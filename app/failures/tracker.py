@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.db import read, write
+from app.eventlog.reader import Event
 from app.failures import failure_store
 from app.infra.lease import LeaseClaim
 from app.infra.logs import FailureLog
@@ -39,6 +40,13 @@ class FailureTracker:
     def __init__(self) -> None:
         self._services: dict[str, _Followed] = {}
         self._failures = FailureLog(log, "following failed jobs")
+
+    def listen(self, events: Sequence[Event], _cursor: int) -> None:
+        """Tail listener: after a command on a service, the facts of jobs that failed again are read again."""
+        for event in events:
+            followed = self._services.get(str(event.data.get("service")))
+            if event.type == "command.status" and followed is not None:
+                followed.has_unread = True
 
     def follow(self, claim: LeaseClaim, service: WatchedService, snapshot: ServiceSnapshot) -> None:
         try:

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.db import read, write
-from app.failures import failure_store, tracker
+from app.eventlog.reader import Event
+from app.failures import failure_retention, failure_store, tracker
 from app.failures.models import FailedJob, FailureGroup
 from app.failures.tracker import FailureTracker, find_failed
 from app.infra.lease import Lease, LeaseClaim
@@ -180,3 +181,31 @@ def test_the_newest_message_stands_for_its_group(poll: Poll, source: Failing) ->
         [group] = session.scalars(sa.select(FailureGroup))
     assert (group.message, group.jobs) == ("order 2 is odd", 2)
     assert (group.first_at, group.last_at) == ("2026-11-21T10:00:00.000Z", "2026-11-21T14:00:00.000Z")
+
+
+def test_a_job_that_was_retried_and_failed_again_at_once_is_read_again(poll: Poll, source: Failing) -> None:
+    source.fail("a")
+    source.fail("b")
+    poll()
+    with write() as session:
+        failure_store.forget_facts(session, SERVICE, sa.select(FailedJob.job_id).where(FailedJob.job_id == "a"))
+    assert (poll.groups(), poll.unread()) == ({"KeyError": 1}, 1)
+    source.fail("a", "TimeoutError", hour=13)
+    told = Event(1, "command.status", "everyone", {"service": SERVICE, "phase": "success"}, "2026-11-21T13:00:00Z")
+    poll.tracker.listen([told], 1)
+    poll()
+    assert poll.groups() == {"KeyError": 1, "TimeoutError": 1}
+    assert poll.row("a").failed_at == "2026-11-21T13:00:00.000Z"
+
+
+def test_what_is_long_gone_is_deleted_and_so_are_causes_without_jobs(poll: Poll, source: Failing) -> None:
+    source.fail("a")
+    source.fail("b", "TimeoutError")
+    poll()
+    del source.jobs["a"]
+    poll()
+    failure_retention.prune(-1)
+    assert poll.groups() == {"TimeoutError": 1}
+    with read() as session:
+        assert session.get(FailedJob, (SERVICE, "a")) is None
+        assert session.get(FailedJob, (SERVICE, "b")) is not None
