@@ -63,6 +63,13 @@ def find_group(session: Session, group_id: str) -> FailureGroup | None:
     return session.get(FailureGroup, group_id)
 
 
+def find_group_of_job(session: Session, service_id: str, job_id: str) -> FailureGroup | None:
+    """The cause of a job that is failed now; None if it is not, or its facts are not read yet."""
+    mine = (FailedJob.service_id == service_id, FailedJob.job_id == job_id, _IS_OPEN)
+    query = sa.select(FailureGroup).join(FailedJob, FailedJob.group_id == FailureGroup.id).where(*mine)
+    return session.scalars(query).first()
+
+
 def count_last_hour(session: Session, group_ids: Sequence[str]) -> Mapping[str, int]:
     """How many jobs of each group have failed within the last hour, those that are gone too."""
     since = utc_text(utc_now() - LAST_HOUR)

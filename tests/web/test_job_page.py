@@ -17,6 +17,7 @@ from tests.support.any_service import ANY_KIND, NOWHERE
 from tests.support.cast import ALICE, BOB, Person, logged_in, publish
 from tests.support.demo_service import DemoService, start_demo
 from tests.web.record_scene import at, item, put
+from tests.web.test_failure_pages import fail
 
 SERVICE = "mail"
 
@@ -124,6 +125,12 @@ def test_a_job_that_nobody_knows_is_a_page_that_says_so(watching: Flask) -> None
     answer = logged_in(watching, ALICE).get(f"/services/{SERVICE}/jobs/nobody", headers={"Accept": "text/html"})
     assert answer.status_code == 404
     assert "Neither Beacon nor the service knows a job with this id." in answer.text
+
+
+def test_others_that_failed_like_this_are_counted(watching: Flask, demo: DemoService) -> None:
+    demo.create_job(id="a", state="failed")
+    fail(watching, SERVICE, "a", "b", "c")
+    assert "2 others failed like this" in words(page(watching, "a"))
 
 
 def test_a_list_names_function_and_error_of_each_job_and_leads_to_its_page(watching: Flask, demo: DemoService) -> None:

@@ -8,6 +8,8 @@ from app.commands import job_commands
 from app.commands.job_commands import JobCommand
 from app.config import current_settings
 from app.db import db
+from app.failures import queries as failures
+from app.failures.models import FailureGroup
 from app.infra.clock import utc_text
 from app.infra.problems import Problem, build_retry_after
 from app.reconciliation import job_belief, job_queries, registry
@@ -42,6 +44,7 @@ class JobReport:
     said: JobDetail | None
     asked_at: str
     reason: str | None
+    cause: FailureGroup | None
 
     @property
     def open_items(self) -> list[OpenItem]:
@@ -77,12 +80,15 @@ def read_report(service_id: str, job_id: str) -> JobReport:
     items = job_queries.list_items(session, service_id, job_id)
     published = job_queries.read_job_events(session, actor().viewer, service_id, job_id)
     commands = job_commands.list_job_commands(session, service_id, job_id, MAX_COMMANDS)
+    cause = failures.find_group_of_job(session, service_id, job_id)
     asked_at = utc_text()
     said, reason, is_unknown = _read_reported(watched.service, job_id)
     if is_unknown and known is None and not items and not published.events and not commands:
         detail = "Neither Beacon nor the service knows a job with this id."
         raise Problem(404, "No such job", detail)
-    return JobReport(watched.service, job_id, watched.state, known, items, published, commands, said, asked_at, reason)
+    return JobReport(
+        watched.service, job_id, watched.state, known, items, published, commands, said, asked_at, reason, cause
+    )
 
 
 def _read_reported(row: Service, job_id: str) -> tuple[JobDetail | None, str | None, bool]:
