@@ -18,20 +18,28 @@ from app.failures import failure_store
 from app.infra.lease import LeaseClaim
 from app.infra.logs import FailureLog
 from app.reconciliation.observer import WatchedService
-from app.sources.protocol import FAILED_STATES, MAX_FACTS, ServiceSnapshot, SourceError
+from app.sources.protocol import FAILED_STATES, MAX_FACTS, Job, JobDetail, ServiceSnapshot, SourceError
 
 log = logging.getLogger(__name__)
 
 # Rows in one transaction: other writers wait for it.
 ROWS_PER_WRITE = 1_000
+# After an error that many times fewer jobs are read at once; a single one is given up after so many errors in a row.
+READ_LESS_BY = 10
+MAX_ERRORS = 5
 
 
 @dataclass(slots=True)
 class _Followed:
-    """The failed jobs of one service, as the rows say. `has_unread` is False once all of them were certainly read."""
+    """The failed jobs of one service, as the rows say. `has_unread` is False once all of them were certainly read.
+
+    `most`: how many are read at a time. After an error it is less, until the job that cannot be read is found.
+    """
 
     open: set[str]
     has_unread: bool = True
+    most: int = MAX_FACTS
+    errors: int = 0
 
 
 class FailureTracker:
@@ -75,18 +83,28 @@ class FailureTracker:
                 failure_store.mark_gone(session, service.id, ids)
             known.open.difference_update(ids)
         if known.has_unread:
-            known.has_unread = self._read_facts(claim, service)
+            known.has_unread = self._read_facts(claim, service, known)
 
-    def _read_facts(self, claim: LeaseClaim, service: WatchedService) -> bool:
+    def _read_facts(self, claim: LeaseClaim, service: WatchedService, known: _Followed) -> bool:
         """Read the facts of some jobs. True if there may be more."""
+        most = min(known.most, MAX_FACTS)
         with read() as session:
-            unread = failure_store.load_unread_ids(session, service.id, MAX_FACTS)
+            unread = failure_store.load_unread_ids(session, service.id, most)
         if not unread:
             return False
-        facts = service.source.read_facts(unread)
+        try:
+            facts = service.source.read_facts(unread)
+        except SourceError:
+            known.errors += 1
+            if known.most > 1 or known.errors < MAX_ERRORS:
+                known.most = max(1, known.most // READ_LESS_BY)
+                raise
+            # One job that cannot be read, as with a result of a million entries, must not hide all behind it.
+            facts = {job_id: JobDetail(Job(job_id, "failed")) for job_id in unread}
+        known.errors, known.most = 0, min(MAX_FACTS, known.most * READ_LESS_BY)
         with self._transaction(claim) as session:
             failure_store.record_facts(session, service.id, unread, facts)
-        return len(unread) == MAX_FACTS or len(facts) < len(unread)
+        return len(unread) == most or len(facts) < len(unread)
 
     @contextmanager
     def _transaction(self, claim: LeaseClaim) -> Iterator[Session]:

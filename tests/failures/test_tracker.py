@@ -28,7 +28,7 @@ class Failing(ReadOnlySource):
     def __init__(self) -> None:
         self.jobs: dict[str, JobDetail] = {}
         self.asked: list[list[str]] = []
-        self.is_silent = False
+        self.is_silent, self.poison = False, ""
 
     def fail(self, job_id: str, kind: str = "KeyError", message: str = "'a'", hour: int = 12) -> None:
         ended = NOON.replace(hour=hour)
@@ -37,8 +37,8 @@ class Failing(ReadOnlySource):
 
     def read_facts(self, job_ids: Sequence[str]) -> dict[str, JobDetail]:
         self.asked.append(list(job_ids))
-        if self.is_silent:
-            raise SourceError("refused the connection")
+        if self.is_silent or self.poison in job_ids:
+            raise SourceError("answered with lists of more than 10,000 entries")
         return {job_id: self.jobs[job_id] for job_id in job_ids if job_id in self.jobs}
 
     def snapshot(self, *, complete: bool = True, **more: object) -> ServiceSnapshot:
@@ -209,3 +209,23 @@ def test_what_is_long_gone_is_deleted_and_so_are_causes_without_jobs(poll: Poll,
     with read() as session:
         assert session.get(FailedJob, (SERVICE, "a")) is None
         assert session.get(FailedJob, (SERVICE, "b")) is not None
+
+
+def test_one_job_that_cannot_be_read_hides_no_other(poll: Poll, source: Failing) -> None:
+    for number in range(30):
+        source.fail(f"j{number:02}")
+    source.poison = "j07"
+    for _ in range(60):
+        poll()
+    assert poll.unread() == 0
+    assert poll.groups() == {"KeyError": 29, "": 1}
+
+
+def test_a_service_that_was_silent_for_a_while_loses_no_cause(poll: Poll, source: Failing) -> None:
+    source.fail("a")
+    source.is_silent = True
+    for _ in range(3):
+        poll()
+    source.is_silent = False
+    poll()
+    assert poll.groups() == {"KeyError": 1}
