@@ -95,7 +95,7 @@ def _split_name(part: str, separator: str) -> tuple[str, str]:
 
 
 def _strip_brackets(text: str) -> str:
-    """Celery cuts long texts, so the closing bracket may be missing."""
+    """Long texts may have been cut, so the closing bracket may be missing."""
     stripped = text.strip()
     if stripped[:1] in _OPENING and stripped:
         stripped = stripped[1:]
