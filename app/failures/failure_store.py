@@ -10,6 +10,7 @@ from app.db import insert_into
 from app.failures.grouping import GroupKey, find_group
 from app.failures.models import FailedJob, FailureGroup
 from app.infra.clock import utc_text
+from app.infra.redaction import redact_text, replace_unstorable
 from app.sources.protocol import JobDetail
 
 MAX_MESSAGE_CHARS = 2_000
@@ -77,7 +78,7 @@ def record_facts(session: Session, service_id: str, asked: Sequence[str], facts:
         key = find_group(service_id, detail.function, detail.error)
         row = _build_row(service_id, job_id, detail, key, seen_at) | {"read_at": now}
         rows.append(row)
-        groups.setdefault(key, []).append(row | {"frame": _frame_of(detail), "type": key.error_type})
+        groups.setdefault(key, []).append(row | {"frame": _frame_of(detail)})
     for key, members in groups.items():
         _add_to_group(session, key, members)
     if rows:
@@ -91,9 +92,9 @@ def _build_row(service_id: str, job_id: str, detail: JobDetail, key: GroupKey, s
         "job_id": job_id,
         "group_id": key.id,
         "failed_at": utc_text(detail.ended_at) if detail.ended_at else seen_at,
-        "queue": detail.job.queue,
-        "worker": detail.worker,
-        "message": detail.error.message[:MAX_MESSAGE_CHARS] if detail.error else None,
+        "queue": _store(detail.job.queue),
+        "worker": _store(detail.worker),
+        "message": redact_text(detail.error.message[:MAX_MESSAGE_CHARS]) if detail.error else None,
         "attempt": detail.job.attempt,
         "max_attempts": detail.max_attempts,
         "run_s": None if run is None else max(0.0, run.total_seconds()),
@@ -106,8 +107,8 @@ def _add_to_group(session: Session, key: GroupKey, members: Sequence[Mapping[str
     insert = insert_into(FailureGroup, session.get_bind().dialect.name).values(
         id=key.id,
         service_id=key.service_id,
-        function=key.function or None,
-        error_type=key.error_type or None,
+        function=_store(key.function) or None,
+        error_type=_store(key.error_type) or None,
         message=newest["message"],
         frame=newest["frame"],
         jobs=len(members),
@@ -139,4 +140,8 @@ def _subtract_from_groups(session: Session, *mine: sa.ColumnElement[bool]) -> No
 
 
 def _frame_of(detail: JobDetail) -> str | None:
-    return str(detail.error.frame) if detail.error and detail.error.frame else None
+    return _store(str(detail.error.frame)) if detail.error and detail.error.frame else None
+
+
+def _store(text: str | None) -> str | None:
+    return None if text is None else replace_unstorable(text)

@@ -49,9 +49,14 @@ def redact(value: Any, depth: int = 0) -> Any:
     return redact_text(value) if isinstance(value, str) else value
 
 
+def replace_unstorable(value: str) -> str:
+    """The text without what a database rejects: unpaired surrogates and NUL."""
+    return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def redact_text(value: str) -> str:
-    """One text without secrets, and without what a database rejects: unpaired surrogates and NUL."""
-    sound = value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    """One text without secrets, and without what a database rejects."""
+    sound = replace_unstorable(value)
     for pattern, instead in _PATTERNS:
         sound = pattern.sub(instead, sound)
     return sound

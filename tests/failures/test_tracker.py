@@ -229,3 +229,16 @@ def test_a_service_that_was_silent_for_a_while_loses_no_cause(poll: Poll, source
     source.is_silent = False
     poll()
     assert poll.groups() == {"KeyError": 1}
+
+
+def test_texts_that_a_database_rejects_are_stored_without_it_and_secrets_are_not(poll: Poll, source: Failing) -> None:
+    job = Job("a", "failed", "out\ud800", 1)
+    error = JobError("Key\0Error", "no \ud800 at https://u:secret@host/ \0")
+    source.jobs["a"] = JobDetail(job, function="mail\0.send", error=error, worker="w\udfff", ended_at=NOON)
+    poll()
+    assert poll.unread() == 0
+    with read() as session:
+        [group] = session.scalars(sa.select(FailureGroup))
+    assert (group.function, group.error_type) == ("mail\ufffd.send", "Key\ufffdError")
+    assert group.message == "no ? at https://u:(hidden)@host/ \ufffd"
+    assert (poll.row("a").queue, poll.row("a").worker) == ("out?", "w?")
