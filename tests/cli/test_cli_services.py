@@ -29,7 +29,7 @@ def test_options_are_read_as_toml_or_as_a_word(beacon: Beacon, instance: Path, d
     assert added.stdout == "watching a\n"
     beacon("service", "add", "b", URL, "--option", "finished_visible_for_s=none")
     found = [json.loads(text) for (text,) in rows(database, "SELECT options_json FROM service ORDER BY id")]
-    assert found == [{"finished_visible_for_s": 60.5}, {"finished_visible_for_s": "none"}]
+    assert [options["finished_visible_for_s"] for options in found] == [60.5, "none"]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_password_is_kept_for_the_poller_and_shown_nowhere(beacon: Beacon, dat
         "name": "a",
         "kind": "palantir",
         "url": URL,
-        "options": {"finished_visible_for_s": "lookup"},
+        "options": {"finished_visible_for_s": "lookup", "show_arguments": "none"},
         "password": "kept",
     }
 
@@ -67,9 +67,13 @@ def test_a_service_is_changed_and_removed_and_what_was_not_named_stays(beacon: B
     beacon("service", "add", "a", URL, "--password-stdin", "--option", "finished_visible_for_s=60", stdin="sesame\n")
     assert beacon("service", "change", "a", "name=Post Office").stdout == "changed a\n"
     kept = "SELECT name, password, options_json FROM service"
-    assert rows(database, kept) == [("Post Office", "sesame", '{"finished_visible_for_s":60.0}')]
+    assert rows(database, kept) == [
+        ("Post Office", "sesame", '{"show_arguments":"none","finished_visible_for_s":60.0}')
+    ]
     beacon("service", "change", "a", "finished_visible_for_s=", "--password-stdin", stdin="\n")
-    assert rows(database, kept) == [("Post Office", None, '{"finished_visible_for_s":"lookup"}')]
+    assert rows(database, kept) == [
+        ("Post Office", None, '{"show_arguments":"none","finished_visible_for_s":"lookup"}')
+    ]
     assert beacon("service", "remove", "a").stdout == "no longer watching a\n"
     assert beacon("service", "list").stdout == ""
     actions = rows(database, "SELECT action_type FROM command_audit ORDER BY seq")

@@ -27,7 +27,7 @@ from tests.support.waiting import wait_for
 # Whatever Beacon may send. Everything else could change something.
 READS = {
     *("MULTI", "EXEC", "TIME", "EXISTS", "SMEMBERS", "LLEN", "ZCARD", "ZCOUNT", "LRANGE", "ZRANGE", "HMGET"),
-    *("LPOS", "ZSCORE", "XREVRANGE", "HGET", "CLIENT", "SELECT", "INFO", "PTTL"),
+    *("LPOS", "ZSCORE", "XREVRANGE", "HGET", "HSTRLEN", "SRANDMEMBER", "CLIENT", "SELECT", "INFO", "PTTL"),
 }
 
 
@@ -452,6 +452,7 @@ class TestManners:
             wait_for(lambda: source.read_snapshot().counts["queued"] == 0, "the jobs to be done", 60)
             source.look_up("broken")
             source.detail("broken")
+            source.read_facts(["broken", "job1"])
             source.stuck()
         assert "HSET" in heard.of("")
         assert set(heard.of("beacon")) <= READS
