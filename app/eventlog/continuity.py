@@ -75,15 +75,20 @@ class Continuity:
         """
         if self._fingerprint is not None and self._fingerprint.head == self._read_up_to:
             return
+        known = self._fingerprint
         with self._app.app_context(), read() as session:
-            head, known = log_read.head(session), self._fingerprint
-            if known is None or known.head == head:
+            if known is None or known.head == log_read.head(session):
                 return
-            if generation.is_replaced(session, known):
-                self._is_suspect = True
-                return
-            self._fingerprint = generation.take_fingerprint(session)
-        self._write_mark(self._fingerprint)
+            current = generation.take_fingerprint(session)
+            # Only the tail may go over to a generation that another worker began: it has to rewind its readers.
+            is_replaced = current.generation != known.generation or generation.is_replaced(session, known)
+        if self._fingerprint is not known:
+            return  # the tail has resumed meanwhile
+        if is_replaced:
+            self._is_suspect = True
+            return
+        self._fingerprint = current
+        self._write_mark(current)
 
     def _ensure_generation(self, cursor: int | None) -> None:
         with read() as session:

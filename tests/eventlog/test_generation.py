@@ -19,7 +19,7 @@ from app.db import db, read
 from app.eventlog import generation
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent
-from app.eventlog.continuity import Continuity
+from app.eventlog.continuity import Continuity, LogReplaced
 from app.eventlog.high_water_mark import HighWaterMark
 from tests.support.application import stop
 from tests.support.cast import ALICE, headers_of, logged_in, publish
@@ -127,6 +127,24 @@ def test_another_worker_follows_to_the_generation_that_the_first_one_began(
     assert resets(again, headers, cursor)[0] == ["generation"]
     new = events(live_app, 1)[0]
     wait_for(lambda: [tail.cursor for tail in both] == [new, new], "both to read on")
+
+
+def test_recording_the_head_does_not_hide_a_generation_that_another_worker_began(
+    app: Flask, settings: Settings, database: Path
+) -> None:
+    """Recording runs every second beside the tail: it can meet the new generation before the tail does."""
+    kept = backup(app, database)
+    cursor = events(app, 20)[-1]
+    first, second = Continuity(app, settings), Continuity(app, settings)
+    assert [first.resume(None).after, second.resume(None).after] == [cursor, cursor]
+    with closing(sqlite3.connect(kept)) as source, closing(sqlite3.connect(database)) as target:
+        source.backup(target)
+    began = first.resume(cursor)
+    second.record_head()
+    with app.app_context(), read() as session, pytest.raises(LogReplaced):
+        second.check(session, cursor, log.read_after(session, cursor))
+    assert second.resume(cursor) == began
+    assert began.rewound_to == 0
 
 
 def test_a_restart_without_a_restore_keeps_generation_and_cursors(
