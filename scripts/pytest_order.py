@@ -1,6 +1,6 @@
 """How `make test` runs pytest: what runs side by side, and in which order.
 
-As many processes as there are cores run the tests with a server or a browser. The others, half as many again, take only
+As many processes as there are cores run the tests with a server or a browser. The others, twice as many, take only
 what needs neither; they use the processor while the first ones wait for their servers, and get less of it otherwise:
 the run takes as long as its servers do.
 Without a Chromium all but the browser's tests run; skipped for want of a browser must not look like passed, so that
@@ -8,7 +8,6 @@ run fails in the end, unless BEACON_SKIP_BROWSER=1.
 """
 
 import os
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ def pytest_report_header() -> str:
 # Before xdist's own answer, which is the number of cores.
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers() -> int:
-    return server_processes() + ceil(server_processes() * 1.5)
+    return server_processes() + 2 * server_processes()
 
 
 @pytest.hookimpl(tryfirst=True)
