@@ -139,6 +139,39 @@ class ReconciliationVerified(Payload):
     services: dict[str, VerifiedCheck]
 
 
+class FailureCause(Payload):
+    """Failed jobs of a service with the same cause. `count`: how many are failed now. `first_at` and `last_at`: the
+    first and the last failure."""
+
+    group: str
+    title: str
+    count: int = Field(ge=1)
+    first_at: Moment
+    last_at: Moment
+
+
+class FailuresUpdate(Payload):
+    """The jobs of a service that are failed now. `not_read_yet`: how many of them Beacon has not read yet.
+
+    `causes`: those of the last hour, the largest first, without muted ones; `more_causes`: how many there are beyond
+    these.
+    """
+
+    service: str
+    failed: int = Field(ge=0)
+    causes: Annotated[list[FailureCause], Field(fail_fast=True)]
+    more_causes: int | None = Field(None, ge=1)
+    not_read_yet: int | None = Field(None, ge=1)
+
+
+class NewCauses(Payload):
+    """Causes from which jobs of a service have begun to fail, the largest first. `more_causes`: how many more."""
+
+    service: str
+    causes: Annotated[list[FailureCause], Field(fail_fast=True)]
+    more_causes: int | None = Field(None, ge=1)
+
+
 class CommandProgress(Payload):
     """How many of a command's targets are done, and how many of those failed."""
 
@@ -234,6 +267,8 @@ class TokenRevoked(Payload):
 PAYLOAD_MODELS: dict[str, type[Payload]] = {
     "reconciliation.update": ReconciliationUpdate,
     "reconciliation.verified": ReconciliationVerified,
+    "reconciliation.failures": FailuresUpdate,
+    "reconciliation.new_causes": NewCauses,
     "command.status": CommandStatus,
     "notification.created": NotificationCreated,
     "notification.changed": NotificationChanged,

@@ -1,6 +1,7 @@
 """Rows of failed jobs and of their causes. Every write happens under the lease of the poller."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,11 +10,15 @@ from sqlalchemy.orm import Session
 from app.db import insert_into
 from app.failures.grouping import GroupKey, find_group
 from app.failures.models import FailedJob, FailureGroup
-from app.infra.clock import utc_text
+from app.infra.clock import utc_now, utc_text
 from app.infra.redaction import redact_text, replace_unstorable
 from app.sources.protocol import JobDetail
 
 MAX_MESSAGE_CHARS = 2_000
+# A cause without failed jobs is over after so long without a failure; what fails then is a new one.
+OVER_AFTER = timedelta(days=1)
+# Only what failed within this time is announced as new, not what a service has kept from before Beacon watched it.
+NEW_WITHIN = timedelta(hours=1)
 _IS_OPEN = FailedJob.gone_at.is_(None)
 
 
@@ -64,8 +69,11 @@ def forget_facts(session: Session, service_id: str, job_ids: sa.Select[str]) -> 
     )
 
 
-def record_facts(session: Session, service_id: str, asked: Sequence[str], facts: Mapping[str, JobDetail]) -> None:
-    """Record what was read of these jobs, and which group each belongs to. What was not told is read by then, too."""
+def record_facts(session: Session, service_id: str, asked: Sequence[str], facts: Mapping[str, JobDetail]) -> set[str]:
+    """Record what was read of these jobs, and which group each belongs to. What was not told is read by then, too.
+
+    Returns the ids of the groups that are new: nothing of theirs failed for a day before, and something does now.
+    """
     now = utc_text()
     seen = sa.select(FailedJob.job_id, FailedJob.seen_at).where(
         FailedJob.service_id == service_id, FailedJob.job_id.in_(asked), _IS_OPEN, FailedJob.read_at.is_(None)
@@ -79,10 +87,21 @@ def record_facts(session: Session, service_id: str, asked: Sequence[str], facts:
         row = _build_row(service_id, job_id, detail, key, seen_at) | {"read_at": now}
         rows.append(row)
         groups.setdefault(key, []).append(row | {"frame": _frame_of(detail)})
+    began_before = utc_text(utc_now() - NEW_WITHIN)
+    newest = {key.id: max(row["failed_at"] for row in members) for key, members in groups.items()}
+    ongoing = _find_ongoing(session, list(newest))
     for key, members in groups.items():
-        _add_to_group(session, key, members)
+        _add_to_group(session, key, members, is_ongoing=key.id in ongoing)
     if rows:
         session.execute(sa.update(FailedJob), rows)  # by primary key, in one call of the driver
+    return {group_id for group_id, at in newest.items() if group_id not in ongoing and at >= began_before}
+
+
+def _find_ongoing(session: Session, group_ids: Sequence[str]) -> set[str]:
+    """Those of these groups that have failed jobs, or had a failure within a day."""
+    since = utc_text(utc_now() - OVER_AFTER)
+    is_ongoing = sa.or_(FailureGroup.jobs > 0, FailureGroup.last_at >= since)
+    return set(session.scalars(sa.select(FailureGroup.id).where(FailureGroup.id.in_(group_ids), is_ongoing)))
 
 
 def _build_row(service_id: str, job_id: str, detail: JobDetail, key: GroupKey, seen_at: str) -> dict[str, Any]:
@@ -101,7 +120,8 @@ def _build_row(service_id: str, job_id: str, detail: JobDetail, key: GroupKey, s
     }
 
 
-def _add_to_group(session: Session, key: GroupKey, members: Sequence[Mapping[str, Any]]) -> None:
+def _add_to_group(session: Session, key: GroupKey, members: Sequence[Mapping[str, Any]], *, is_ongoing: bool) -> None:
+    """Count these jobs. The first failure of a group that was over for a day begins it anew."""
     newest = max(members, key=lambda row: row["failed_at"])
     first_at = min(row["failed_at"] for row in members)
     insert = insert_into(FailureGroup, session.get_bind().dialect.name).values(
@@ -124,7 +144,9 @@ def _add_to_group(session: Session, key: GroupKey, members: Sequence[Mapping[str
                 "jobs": FailureGroup.jobs + given.jobs,
                 "message": sa.case((is_newer, given.message), else_=FailureGroup.message),
                 "frame": sa.case((is_newer, given.frame), else_=FailureGroup.frame),
-                "first_at": sa.case((is_older, given.first_at), else_=FailureGroup.first_at),
+                "first_at": sa.case((is_older, given.first_at), else_=FailureGroup.first_at)
+                if is_ongoing
+                else given.first_at,
                 "last_at": sa.case((is_newer, given.last_at), else_=FailureGroup.last_at),
             },
         )

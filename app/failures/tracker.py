@@ -8,13 +8,15 @@ import logging
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
 from app.db import read, write
+from app.eventlog.append import append
 from app.eventlog.reader import Event
 from app.failures import failure_store
+from app.failures.failure_announcer import FailureAnnouncer
 from app.infra.lease import LeaseClaim
 from app.infra.logs import FailureLog
 from app.reconciliation.observer import WatchedService
@@ -34,12 +36,15 @@ class _Followed:
     """The failed jobs of one service, as the rows say. `has_unread` is False once all of them were certainly read.
 
     `most`: how many are read at a time. After an error it is less, until the job that cannot be read is found.
+    `has_changed`: something was written since the last announcement.
     """
 
     open: set[str]
     has_unread: bool = True
     most: int = MAX_FACTS
     errors: int = 0
+    has_changed: bool = True
+    announcer: FailureAnnouncer = field(default_factory=FailureAnnouncer)
 
 
 class FailureTracker:
@@ -77,13 +82,27 @@ class FailureTracker:
             with self._transaction(claim) as session:
                 failure_store.add_failed(session, service.id, ids)
             known.open.update(ids)
-            known.has_unread = True
+            known.has_unread = known.has_changed = True
         for ids in _slices(sorted(known.open - failed) if is_complete else ()):
             with self._transaction(claim) as session:
                 failure_store.mark_gone(session, service.id, ids)
             known.open.difference_update(ids)
-        if known.has_unread:
-            known.has_unread = self._read_facts(claim, service, known)
+            known.has_changed = True
+        try:
+            if known.has_unread:
+                known.has_unread = self._read_facts(claim, service, known)
+        finally:  # what cannot be read is failed all the same
+            self._announce(claim, service.id, known)
+
+    def _announce(self, claim: LeaseClaim, service_id: str, known: _Followed) -> None:
+        if not known.has_changed and not known.announcer.is_due():
+            return
+        with read() as session:
+            events = known.announcer.take_events(session, service_id)
+        if events:
+            with self._transaction(claim) as session:
+                append(session, events)
+        known.has_changed = False
 
     def _read_facts(self, claim: LeaseClaim, service: WatchedService, known: _Followed) -> bool:
         """Read the facts of some jobs. True if there may be more."""
@@ -103,7 +122,8 @@ class FailureTracker:
             facts = {job_id: JobDetail(Job(job_id, "failed")) for job_id in unread}
         known.errors, known.most = 0, min(MAX_FACTS, known.most * READ_LESS_BY)
         with self._transaction(claim) as session:
-            failure_store.record_facts(session, service.id, unread, facts)
+            known.announcer.add_new(failure_store.record_facts(session, service.id, unread, facts))
+        known.has_changed = True
         return len(unread) == most or len(facts) < len(unread)
 
     @contextmanager

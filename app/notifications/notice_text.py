@@ -12,6 +12,7 @@ from app.notifications.alert_state import POLLS_BEFORE_ALERT, AffectedJobs, Disc
 from app.reconciliation import finding_text
 
 MAX_IDS_IN_BODY = 3
+MAX_CAUSES_IN_BODY = 3
 
 SERVICE_TOPIC, MESSAGE_TOPIC, ROLLOUT_TOPIC, COMMAND_TOPIC = "service", "message", "rollout", "command"
 COMMAND_END_WORDS = {"success": "done", "error": "failed", "timeout": "timed out"}
@@ -103,6 +104,22 @@ def unserved_queues_notice(
     return NewNotification(
         f"no-worker:{event_id}", "warning", SERVICE_TOPIC, title, body, f"{_service_href(service)}#open-items", service
     )
+
+
+def new_causes_notice(service: str, name: str, payload: Mapping[str, Any]) -> NewNotification:
+    """Jobs fail for new reasons. `payload` is the `reconciliation.new_causes`."""
+    causes, more = payload["causes"], payload.get("moreCauses") or 0
+    first, number = causes[0], len(causes) + more
+    if number == 1:
+        title = f"{name}: {first['title']}"
+        body = f"{finding_text.format_job_count(first['count'])} failed. No job failed for this reason in the last day."
+    else:
+        named = [f"{one['count']:,} {one['title']}" for one in causes[:MAX_CAUSES_IN_BODY]]
+        others = f" and {number - len(named):,} other reasons" if number > len(named) else ""
+        title, body = f"{name}: jobs fail for {number:,} new reasons", f"{', '.join(named)}{others}."
+    link = f"/failures/{quote(first['group'], safe='')}" if number == 1 else f"{_service_href(service)}/failures"
+    cause = f"new-causes:{service}:{first['group']}@{first['firstAt']}"
+    return NewNotification(cause, "warning", SERVICE_TOPIC, title, body, link, service)
 
 
 def message_notice(data: Mapping[str, Any]) -> NewNotification:

@@ -99,6 +99,7 @@ def _existing_path(path: str) -> str | None:
 RULES: dict[str, Rule] = {
     "reconciliation.update": service_alerts.notices_after_update,
     "reconciliation.verified": service_alerts.notices_after_checks,
+    "reconciliation.new_causes": service_alerts.notices_after_new_causes,
     "flash.message": lambda _session, data: [notice_text.message_notice(data)],
     "flag.changed": _rollout_notices,
     "command.status": _command_notices,

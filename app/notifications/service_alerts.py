@@ -48,6 +48,11 @@ def notices_after_checks(session: Session, data: Payload) -> list[NewNotificatio
     return _discrepancy_notices(session, polls, payloads)
 
 
+def notices_after_new_causes(session: Session, data: Payload) -> list[NewNotification]:
+    """Jobs fail for reasons that are new: one notice for all of them."""
+    return [notice_text.new_causes_notice(data["service"], read_service_name(session, data["service"]), data)]
+
+
 def read_service_name(session: Session, service: str) -> str:
     return session.scalar(sa.select(Service.name).where(Service.id == service)) or service
 

@@ -97,6 +97,24 @@ def test_the_strip_waits_while_the_pointer_is_below_and_opens_when_it_leaves(
     assert top_of_tile(tab) > before
 
 
+def test_failed_jobs_are_named_by_cause_and_stay_named_when_figures_change(
+    beacon: Beacon, quiet: DemoService, visit: Visit
+) -> None:
+    tab = opened(beacon, visit)
+    for _ in range(2):
+        quiet.move(str(quiet.create_job()["id"]), "failed")
+    row = tab.page.locator("#failing-mail")
+    expect(row).to_contain_text(re.compile(r"Failing.*Mail.*2 failed: 2 ", re.DOTALL))
+    causes = tab.page.locator("#causes-mail")
+    expect(causes).to_contain_text("2 failed: 2 ")
+    quiet.create_job()
+    expect(tab.figure("mail", "queued")).to_have_text("1")
+    expect(causes).to_contain_text("2 failed: 2 ")
+    row.get_by_role("link", name="Look").click()
+    expect(tab.page.get_by_role("heading", level=1)).to_be_visible()
+    assert "/failures/" in tab.page.url
+
+
 @pytest.mark.long
 def test_the_strip_waits_for_the_focus_as_well(beacon: Beacon, quiet: DemoService, visit: Visit) -> None:
     tab = opened(beacon, visit)

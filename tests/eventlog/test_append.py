@@ -21,6 +21,7 @@ from app.infra.clock import parse_utc, utc_now
 from tests.support.machine import scaled
 
 WHEN = "2026-11-21T12:00:00Z"
+CAUSE = {"group": "a1", "title": "KeyError in mail.send", "count": 2, "firstAt": WHEN, "lastAt": WHEN}
 # One payload of every known type, as the contract shows them.
 GOOD: dict[str, dict[str, Any]] = {
     "reconciliation.update": {
@@ -36,6 +37,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "lastVerifiedAt": WHEN,
     },
     "reconciliation.verified": {"services": {"mail": {"checkedAt": WHEN, "latencyMs": 4}}},
+    "reconciliation.failures": {"service": "mail", "failed": 3, "causes": [CAUSE], "notReadYet": 1},
+    "reconciliation.new_causes": {"service": "mail", "causes": [CAUSE], "moreCauses": 2},
     "command.status": {"commandId": "c1", "service": "mail", "phase": "running", "logs": ["sent"]},
     "notification.created": {"id": "n1", "severity": "warning", "title": "Mail", "body": "is late", "link": "/"},
     "notification.changed": {},
@@ -61,6 +64,8 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("reconciliation.update", {**GOOD["reconciliation.update"], "status": "fine"}, "0.data.status"),
     ("reconciliation.update", {**GOOD["reconciliation.update"], "latencyMs": -1}, "0.data.latencyMs"),
     ("reconciliation.verified", {"services": {"mail": {}}}, "0.data.services.mail.checkedAt"),
+    ("reconciliation.failures", {"service": "mail", "failed": -1, "causes": []}, "0.data.failed"),
+    ("reconciliation.new_causes", {"service": "mail", "causes": [{**CAUSE, "count": 0}]}, "0.data.causes.0.count"),
     ("command.status", {**GOOD["command.status"], "phase": "lost"}, "0.data.phase"),
     ("notification.created", {**GOOD["notification.created"], "severity": "fatal"}, "0.data.severity"),
     ("notification.changed", {"extra": 1}, "0.data.extra"),

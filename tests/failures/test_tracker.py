@@ -1,93 +1,16 @@
 """Failed jobs are recorded, read in portions, grouped and counted, whatever comes, goes and fails again."""
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-
 import pytest
 import sqlalchemy as sa
-from flask import Flask
 
 from app.db import read, write
 from app.eventlog.reader import Event
 from app.failures import failure_retention, failure_store, tracker
 from app.failures.models import FailedJob, FailureGroup
-from app.failures.tracker import FailureTracker, find_failed
-from app.infra.lease import Lease, LeaseClaim
-from app.reconciliation import registry
-from app.reconciliation.observer import WatchedService
-from app.sources.protocol import Job, JobDetail, JobError, Listing, ReadOnlySource, ServiceSnapshot, SourceError
-from tests.support.any_service import ANY_KIND, NOWHERE
-
-SERVICE = "mail"
-NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-
-
-class Failing(ReadOnlySource):
-    """A source with these failed jobs."""
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, JobDetail] = {}
-        self.asked: list[list[str]] = []
-        self.is_silent, self.poison = False, ""
-
-    def fail(self, job_id: str, kind: str = "KeyError", message: str = "'a'", hour: int = 12) -> None:
-        ended = NOON.replace(hour=hour)
-        job = Job(job_id, "failed", "out", 1)
-        self.jobs[job_id] = JobDetail(job, function="mail.send", error=JobError(kind, message), ended_at=ended)
-
-    def read_facts(self, job_ids: Sequence[str]) -> dict[str, JobDetail]:
-        self.asked.append(list(job_ids))
-        if self.is_silent or self.poison in job_ids:
-            raise SourceError("answered with lists of more than 10,000 entries")
-        return {job_id: self.jobs[job_id] for job_id in job_ids if job_id in self.jobs}
-
-    def snapshot(self, *, complete: bool = True, **more: object) -> ServiceSnapshot:
-        jobs = {job_id: detail.job for job_id, detail in self.jobs.items()}
-        return ServiceSnapshot({}, (Listing("failed", True, jobs, complete),), 1, **more)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def source() -> Failing:
-    return Failing()
-
-
-@pytest.fixture
-def claim(app: Flask) -> Iterator[LeaseClaim]:
-    with app.app_context():
-        with write() as session:
-            registry.add(session, id=SERVICE, name="Mail", kind=ANY_KIND, url=NOWHERE)
-        lease = Lease()
-        assert lease.try_acquire()
-        yield lease.claim()
-
-
-@pytest.fixture
-def poll(claim: LeaseClaim, source: Failing) -> "Poll":
-    return Poll(claim, source)
-
-
-class Poll:
-    def __init__(self, claim: LeaseClaim, source: Failing) -> None:
-        self.claim, self.source, self.tracker = claim, source, FailureTracker()
-
-    def __call__(self, **options: object) -> None:
-        service = WatchedService(SERVICE, self.source)  # type: ignore[arg-type]
-        self.tracker.follow(self.claim, service, self.source.snapshot(**options))  # type: ignore[arg-type]
-
-    def groups(self) -> dict[str, int]:
-        """The number of jobs that are failed now, by type of error."""
-        with read() as session:
-            return {group.error_type or "": group.jobs for group in session.scalars(sa.select(FailureGroup))}
-
-    def row(self, job_id: str) -> FailedJob:
-        with read() as session:
-            found = session.get(FailedJob, (SERVICE, job_id))
-        assert found is not None
-        return found
-
-    def unread(self) -> int:
-        with read() as session:
-            return failure_store.count_unread(session, SERVICE)
+from app.failures.tracker import find_failed
+from app.infra.lease import LeaseClaim
+from app.sources.protocol import Job, JobDetail, JobError, ServiceSnapshot
+from tests.failures.scene import NOON, SERVICE, Failing, Poll
 
 
 def test_failures_are_read_once_and_counted_by_cause(poll: Poll, source: Failing) -> None:

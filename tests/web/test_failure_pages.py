@@ -61,6 +61,15 @@ def listed(app: Flask, path: str = "/failures", **query: str) -> list[tuple[str,
     return [(group["errorType"], group["count"]) for group in answer.get_json()["data"]]
 
 
+def test_the_overview_names_the_causes_in_the_strip_and_on_the_tile(failing: Flask) -> None:
+    said = words(page(failing, "/"))
+    assert "Failing Mail 33 failed: 28 SMTPServerDisconnected in mail.send since" in said
+    assert "2 KeyError in mail.send since" in said
+    assert "3 others" in said
+    assert said.count("33 failed: 28 SMTPServerDisconnected in mail.send, 2 KeyError in mail.send, 3 others") == 1
+    assert 'href="/services/mail/failures" title="33 failed' in page(failing, "/services/mail")
+
+
 def test_the_list_has_the_largest_cause_first_and_says_what_its_jobs_share(failing: Flask) -> None:
     said = words(page(failing, "/failures"))
     assert said.index("SMTPServerDisconnected in mail.send") < said.index("KeyError in mail.send")

@@ -27,6 +27,12 @@ def event(type: str, data: dict[str, Any]) -> Event:  # noqa: A002 -- the event'
     return Event(1041, type, "everyone", data, "2026-11-21T12:03:05.123Z")
 
 
+def failures(title: str = "SMTPError in mail.send", **changed: Any) -> dict[str, Any]:
+    at = "2026-11-21T12:03:05.123Z"
+    cause = {"group": title, "title": title, "count": 28, "firstAt": at, "lastAt": at}
+    return {"service": "mail", "failed": 31, "causes": [cause], **changed}
+
+
 def targets(text: str | None) -> list[tuple[str, str]]:
     assert text is not None
     return re.findall(r'<(hx-\w+) hx-target="([^"]+)"', text)
@@ -48,6 +54,24 @@ class TestFragments:
             ("hx-upsert", "#strip-rows"),
             ("hx-upsert", "#changes"),
         ]
+
+    def test_failed_jobs_enter_the_strip_and_their_causes_the_tile(self) -> None:
+        text = push_fragments.render_fragments(event("reconciliation.failures", failures()))
+        assert targets(text) == [("hx-upsert", "#strip-rows"), ("hx-partial", "#causes-mail")]
+        assert text_of(text).count("31 failed: 28 SMTPError in mail.send") == 2
+
+    def test_without_a_recent_cause_the_row_is_hidden_and_the_tile_says_nothing(self) -> None:
+        text = push_fragments.render_fragments(event("reconciliation.failures", failures(causes=[])))
+        assert 'data-state="verified"' in (text or "")
+        assert text_of(text).strip() == ""
+
+    def test_a_new_cause_is_a_change(self) -> None:
+        causes = failures()["causes"]
+        text = push_fragments.render_fragments(
+            event("reconciliation.new_causes", {"service": "mail", "causes": causes})
+        )
+        assert targets(text) == [("hx-upsert", "#changes")]
+        assert "new cause: 28 SMTPError in mail.send" in (text or "")
 
     def test_checks_that_changed_nothing_move_only_the_ages(self) -> None:
         checks = {name: {"checkedAt": "2026-11-21T12:03:05.000Z", "latencyMs": 4} for name in ("mail", "a.b")}
@@ -116,6 +140,8 @@ class TestFragments:
             ),
             event("test.broadcast", {"service": HOSTILE, HOSTILE: HOSTILE}),
             event("job.failed", {"service": "mail", "jobId": HOSTILE, "queue": HOSTILE}),
+            event("reconciliation.failures", failures(HOSTILE, service=HOSTILE)),
+            event("reconciliation.new_causes", {"service": HOSTILE, "causes": failures(HOSTILE)["causes"]}),
             event("flash.message", {**FLASH, "id": HOSTILE, "text": HOSTILE, "actor": HOSTILE}),
         ],
     )

@@ -1,5 +1,6 @@
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -8,9 +9,11 @@ from app.reconciliation.current_status import current_status
 from app.reconciliation.models import ServiceState
 from app.web import display_text
 from app.web.dashboard.change_rows import ChangeRow
-from app.web.dashboard.view_models import IdList, Tile, dom_key, find_hidden_strip_keys, service_href
+from app.web.dashboard.failing import Failing, find_hidden_rows
+from app.web.dashboard.view_models import IdList, Tile, dom_key, service_href
 from tests.web.payloads import discrepancy, update
 
+AT = "2026-11-21T12:03:05.123Z"
 NOW = datetime(2026, 11, 21, 12, 4, 0, tzinfo=UTC)
 
 
@@ -69,10 +72,27 @@ def test_any_service_name_makes_a_plain_element_id_and_a_path(service: str) -> N
     assert re.fullmatch(r"/services/[A-Za-z0-9_.~%-]*", service_href(service))
 
 
-def test_the_strip_holds_back_stale_before_discrepancies() -> None:
+def failing(service: str = "mail", **changed: Any) -> Failing:
+    causes = [
+        {"group": "a", "title": "SMTPError in mail.send", "count": 28, "firstAt": AT, "lastAt": AT},
+        {"group": "b/c", "title": "KeyError in invoice.render", "count": 2, "firstAt": AT, "lastAt": AT},
+    ]
+    return Failing.from_payload("Mail", {"service": service, "failed": 31, "causes": causes, **changed})
+
+
+def test_the_strip_holds_back_stale_before_failing_before_discrepancies() -> None:
     stale = [Tile.from_payload(f"s{n}", "S", update(status="stale", counts={})) for n in range(4)]
     wrong = [Tile.from_payload(f"d{n}", "D", discrepancy("x")) for n in range(3)]
-    assert find_hidden_strip_keys([*stale, *wrong]) == {"s2", "s3"}
+    hidden = find_hidden_rows([*stale, *wrong], [failing("m")])
+    assert hidden == {"strip-s1", "strip-s2", "strip-s3"}
+
+
+def test_failed_jobs_are_named_by_cause_and_the_rest_is_counted() -> None:
+    view = failing()
+    assert view.words == "31 failed: 28 SMTPError in mail.send, 2 KeyError in invoice.render, 1 others"
+    assert (view.href, view.causes[1].href) == ("/services/mail/failures", "/failures/b%2Fc")
+    assert view.needs_attention
+    assert not failing(causes=[]).needs_attention
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from app.web.dashboard.view_models import NO_IDS, IdList, service_href
 
 # Pages react to these instead of listing them; the stream sends them as `event: signal`.
 SIGNAL_TYPES = frozenset({"notification.created", "notification.changed", "flag.changed"})
-# `reconciliation.verified` only updates ages.
-UNLISTED_TYPES = SIGNAL_TYPES | {"reconciliation.verified"}
+# `reconciliation.verified` only updates ages, and `reconciliation.failures` the strip and the tiles.
+UNLISTED_TYPES = SIGNAL_TYPES | {"reconciliation.verified", "reconciliation.failures"}
 
 NameOf = Callable[[str], str]
 
@@ -61,6 +61,12 @@ def _update_parts(event: Event, name_of: NameOf) -> _RowParts:
     return "verified", "; ".join(part for part in parts if part), NO_IDS
 
 
+def _new_causes_parts(event: Event, _name_of: NameOf) -> _RowParts:
+    causes, more = event.data["causes"], event.data.get("moreCauses")
+    parts = [f"{one['count']:,} {one['title']}" for one in causes] + ([f"{more:,} more causes"] if more else [])
+    return "error", f"{'new cause' if len(parts) == 1 else 'new causes'}: {', '.join(parts)}", NO_IDS
+
+
 def _command_parts(event: Event, _name_of: NameOf) -> _RowParts:
     phase, logs = event.data["phase"], event.data["logs"]
     state = "timeout" if phase == "unknown" else phase
@@ -86,6 +92,7 @@ def _subject(event: Event) -> str:
 
 _PARTS_BY_TYPE: dict[str, Callable[[Event, NameOf], _RowParts]] = {
     "reconciliation.update": _update_parts,
+    "reconciliation.new_causes": _new_causes_parts,
     "command.status": _command_parts,
     "flash.message": _message_parts,
     **dict.fromkeys(_JOB_STATES, _job_parts),

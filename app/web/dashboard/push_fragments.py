@@ -12,6 +12,7 @@ from app.eventlog.reader import Event
 from app.notifications.queries import Flash
 from app.web.commands.command_views import CommandView
 from app.web.dashboard.change_rows import SIGNAL_TYPES, ChangeRow, NameOf
+from app.web.dashboard.failing import Failing
 from app.web.dashboard.view_models import LatestCheck, Tile, dom_key
 
 _INDENT = re.compile(r"\s*\n\s*")
@@ -26,6 +27,9 @@ def render_fragments(event: Event, name_of: NameOf = str) -> str | None:
         return None
     if event.type == "reconciliation.verified":
         return _render_on_one_line("dashboard/_push_checks.html", checks=_checks(event))
+    if event.type == "reconciliation.failures":
+        view = Failing.from_payload(name_of(event.data["service"]), event.data)
+        return _render_on_one_line("dashboard/_push_failures.html", failing=view)
     change = ChangeRow.from_event(event, name_of)
     if event.type == "flash.message":
         return _render_on_one_line("notifications/_push_flash.html", change=change, flash=_open_message(event))

@@ -19,7 +19,6 @@ from app.web.dashboard.sparklines import Trend
 
 MAX_STATS = 4
 MAX_IDS = 5
-MAX_STRIP_ROWS = 5
 # If the counts are older than this, the page shows their own time. An answer alone takes less.
 MAX_COUNTS_LAG = timedelta(seconds=2)
 MIN_DENSE_SERVICES = 24  # with this many services, verified ones become one-line rows
@@ -206,12 +205,6 @@ class Tile:
             payload.get("silentSince"),
             finding_text.describe_earlier_findings(findings),
         )
-
-
-def find_hidden_strip_keys(tiles: Sequence[Tile]) -> frozenset[str]:
-    """The keys of the wrong services that the attention strip hides: it shows the worst few and counts the rest."""
-    wrong = sorted((tile for tile in tiles if tile.is_wrong), key=lambda tile: tile.status != "discrepancy")
-    return frozenset(tile.key for tile in wrong[MAX_STRIP_ROWS:])
 
 
 @dataclass(frozen=True, slots=True)

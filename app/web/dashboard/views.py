@@ -8,8 +8,9 @@ from app.reconciliation import registry
 from app.web.auth import actor, require
 from app.web.dashboard import bp, queries, sparklines
 from app.web.dashboard.change_query import parse_change_query
+from app.web.dashboard.failing import find_hidden_rows, load_failing
 from app.web.dashboard.summary_text import Summary
-from app.web.dashboard.view_models import Board, find_hidden_strip_keys
+from app.web.dashboard.view_models import Board
 from app.web.layout import build_layout, poll_interval, render_page
 
 MAX_CHANGES_SHOWN = 50
@@ -27,6 +28,7 @@ def index() -> Response:
     who = actor()
     cursor = queries.cursor(db.session())
     tiles = queries.load_tiles(db.session(), poll_interval())
+    failing = load_failing(db.session(), tiles)
     query = parse_change_query(request.args)
     changes = queries.search_changes(db.session(), who.viewer, query, MAX_CHANGES_SHOWN, registry.service_name)
     return render_page(
@@ -34,7 +36,8 @@ def index() -> Response:
         cursor,
         layout=build_layout("dashboard", who, cursor),
         board=Board.from_tiles(tiles, sparklines.load_trends(db.session())),
-        hidden_strip_keys=find_hidden_strip_keys(tiles),
+        failing=failing,
+        hidden_rows=find_hidden_rows(tiles, list(failing.values())),
         changes=changes,
         query=query,
         summary=Summary.from_tiles(tiles),

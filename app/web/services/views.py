@@ -13,6 +13,7 @@ from app.reconciliation.stuck_jobs import fetch_stuck_jobs
 from app.web.auth import actor, require
 from app.web.commands.command_views import CommandView, ServiceActions
 from app.web.dashboard import queries, sparklines
+from app.web.dashboard.failing import load_failing
 from app.web.dashboard.view_models import Board, service_href
 from app.web.errors import wants_page
 from app.web.layout import build_layout, poll_interval, render_page
@@ -72,6 +73,7 @@ def _render_page(service_id: str, accepting: AcceptForm | None = None, status: i
         service=found,
         tile=found.tile,
         board=Board.from_tiles([found.tile], sparklines.load_trends(session)),
+        failing=load_failing(session, [found.tile]),
         history=check_history.load_history(session, service_id, check_history.parse_span(request.args.get("history"))),
         spans=check_history.SPANS,
         may_accept=may_accept,

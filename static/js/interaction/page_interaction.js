@@ -11,7 +11,7 @@ import { watchMenu } from "./menu.js";
 import { clearRows, releaseRows, watchNewRows } from "./new_rows.js";
 import { refetchRegions } from "./regions.js";
 import { reportError } from "../telemetry/error_report.js";
-import { keepSparklines, watchSparklines } from "../ui/sparklines.js";
+import { keepTileParts, watchSparklines } from "../ui/sparklines.js";
 
 /** Keeps what the reader uses as it is; everything else says how fresh it is. */
 
@@ -22,7 +22,7 @@ export function watchInteraction(prepare) {
   document.addEventListener("htmx:before:swap", (event) => {
     const tasks = /** @type {CustomEvent} */ (event).detail.tasks;
     for (const { fragment } of tasks) {
-      keepSparklines(fragment);
+      keepTileParts(fragment);
       addCopyButtons(fragment);
       highlightChanges(fragment);
     }

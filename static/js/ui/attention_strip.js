@@ -88,8 +88,8 @@ function openRows(rows) {
  * @param {Element} strip
  */
 function wrongRows(strip) {
-  const [worst, silent] = [".strip-row[data-state=discrepancy]:not([data-aged])", ".strip-row:is([data-state=stale], [data-aged])"];
-  return [worst, silent].flatMap((rows) => [...strip.querySelectorAll(rows)]);
+  const kinds = [".strip-row[data-state=discrepancy]:not([data-aged])", ".strip-row[data-state=error]", ".strip-row:is([data-state=stale], [data-aged])"];
+  return kinds.flatMap((rows) => [...strip.querySelectorAll(rows)]);
 }
 
 /** @param {string} words */

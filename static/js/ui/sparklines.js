@@ -10,11 +10,11 @@ export function watchSparklines() {
 }
 
 /**
- * A pushed tile contains no history, so it keeps the sparkline on the screen.
+ * A pushed tile contains neither history nor causes of failures, so it keeps those on the screen.
  * @param {DocumentFragment} fragment
  */
-export function keepSparklines(fragment) {
-  for (const place of fragment.querySelectorAll(".tile-trend")) {
+export function keepTileParts(fragment) {
+  for (const place of fragment.querySelectorAll(".tile-trend, .tile-causes")) {
     const shown = document.getElementById(place.id);
     if (shown) place.replaceChildren(...shown.cloneNode(true).childNodes);
   }
