@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from demo.app import create_app
 from demo.clock import Clock
@@ -21,6 +20,7 @@ from demo.store import Store, UnusableDatabase
 from demo.ticker import Ticker
 
 PARENT_CHECK_S = 0.2
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +39,18 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> int:
     parent = os.getppid()  # first of all: a parent that dies while this starts is noticed, too
     options = Options(**vars(_parser().parse_args(arguments)))
-    # A queue and not an event: its put() is documented as safe in a signal handler.
-    signals: SimpleQueue[int] = SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: signals.put(number))
+    # Blocked before any thread starts, and waited for: a handler that is called just before the main thread begins to
+    # wait would run only at the end of that wait.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
-        _serve(options, signals, _orphaned(parent) if options.with_parent else None)
+        _serve(options, _orphaned(parent) if options.with_parent else None)
     except (UnusableDatabase, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _serve(options: Options, signals: SimpleQueue[int], orphaned: Callable[[], bool] | None) -> None:
+def _serve(options: Options, orphaned: Callable[[], bool] | None) -> None:
     store = Store(options.database, Clock())
     life = Life(store, options.speed, options.seed)
     if not options.quiet_jobs:
@@ -70,7 +69,7 @@ def _serve(options: Options, signals: SimpleQueue[int], orphaned: Callable[[], b
     for ticker in tickers:
         ticker.start()
     print(f"demo job service at {listener.url}", flush=True)
-    _wait(signals, orphaned)
+    _wait(orphaned)
     for ticker in tickers:
         ticker.stop()
     listener.close()
@@ -78,14 +77,12 @@ def _serve(options: Options, signals: SimpleQueue[int], orphaned: Callable[[], b
     store.close()
 
 
-def _wait(signals: SimpleQueue[int], orphaned: Callable[[], bool] | None) -> None:
-    while True:
-        try:
-            signals.get(timeout=PARENT_CHECK_S if orphaned else None)
-            return
-        except Empty:
-            if orphaned and orphaned():
-                return
+def _wait(orphaned: Callable[[], bool] | None) -> None:
+    if orphaned is None:
+        signal.sigwait(STOPS)
+        return
+    while signal.sigtimedwait(STOPS, PARENT_CHECK_S) is None and not orphaned():
+        pass
 
 
 def _orphaned(parent: int) -> Callable[[], bool]:

@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 import time
-from types import FrameType
 
 from flask import Flask
 
@@ -44,6 +43,7 @@ PRUNE_EVERY_S = 600.0
 # How soon a command is noticed, and how often the log is read at most.
 TAIL_PAUSE_S = 0.2
 LOG_LIMIT_EVERY_S = 10.0
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # What stopping may take beyond the time that is given to running commands.
 STOP_MARGIN_S = 8.0
 # A thread that needs Python's lock for a moment, as the one that renews the leases, waits this long for one that
@@ -95,6 +95,9 @@ class WorkerServices(BackgroundServices):
 
 def run(settings: Settings) -> None:
     """Work until SIGTERM, which lets running commands end, or SIGINT, which hands them over at once."""
+    # Blocked before any thread starts: each has the mask of the thread that starts it. A handler would not do, because
+    # one that is called just before the main thread begins to wait runs only when that wait ends, which is never.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     configure_logging()
     raise_descriptor_limit()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -104,7 +107,8 @@ def run(settings: Settings) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
-        got = _wait_for_signal(services)
+        services.start_when_ready()
+        got = signal.sigwait(STOPS)
         log.info("the worker stops: %s", signal.Signals(got).name)
         _exit_within(settings.drain_s + STOP_MARGIN_S)
         if got == signal.SIGTERM:
@@ -117,19 +121,3 @@ def _exit_within(seconds: float) -> None:
     timer = threading.Timer(seconds, os._exit, (1,))
     timer.daemon = True
     timer.start()
-
-
-def _wait_for_signal(services: BackgroundServices) -> int:
-    """Start them and wait. A second signal changes nothing: what stops has a bound of its own."""
-    got: list[int] = []
-    stopping = threading.Event()
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        got.append(number)
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, stop)
-    services.start_when_ready()
-    stopping.wait()
-    return got[0]
