@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.eventlog import audience as audiences
 from app.eventlog import event_types
 from app.eventlog.audience import Viewer
-from app.eventlog.models import EventFloor, EventGeneration, EventRow
+from app.eventlog.models import EventFloor, EventGeneration, EventRow, build_activity_condition
 from app.infra.clock import parse_utc, utc_text
 from app.infra.concurrency import yield_to_loop
 from app.infra.problems import list_errors
@@ -170,13 +170,21 @@ def fetch_rows(
 
 
 def read_newest_before(
-    session: Session, viewer: Viewer, before: int | None, limit: int, exclude_types: Collection[str] = ()
+    session: Session,
+    viewer: Viewer,
+    before: int | None,
+    limit: int,
+    exclude_types: Collection[str] = (),
+    *,
+    only_activity: bool = False,
 ) -> EventPage:
     """Read the newest events below the id `before` that `viewer` may see, newest first, without `exclude_types`.
 
-    The page's cursor is the `before` of the next page.
+    `only_activity` leaves out what `build_activity_condition` does. The page's cursor is the `before` of the next page.
     """
     query = sa.select(*_COLUMNS).where(_event.audience.in_(sorted(viewer.audiences)), _event.type.not_in(exclude_types))
+    if only_activity:
+        query = query.where(sa.text(build_activity_condition(session.get_bind().dialect.name)))
     if before is not None:
         query = query.where(_event.id < before)
     rows = session.execute(query.order_by(_event.id.desc()).limit(limit)).all()

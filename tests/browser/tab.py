@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response, Route, expect
 
+from app.eventlog.models import build_activity_condition
 from app.web.dashboard.change_rows import UNLISTED_TYPES
 from tests.support.beacon_server import Beacon
 from tests.support.machine import scaled
@@ -228,7 +229,8 @@ def listed_ids(beacon: Beacon, user: str, limit: int = LIST_LENGTH) -> list[int]
     """The newest changes that this viewer's list should show, from the table itself."""
     unlisted = ", ".join(f"'{name}'" for name in sorted(UNLISTED_TYPES))
     rows: list[tuple[Any, ...]] = beacon.sql(
-        f"SELECT id FROM event WHERE type NOT IN ({unlisted}) AND audience IN ('everyone', 'role:viewer', ?)"
+        f"SELECT id FROM event WHERE type NOT IN ({unlisted}) AND {build_activity_condition('sqlite')}"
+        " AND audience IN ('everyone', 'role:viewer', ?)"
         " ORDER BY id DESC LIMIT ?",
         f"user:{user}",
         limit,

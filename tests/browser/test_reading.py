@@ -115,7 +115,7 @@ def test_the_search_form_its_errors_and_the_heads_work_without_scripts_and_back_
     )
     tab = visit(beacon, "alice", java_script_enabled=False)
     page = tab.page
-    page.get_by_label("Search the changes").fill('state:failed "queue q"')
+    page.get_by_label("Search the activity").fill('state:failed "queue q"')
     page.get_by_role("button", name="Search").click()
     assert page.url == f"{beacon.url}/?q=state%3Afailed+%22queue+q%22#changes-title"
     expect(page.locator(f"#change-{ids[0]}")).to_be_visible()
@@ -125,7 +125,7 @@ def test_the_search_form_its_errors_and_the_heads_work_without_scripts_and_back_
     expect(page.locator("th[aria-sort]")).to_have_text("Service ↑")
     page.go_back()
     assert page.url == f"{beacon.url}/?q=state%3Afailed+%22queue+q%22#changes-title"
-    page.get_by_label("Search the changes").fill("colour:red")
+    page.get_by_label("Search the activity").fill("colour:red")
     page.get_by_role("button", name="Search").click()
     expect(page.locator("#q-errors")).to_contain_text("Unknown filter “colour:”")
     page.get_by_role("link", name="Show all").click()
@@ -144,8 +144,8 @@ def test_an_open_dialog_stays_and_the_page_under_it_goes_on(beacon: Beacon, serv
     expect(tab.page.locator("#help")).to_be_visible()
     assert tab.page.evaluate("document.querySelector('#help').contains(document.activeElement)")
     tab.page.keyboard.press("Escape")
-    tab.page.get_by_label("Search the changes").click()  # the page is not left inert
-    expect(tab.page.get_by_label("Search the changes")).to_be_focused()
+    tab.page.get_by_label("Search the activity").click()  # the page is not left inert
+    expect(tab.page.get_by_label("Search the activity")).to_be_focused()
 
 
 def test_a_focused_row_keeps_its_place_and_its_focus_while_updates_flow(beacon: Beacon, visit: Visit) -> None:

@@ -18,6 +18,7 @@ from app.config import Settings
 from app.db import db, read, write
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent, append
+from app.eventlog.models import build_activity_condition
 from app.flags import embedded
 from app.flags.evaluation import Flag
 from app.infra import lock_holders
@@ -48,6 +49,14 @@ def streaming(app: Flask) -> Flask:
         embedded.change_rollout(session, Flag.SSE_STREAMING, "test", "a test", 100)
     app.extensions["beacon"].background.start()
     return app
+
+
+def test_the_activity_is_read_by_its_index(app: Flask) -> None:
+    with app.app_context(), read() as session:
+        session.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        condition = build_activity_condition("postgresql")
+        plan = session.execute(sa.text(f"EXPLAIN SELECT id FROM event WHERE {condition} ORDER BY id DESC LIMIT 50"))
+        assert "ix_event_activity" in str(plan.all())
 
 
 @pytest.mark.parametrize(

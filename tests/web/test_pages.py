@@ -44,7 +44,7 @@ def page(app: Flask, person: Person, path: str = "/") -> str:
 def test_the_first_page_says_what_to_do_when_nothing_is_watched(cast: Flask) -> None:
     text = page(cast, ALICE)
     assert "No service is watched yet" in text
-    assert "No changes yet" in text
+    assert "No activity yet" in text
 
 
 def test_a_service_is_shown_with_state_figures_age_and_latency(cast: Flask) -> None:

@@ -41,8 +41,12 @@ def targets(text: str | None) -> list[tuple[str, str]]:
 @pytest.mark.usefixtures("bare")
 class TestFragments:
     def test_an_update_replaces_tile_and_strip_row_and_adds_a_change(self) -> None:
-        text = push_fragments.render_fragments(event("reconciliation.update", update()))
+        text = push_fragments.render_fragments(event("reconciliation.update", update(previousStatus="stale")))
         assert targets(text) == [("hx-partial", "#tile-mail"), ("hx-partial", "#strip-mail"), ("hx-upsert", "#changes")]
+
+    def test_a_check_that_only_moved_numbers_adds_no_change(self) -> None:
+        text = push_fragments.render_fragments(event("reconciliation.update", update()))
+        assert targets(text) == [("hx-partial", "#tile-mail"), ("hx-partial", "#strip-mail")]
 
     def test_the_first_update_of_a_service_enters_instead(self) -> None:
         data = update()

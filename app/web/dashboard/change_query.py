@@ -1,7 +1,7 @@
 """Parses the query of the list of changes: `?q=…&sort=service&order=desc`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.web.dashboard.change_rows import ChangeRow
@@ -17,17 +17,31 @@ _SORT_KEYS: dict[str, Callable[[ChangeRow], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ChangeQuery:
-    """The search and the order of the list. Links keep `refresh`."""
+    """The search and the order of the list. Links keep `refresh`.
+
+    `has_checks`: with the checks that only moved the numbers of a verified service.
+    """
 
     search: ChangeSearch
     sort: str = "time"
     order: Order = "desc"
     refresh: str = ""
+    has_checks: bool = False
 
     @property
     def accepts_new_rows(self) -> bool:
-        """True if pushed rows may enter the list: it shows everything, newest first."""
-        return not self.search.text and (self.sort, self.order) == ("time", "desc")
+        """True if pushed rows may enter the list: it shows all activity, newest first."""
+        return not self.search.text and not self.has_checks and (self.sort, self.order) == ("time", "desc")
+
+    def url(self, **changed: str) -> str:
+        """The address of the list with these parameters changed."""
+        is_default = (self.sort, self.order) == ("time", "desc")
+        sort = {} if is_default else {"sort": self.sort, "order": self.order}
+        checks = {"checks": "all"} if self.has_checks else {}
+        return (
+            build_url("/", {"q": self.search.text, "refresh": self.refresh, **checks, **sort, **changed})
+            + "#changes-title"
+        )
 
     def sort_rows(self, rows: Sequence[ChangeRow]) -> list[ChangeRow]:
         """Rows with equal keys stay newest first."""
@@ -35,9 +49,7 @@ class ChangeQuery:
 
     def column(self, name: str, label: str) -> Column:
         def href_of(order: Order) -> str:
-            is_default = (name, order) == ("time", "desc")
-            sort = {} if is_default else {"sort": name, "order": order}
-            return build_url("/", {"q": self.search.text, "refresh": self.refresh, **sort}) + "#changes-title"
+            return replace(self, sort=name, order=order).url()
 
         first: Order = "desc" if name == "time" else "asc"
         return build_column(label, self.order if name == self.sort else None, first, href_of)
@@ -50,4 +62,6 @@ def parse_change_query(query: Mapping[str, str]) -> ChangeQuery:
         sort = "time"
     given, orders = query.get("order", ""), dict[str, Order](asc="asc", desc="desc")
     order = orders.get(given, "desc" if sort == "time" else "asc")
-    return ChangeQuery(ChangeSearch.parse(query.get("q", "")), sort, order, query.get("refresh", ""))
+    return ChangeQuery(
+        ChangeSearch.parse(query.get("q", "")), sort, order, query.get("refresh", ""), query.get("checks") == "all"
+    )

@@ -1,8 +1,8 @@
 """Turns an event into a row of the list of changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from app.eventlog.reader import Event
 from app.reconciliation import finding_text
@@ -44,6 +44,12 @@ class ChangeRow:
             service, subject, href = "", _subject(event), None
         word = display_text.STATE_WORDS[state]
         return cls(event.id, event.timestamp, state, word, subject, href, words, ids, event.type, service)
+
+
+def is_routine_check(payload: Mapping[str, Any]) -> bool:
+    """True for a `reconciliation.update` that only moved the numbers of a verified service. It moves the graphs and is
+    no row; the log leaves it out by the same rule (`build_activity_condition`)."""
+    return payload["status"] == payload.get("previousStatus") == "verified" and not payload.get("findings")
 
 
 # State, text, job ids.

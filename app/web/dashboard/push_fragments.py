@@ -11,7 +11,7 @@ from flask import current_app
 from app.eventlog.reader import Event
 from app.notifications.queries import Flash
 from app.web.commands.command_views import CommandView
-from app.web.dashboard.change_rows import SIGNAL_TYPES, ChangeRow, NameOf
+from app.web.dashboard.change_rows import SIGNAL_TYPES, ChangeRow, NameOf, is_routine_check
 from app.web.dashboard.failing import Failing
 from app.web.dashboard.view_models import LatestCheck, Tile, dom_key
 
@@ -41,7 +41,8 @@ def render_fragments(event: Event, name_of: NameOf = str) -> str | None:
     tile = Tile.from_payload(service, name_of(service), event.data)
     # An open page has no tile yet for a service's first update: the tile is inserted instead of replaced.
     is_new = "previousStatus" not in event.data
-    return _render_on_one_line("dashboard/_push_update.html", tile=tile, change=change, is_new=is_new)
+    shown = None if is_routine_check(event.data) else change
+    return _render_on_one_line("dashboard/_push_update.html", tile=tile, change=shown, is_new=is_new)
 
 
 def _open_message(event: Event) -> Flash:

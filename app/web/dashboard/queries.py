@@ -56,7 +56,7 @@ def search_changes(session: Session, viewer: Viewer, query: ChangeQuery, limit: 
     rows: list[ChangeRow] = []
     before, searched, size = None, 0, SEARCH_BATCH_ROWS if query.search.terms else limit
     while True:
-        page = log.read_newest_before(session, viewer, before, size, UNLISTED_TYPES)
+        page = log.read_newest_before(session, viewer, before, size, UNLISTED_TYPES, only_activity=not query.has_checks)
         made = (ChangeRow.from_event(event, name_of) for event in page.events)
         rows += [row for row in made if query.search.matches(row)]
         before, searched = page.cursor, searched + size
