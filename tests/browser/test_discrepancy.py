@@ -31,6 +31,7 @@ def test_three_lost_jobs_are_named_on_the_screen_in_the_table_and_in_the_log_unt
     seen = dashboard.change_ids()[0]
     assert ids_in(dashboard, "#tile-mail") == lost
     assert ids_in(dashboard, "#strip-mail") == lost
+    assert copied_by_hand(dashboard, "#strip-mail .id") in lost
     assert ids_in(dashboard, f"#change-{seen}") == lost
     expect(dashboard.tile("mail")).to_contain_text("3 missing")
     expect(dashboard.tile("mail")).to_contain_text("12 ≠ 9")
@@ -101,6 +102,14 @@ def test_accepting_some_of_the_items_leaves_the_others_open(
     expect(boxes).to_have_count(1)
     assert ids_in(tab, "#open-items") == {lost[0]}
     expect(tab.tile("mail")).to_have_attribute("data-state", "discrepancy")
+
+
+def copied_by_hand(tab: Tab, selector: str) -> str:
+    """What a selection of the first such id has, as somebody who copies it would get it."""
+    select = "(id) => { getSelection().selectAllChildren(id); return getSelection().toString(); }"
+    found: str = tab.page.locator(selector).first.evaluate(select)
+    tab.page.evaluate("getSelection().removeAllRanges()")
+    return found
 
 
 def ids_in(tab: Tab, selector: str) -> set[str]:

@@ -8,6 +8,7 @@ from flask import Flask
 
 from app.components import Components
 from app.web import assets
+from app.web.dashboard.view_models import job_href
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,6 +18,6 @@ def bare() -> Iterator[Flask]:
     app = Flask("bare", static_folder=None, template_folder=str(ROOT / "templates"))
     app.extensions["beacon"] = Components()
     assets.init_app(app)
-    app.jinja_env.globals.update(csrf_token=lambda: "a-token", environment_name="development")
+    app.jinja_env.globals.update(csrf_token=lambda: "a-token", environment_name="development", job_href=job_href)
     with app.app_context():
         yield app

@@ -40,6 +40,11 @@ def service_href(service_id: str) -> str:
     return f"/services/{quote(service_id, safe='', errors='replace')}"
 
 
+def job_href(service: str, job_id: str) -> str:
+    """The page of a job; `service` is the path of its service's page."""
+    return f"{service}/jobs/{quote(job_id, safe='', errors='replace')}"
+
+
 @dataclass(frozen=True, slots=True)
 class Stat:
     """A number with its label.

@@ -10,10 +10,12 @@ from app.web.dashboard import bp, queries, sparklines
 from app.web.dashboard.change_query import parse_change_query
 from app.web.dashboard.failing import find_hidden_rows, load_failing
 from app.web.dashboard.summary_text import Summary
-from app.web.dashboard.view_models import Board
+from app.web.dashboard.view_models import Board, job_href
 from app.web.layout import build_layout, poll_interval, render_page
 
 MAX_CHANGES_SHOWN = 50
+
+bp.add_app_template_global(job_href)
 
 
 @bp.app_context_processor
