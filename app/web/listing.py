@@ -47,12 +47,6 @@ def build_url(path: str, params: Mapping[str, object]) -> str:
     return f"{path}?{query}" if query else path
 
 
-def local_path(target: str, otherwise: str = "/") -> str:
-    """The target of a redirect if it is a path of this site (`//host` and `/\\host` lead to another site)."""
-    is_local = target.startswith("/") and not target.startswith(("//", "/\\"))
-    return target if is_local and target.isprintable() else otherwise
-
-
 def wants_data() -> bool:
     """True for a program. A token never gets a page, because a page shows more than the token's scope allows."""
     return actor().scopes is not None or not wants_page()

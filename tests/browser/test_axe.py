@@ -29,7 +29,7 @@ RUN = """async (only) => {
   const runOnly = only ? { type: "rule", values: only } : undefined;
   const { violations } = await axe.run(document, { resultTypes: ["violations"], runOnly });
   return violations
-    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .filter(({ impact, id }) => impact === "serious" || impact === "critical" || id === "heading-order")
     .map(({ id, nodes }) => [id, ...nodes.map((node) => `${node.target} ${node.failureSummary}`.slice(0, 300))]);
 }"""
 # A hundred rows are one row a hundred times, and axe looks at each.

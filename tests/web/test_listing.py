@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.web.listing import Column, Order, build_column, build_url, local_path
+from app.web.listing import Column, Order, build_column, build_url
+from app.web.page_address import local_path
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from flask import Response, redirect, request
 
 from app.web.account import bp
 from app.web.auth import require
-from app.web.listing import local_path
+from app.web.page_address import local_path
 
 THEME_COOKIE = "beacon_theme"
 THEMES = ("system", "light", "dark")

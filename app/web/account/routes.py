@@ -13,7 +13,7 @@ from app.infra.problems import Problem
 from app.web import known_browser, login_sessions
 from app.web.account import bp
 from app.web.auth import actor, actor_or_none, attempt_recorder, require
-from app.web.listing import local_path
+from app.web.page_address import local_path
 from app.web.request_body import limit_body
 
 # The login form, which anyone may send: a name, a password and a path to return to.

@@ -108,7 +108,8 @@ class CommandForm:
     def to_request(self) -> CommandRequest:
         """Raises `ValidationError`, `Problem`."""
         if self.is_bulk and not self.is_by_filter and not self.ids:
-            raise _bad_field("jobIds", "select at least one job")
+            detail = "Select at least one job, then choose what to do."
+            raise Problem(400, "No job is selected", detail, errors={"jobIds": "select at least one job"})
         return CommandRequest.model_validate({"commandId": self.command_id, **self._body()})
 
     def _body(self) -> dict[str, Any]:

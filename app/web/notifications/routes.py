@@ -11,8 +11,8 @@ from app.infra.problems import Problem
 from app.notifications import broadcasts, marks, queries, request_models
 from app.notifications.queries import Flash
 from app.web.auth import actor, require
-from app.web.listing import local_path
 from app.web.notifications import bp
+from app.web.page_address import local_path
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,44 @@
+"""A form that was refused leads back to its page, and a login leads to a page, never to the address of a form."""
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.support.cast import BOB, csrf_token, logged_in
+from tests.web.record_scene import watched
+
+HTML = {"Accept": "text/html"}
+JOBS = "/services/mail/jobs?state=failed"
+
+
+@pytest.fixture
+def bob(cast: Flask) -> FlaskClient:
+    watched(cast, "mail")
+    return logged_in(cast, BOB)
+
+
+def send_nothing_ticked(client: FlaskClient, referrer: str) -> str:
+    form = {"csrf_token": csrf_token(client, "/"), "nonce": "n1", "do": "retry-job", "scope": "selected"}
+    answer = client.post("/services/mail/commands", data=form, headers={**HTML, "Referer": referrer})
+    assert answer.status_code == 400
+    return answer.text
+
+
+def test_a_bulk_command_without_jobs_says_what_to_do_and_leads_back(bob: FlaskClient) -> None:
+    text = send_nothing_ticked(bob, f"http://localhost{JOBS}")
+    assert "Select at least one job, then choose what to do." in text
+    assert f'href="{JOBS}">Back to the form' in text
+
+
+@pytest.mark.parametrize("referrer", ["", "http://elsewhere.example/x", "http://localhost//elsewhere.example"])
+def test_nothing_leads_to_another_site(bob: FlaskClient, referrer: str) -> None:
+    text = send_nothing_ticked(bob, referrer)
+    assert "elsewhere" not in text
+    assert 'href="/">Go to the dashboard' in text
+
+
+def test_who_was_signed_out_over_a_form_comes_back_to_its_page(cast: Flask) -> None:
+    client = cast.test_client()
+    answer = client.post("/services/mail/commands", headers={**HTML, "Referer": f"http://localhost{JOBS}"})
+    assert answer.status_code == 401
+    assert 'href="/login?next=/services/mail/jobs%3Fstate%3Dfailed"' in answer.text
