@@ -22,7 +22,7 @@ MAX_DEPTH = 64
 MAX_BODY_BYTES = 8 * 1024 * 1024
 
 # Types that only Beacon itself may append, so that publishers cannot forge its statements.
-RESERVED_PREFIXES = ("reconciliation.", "command.", "flag.", "notification.", "flash.", "control.")
+RESERVED_PREFIXES = ("reconciliation.", "command.", "failure.", "flag.", "notification.", "flash.", "control.")
 
 Status = Literal["verified", "stale", "discrepancy"]
 Severity = Literal["info", "warning", "critical"]
@@ -182,6 +182,16 @@ class FlashMessage(Payload):
     expires_at: Moment
 
 
+class FailureMuted(Payload):
+    """Whether a cause of failures is muted. `until` is left out if it is not, or no longer; `actor` changed it last."""
+
+    group: str
+    service: str
+    title: str
+    actor: str
+    until: Moment | None = None
+
+
 def drop_trailing_zero(number: float) -> float:
     """Return 50 instead of 50.0, for JSON."""
     return int(number) if number == int(number) else number
@@ -238,6 +248,7 @@ PAYLOAD_MODELS: dict[str, type[Payload]] = {
     "notification.created": NotificationCreated,
     "notification.changed": NotificationChanged,
     "flash.message": FlashMessage,
+    "failure.muted": FailureMuted,
     "flag.changed": FlagChanged,
     **dict.fromkeys(("job.queued", "job.started", "job.finished", "job.failed"), JobEvent),
     "control.session_ended": SessionEnded,

@@ -329,6 +329,11 @@ def test_nobody_else_says_how_a_command_went(publish: Publisher) -> None:
     assert is_own(publish, "command.status")
 
 
+@holds("Types below `failure.` are Beacon's own: `403`.")
+def test_nobody_else_says_that_a_cause_is_muted(publish: Publisher) -> None:
+    assert is_own(publish, "failure.muted")
+
+
 @holds("Types below `flag.` are Beacon's own: `403`.")
 def test_nobody_else_says_that_a_flag_changed(publish: Publisher) -> None:
     assert is_own(publish, "flag.changed")
