@@ -38,6 +38,13 @@ class GroupTotal(NamedTuple):
     jobs: int
 
 
+class Neighbours(NamedTuple):
+    """Ids of jobs; None at the end of the list."""
+
+    newer: str | None = None
+    older: str | None = None
+
+
 def list_groups(session: Session, wanted: GroupFilter, limit: int) -> Sequence[FailureGroup]:
     """The groups with jobs that are failed now, those that are muted last."""
     column = _SORT_COLUMNS[wanted.sort]
@@ -77,11 +84,19 @@ def find_group(session: Session, group_id: str) -> FailureGroup | None:
     return session.get(FailureGroup, group_id)
 
 
-def find_group_of_job(session: Session, service_id: str, job_id: str) -> FailureGroup | None:
-    """The cause of a job that is failed now; None if it is not, or its facts are not read yet."""
-    mine = (FailedJob.service_id == service_id, FailedJob.job_id == job_id, _IS_OPEN)
-    query = sa.select(FailureGroup).join(FailedJob, FailedJob.group_id == FailureGroup.id).where(*mine)
-    return session.scalars(query).first()
+def find_failed_job(session: Session, service_id: str, job_id: str) -> FailedJob | None:
+    """A job that is failed now."""
+    job = session.get(FailedJob, (service_id, job_id))
+    return job if job is not None and job.gone_at is None else None
+
+
+def find_neighbours(session: Session, job: FailedJob) -> Neighbours:
+    """The next newer and the next older job with the same cause that are failed now."""
+    key, here = sa.tuple_(FailedJob.failed_at, FailedJob.job_id), sa.tuple_(job.failed_at, job.job_id)
+    mine = sa.select(FailedJob.job_id).where(FailedJob.group_id == job.group_id, _IS_OPEN).limit(1)
+    newer = session.scalars(mine.where(key > here).order_by(FailedJob.failed_at, FailedJob.job_id)).first()
+    older = session.scalars(mine.where(key < here).order_by(*_NEWEST_FIRST)).first()
+    return Neighbours(newer, older)
 
 
 def sample_job_ids(session: Session, group_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:

@@ -58,7 +58,7 @@ def test_a_muted_cause_stands_at_the_end_with_who_and_until_when(failing: Flask)
     assert [count for _, count in listed(failing, muted="true")] == [2]
     assert [count for _, count in listed(failing, muted="false")] == [1]
     text = page(failing, "/failures")
-    assert text.index("Muted <span") < text.index(f"/failures/{GROUP}")
+    assert text.index(">Muted</h2>") < text.index(f"/failures/{GROUP}")
     assert "muted by bob until" in words(text)
     assert "Muted by bob until" in words(page(failing, f"/failures/{GROUP}"))
 

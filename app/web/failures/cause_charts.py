@@ -16,8 +16,11 @@ CHART = ChartArea(width=720, height=96)
 # The newest ones; more would hide the line.
 MAX_MARKS = 4
 MAX_MARKS_OF_CHART = 24
-# The width that the label of a mark needs.
-LABEL_WIDTH = 96
+# On a phone, the label of a mark needs this part of the chart's width.
+LABEL_WIDTH = 110
+MAX_LABEL_CHARS = 8
+# From here on a label ends at its mark, because it would not fit behind it.
+LABEL_ENDS_FROM = CHART.width - LABEL_WIDTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +77,10 @@ def _draw(area: ChartArea, slices: Slices, hours: Slices, deploys: Sequence[Depl
 
     known = [(index, value) for index, value in enumerate(slices) if value is not None]
     lines = tuple(draw_lines(slices, place, round(area.width / len(slices) / 2, 1)))
-    marks = tuple(ChartMark(_x_of(area, deploy, now), deploy.version or deploy.type) for deploy in deploys)
+    marks = tuple(ChartMark(_x_of(area, deploy, now), deploy.name) for deploy in deploys)
+    names = tuple(ChartMark(_x_of(area, deploy, now), _shorten(deploy)) for deploy in deploys)
     last = place(*known[-1]) if known else None
-    return DayLine(_describe(hours, deploys, now), top, lines, last, marks, tuple(_choose_labels(marks)))
+    return DayLine(_describe(hours, deploys, now), top, lines, last, marks, tuple(_choose_labels(names)))
 
 
 @cache
@@ -90,12 +94,19 @@ def _x_of(area: ChartArea, deploy: Deploy, now: datetime) -> float:
     return round(area.x(minutes - (now - parse_utc(deploy.at)) / timedelta(minutes=1), int(minutes)), 1)
 
 
+def _shorten(deploy: Deploy) -> str:
+    """The version, or else the last word of the type."""
+    label = deploy.version or deploy.type.rpartition(".")[2]
+    return label if len(label) <= MAX_LABEL_CHARS else f"{label[: MAX_LABEL_CHARS - 1]}…"
+
+
 def _choose_labels(marks: Sequence[ChartMark]) -> Iterator[ChartMark]:
-    """The marks whose labels overlap neither the next label nor that of the upper edge; newer ones come first."""
+    """The marks whose labels do not overlap, the newest first."""
     edge = float("inf")
     for mark in reversed(marks):
-        if mark.x >= LABEL_WIDTH and edge - mark.x >= LABEL_WIDTH:
-            edge = mark.x
+        begin = mark.x - LABEL_WIDTH if mark.x > LABEL_ENDS_FROM else mark.x
+        if begin + LABEL_WIDTH <= edge:
+            edge = begin
             yield mark
 
 
@@ -110,6 +121,14 @@ def _describe(hours: Slices, deploys: Sequence[Deploy], now: datetime) -> str:
         parts.append(f"at most {max(known):,} an hour")
     if gap:
         parts.append(f"nothing known of {format_duration(DAY.total_seconds() / len(hours) * gap)}")
-    ages = [f"{one.name} {format_duration((now - parse_utc(one.at)).total_seconds())} ago" for one in deploys]
-    changes = f" {'Deploy' if len(ages) == 1 else 'Deploys'}: {', '.join(ages)}." if ages else ""
-    return f"{'; '.join(parts)}.{changes}"
+    return f"{'; '.join(parts)}.{_describe_deploys(deploys, now)}"
+
+
+def _describe_deploys(deploys: Sequence[Deploy], now: datetime) -> str:
+    if not deploys:
+        return ""
+    newest = deploys[-MAX_MARKS:]
+    ages = [f"{one.name} {format_duration((now - parse_utc(one.at)).total_seconds())} ago" for one in newest]
+    before = len(deploys) - len(newest)
+    more = f", and {before} before" if before else ""
+    return f" {'Deploy' if len(deploys) == 1 else 'Deploys'}: {', '.join(ages)}{more}."

@@ -65,6 +65,7 @@ def _render_group(session: Session, who: Actor, group: FailureGroup) -> Response
         layout=build_layout("failures", who, cursor, has_form=True),
         view=view,
         chart=cause_charts.draw_chart(slices, view.hours, view.deploys, view.now),
+        label_ends_from=cause_charts.LABEL_ENDS_FROM,
         ticks=cause_charts.list_ticks(view.now),
         hours=cause_charts.list_hours(view.hours, view.deploys, view.now),
         service_actions=ServiceActions.of(who, dashboard.require_service(session, group.service_id).service),
