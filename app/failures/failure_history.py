@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -11,14 +12,16 @@ from sqlalchemy.orm import Session
 from app.failures.models import FailedJob, FailureGroup
 from app.infra.clock import utc_text
 from app.infra.concurrency import yield_to_loop
-from app.reconciliation.models import CheckSample
+from app.reconciliation.models import CheckSample, Service
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 TEN_MINUTES = timedelta(minutes=10)
 # Counting is work inside the database: other requests get a turn in between.
-GROUPS_PER_QUERY = 100
+GROUPS_PER_QUERY = 200
 
+T = TypeVar("T")
+_Columns = Mapping[str, Sequence[T]]
 Slices = Sequence[int | None]
 """One number for each slice, oldest first; None where nothing failed as far as is known, and nobody looked."""
 
@@ -30,65 +33,47 @@ class SliceScale:
     now: datetime
     length: timedelta
 
-    @property
-    def edges(self) -> Sequence[datetime]:
-        number = DAY // self.length
-        return [self.now - self.length * ago for ago in reversed(range(number + 1))]
-
-    def build_rows(self) -> sa.CTE:
-        """A row for each slice, with its place, begin and end. The clock of a service may be ahead of ours."""
-        edges = [*map(utc_text, self.edges[:-1]), utc_text(self.now + DAY)]
-        columns = (sa.column("place", sa.Integer), sa.column("begins", sa.Text), sa.column("ends", sa.Text))
-        rows = [(place, *pair) for place, pair in enumerate(pairwise(edges))]
-        return sa.values(*columns, name="slices").data(rows).cte("slice")
+    def list_bounds(self) -> Sequence[tuple[str, str]]:
+        """Begin and end of each slice. The last one has no end, because the clock of a service may be ahead of ours."""
+        edges = [utc_text(self.now - self.length * ago) for ago in reversed(range(1, DAY // self.length + 1))]
+        return list(pairwise([*edges, utc_text(self.now + DAY)]))
 
 
 def load_history(session: Session, groups: Sequence[FailureGroup], scale: SliceScale) -> Mapping[str, Slices]:
     """The slices of each group by its id, also those of jobs that are no longer failed."""
-    counts, slices = dict[str, list[int]](), scale.build_rows()
+    counts, bounds = dict[str, Sequence[int]](), scale.list_bounds()
     for start in range(0, len(groups), GROUPS_PER_QUERY):
-        counts |= _count_failed(session, [group.id for group in groups[start : start + GROUPS_PER_QUERY]], slices)
+        counts |= _count_failed(session, [group.id for group in groups[start : start + GROUPS_PER_QUERY]], bounds)
         yield_to_loop()
-    looked = _find_looked_at(session, {group.service_id for group in groups}, slices)
+    looked = _find_looked_at(session, {group.service_id for group in groups}, bounds)
     return {
         group.id: [
-            number if number or place in looked[group.service_id] else None
-            for place, number in enumerate(counts[group.id])
+            number if number or was_looked_at else None
+            for number, was_looked_at in zip(counts[group.id], looked[group.service_id], strict=True)
         ]
         for group in groups
     }
 
 
-def _count_failed(session: Session, group_ids: Sequence[str], one: sa.CTE) -> dict[str, list[int]]:
-    """The result holds numbers only: thousands of ids as text would cost more than the counting."""
-    group = _number(group_ids)
-    number = sa.select(sa.func.count()).where(
-        FailedJob.group_id == group.c.id, FailedJob.failed_at >= one.c.begins, FailedJob.failed_at < one.c.ends
-    )
-    numbers = number.correlate(group, one).scalar_subquery()
-    query = sa.select(group.c.place, numbers).join(one, sa.true()).order_by(one.c.place)
-    found: list[list[int]] = [[] for _ in group_ids]
-    for row, count in session.execute(query):
-        found[row].append(count)
-    return dict(zip(group_ids, found, strict=True))
+def _count_failed(session: Session, group_ids: Sequence[str], bounds: Sequence[tuple[str, str]]) -> _Columns[int]:
+    """A column for each slice: to count within an index costs less than a row for each of thousands of numbers."""
+    columns = []
+    for begin, end in bounds:
+        in_slice = (FailedJob.failed_at >= begin, FailedJob.failed_at < end)
+        number = sa.select(sa.func.count()).where(FailedJob.group_id == FailureGroup.id, *in_slice)
+        columns.append(number.correlate(FailureGroup).scalar_subquery())
+    found = session.execute(sa.select(FailureGroup.id, *columns).where(FailureGroup.id.in_(group_ids)))
+    return {group_id: numbers for group_id, *numbers in found}
 
 
-def _find_looked_at(session: Session, service_ids: Collection[str], one: sa.CTE) -> Mapping[str, Collection[int]]:
-    """The places of the slices in which each service answered a check."""
-    service = _number(sorted(service_ids))
-    answered = sa.exists().where(
-        CheckSample.service_id == service.c.id,
-        CheckSample.at >= one.c.begins,
-        CheckSample.at < one.c.ends,
-        CheckSample.ok,
-    )
-    found: dict[str, set[int]] = {service_id: set() for service_id in service_ids}
-    query = sa.select(service.c.id, one.c.place).join(one, sa.true()).where(answered.correlate(service, one))
-    for service_id, place in session.execute(query):
-        found[service_id].add(place)
-    return found
-
-
-def _number(ids: Sequence[str]) -> sa.CTE:
-    columns = (sa.column("place", sa.Integer), sa.column("id", sa.Text))
-    return sa.values(*columns, name="numbered").data(list(enumerate(ids))).cte("wanted")
+def _find_looked_at(
+    session: Session, service_ids: Collection[str], bounds: Sequence[tuple[str, str]]
+) -> _Columns[bool]:
+    """Whether each service answered a check in each slice."""
+    sample, columns = CheckSample, []
+    for begin, end in bounds:
+        in_slice = (sample.at >= begin, sample.at < end)
+        answered = sa.exists().where(sample.service_id == Service.id, *in_slice, sample.ok)
+        columns.append(answered.correlate(Service))
+    found = session.execute(sa.select(Service.id, *columns).where(Service.id.in_(service_ids)))
+    return {service_id: answers for service_id, *answers in found}

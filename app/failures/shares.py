@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -13,6 +14,8 @@ from app.failures.models import FailureShare
 
 # So many queues, and as many workers, of one cause are named: those with most of its jobs.
 MAX_NAMES = 50
+# All names of a list of causes are read, those with the most jobs first, but no more than this.
+MAX_ROWS = 20_000
 # An index of PostgreSQL has no room for more than some 2,700 bytes.
 MAX_NAME_CHARS = 500
 
@@ -63,27 +66,30 @@ def subtract(session: Session, jobs: Iterable[Mapping[str, Any]]) -> None:
 
 def load_common_facts(session: Session, group_ids: Sequence[str]) -> Mapping[str, CommonFacts]:
     """What the jobs of these groups have in common; a group that shares nothing is left out."""
-    share, kinds = FailureShare, (FailureShare.group_id, FailureShare.kind)
-    place = sa.func.row_number().over(partition_by=kinds, order_by=(share.jobs.desc(), share.name)).label("place")
-    names = sa.func.count().over(partition_by=kinds).label("names")
-    ranked = sa.select(*kinds, share.name, share.jobs, names, place).where(share.group_id.in_(group_ids)).subquery()
-    columns = (ranked.c.group_id, ranked.c.kind, ranked.c.name, ranked.c.jobs, ranked.c.names)
-    query = sa.select(*columns).where(ranked.c.place <= MAX_NAMES).order_by(ranked.c.place)
-    found: dict[str, dict[str, dict[str, int]]] = {}
-    totals: dict[tuple[str, str], int] = {}
-    for group_id, kind, name, jobs, total in session.execute(query):
-        found.setdefault(group_id, {}).setdefault(kind, {})[name] = jobs
-        totals[group_id, kind] = total
-    return {
-        group_id: CommonFacts(
-            counts.get("queue", {}),
-            counts.get("worker", {}),
-            totals.get((group_id, "queue"), 0),
-            totals.get((group_id, "worker"), 0),
-            parse_attempts(counts.get("attempt", {})),
-        )
-        for group_id, counts in found.items()
-    }
+    mine, share = FailureShare.group_id.in_(group_ids), FailureShare
+    query = sa.select(share.group_id, share.kind, share.name, share.jobs).where(mine)
+    rows = session.execute(query.order_by(share.jobs.desc(), share.name).limit(MAX_ROWS)).all()
+    found: dict[str, dict[str, dict[str, int]]] = {group_id: {} for group_id, *_ in rows}
+    for group_id, kind, name, jobs in rows:
+        found[group_id].setdefault(kind, {})[name] = jobs
+    names = {(group_id, kind): len(counts) for group_id, kinds in found.items() for kind, counts in kinds.items()}
+    if len(rows) == MAX_ROWS:
+        kinds = (share.group_id, share.kind)
+        counted = session.execute(sa.select(*kinds, sa.func.count()).where(mine).group_by(*kinds))
+        names |= {(group_id, kind): number for group_id, kind, number in counted}
+    return {group_id: _build_facts(kinds, group_id, names) for group_id, kinds in found.items()}
+
+
+def _build_facts(
+    counts: Mapping[str, Mapping[str, int]], group_id: str, names: Mapping[tuple[str, str], int]
+) -> CommonFacts:
+    return CommonFacts(
+        dict(islice(counts.get("queue", {}).items(), MAX_NAMES)),
+        dict(islice(counts.get("worker", {}).items(), MAX_NAMES)),
+        names.get((group_id, "queue"), 0),
+        names.get((group_id, "worker"), 0),
+        parse_attempts(counts.get("attempt", {})),
+    )
 
 
 def parse_attempts(counts: Mapping[str, int]) -> Attempts | None:

@@ -73,6 +73,10 @@ def test_only_the_most_frequent_names_are_read_and_all_are_counted(
     found = shared(mail)
     assert found is not None
     assert (found.workers, found.worker_names) == ({"w3": 2, "w0": 1}, 4)
+    monkeypatch.setattr(shares, "MAX_ROWS", 3)
+    found = shared(mail)
+    assert found is not None
+    assert (found.workers, found.worker_names) == ({"w3": 2}, 4)
 
 
 def test_a_name_that_no_index_takes_is_counted_by_its_beginning(mail: Flask) -> None:

@@ -17,7 +17,8 @@ from app.failures.models import FailureGroup
 from app.failures.shares import Attempts, CommonFacts, load_common_facts
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.reconciliation import registry
-from app.web.failures.cause_charts import DayLine, draw_sparkline
+from app.web.failures.cause_charts import SPARKLINE, DayLine, draw_sparkline
+from app.web.failures.deploy_marks import DeployMarks, mark_deploys
 
 NOTHING_IN_COMMON = CommonFacts()
 
@@ -33,6 +34,7 @@ class GroupView:
     hours: Slices
     common: CommonFacts
     deploys: Sequence[Deploy]
+    marks: DeployMarks
     new_since: Deploy | None
 
     @property
@@ -49,7 +51,7 @@ class GroupView:
 
     @property
     def sparkline(self) -> DayLine:
-        return draw_sparkline(self.hours, self.deploys, self.now)
+        return draw_sparkline(self.hours, self.marks)
 
     @property
     def shared(self) -> str:
@@ -129,6 +131,7 @@ def build_views(session: Session, groups: Sequence[FailureGroup]) -> list[GroupV
     hours = load_history(session, groups, SliceScale(now, HOUR))
     deploys = _read_deploys(session, groups, now)
     recent = {service_id: _select_recent(deploys, service_id, now) for service_id in {one.service_id for one in groups}}
+    marks = {service_id: mark_deploys(SPARKLINE, found, now) for service_id, found in recent.items()}
     return [
         GroupView(
             group,
@@ -137,6 +140,7 @@ def build_views(session: Session, groups: Sequence[FailureGroup]) -> list[GroupV
             hours[group.id],
             common.get(group.id, NOTHING_IN_COMMON),
             recent[group.service_id],
+            marks[group.service_id],
             deploy_log.find_cause(deploys, group.service_id, group.first_at),
         )
         for group in groups

@@ -18,6 +18,7 @@ from app.web.commands.command_views import ServiceActions
 from app.web.dashboard import queries as dashboard
 from app.web.dashboard.view_models import service_href
 from app.web.failures import bp, cause_charts, group_view
+from app.web.failures.deploy_marks import CHART, LABEL_ENDS_FROM, mark_deploys
 from app.web.failures.failure_query import MAX_GROUPS, FailureAddress, FailureQuery
 from app.web.failures.group_view import build_views
 from app.web.failures.mute_views import MUTE_CHOICES
@@ -64,8 +65,8 @@ def _render_group(session: Session, who: Actor, group: FailureGroup) -> Response
         cursor,
         layout=build_layout("failures", who, cursor, has_form=True),
         view=view,
-        chart=cause_charts.draw_chart(slices, view.hours, view.deploys, view.now),
-        label_ends_from=cause_charts.LABEL_ENDS_FROM,
+        chart=cause_charts.draw_chart(slices, view.hours, mark_deploys(CHART, view.deploys, view.now)),
+        label_ends_from=LABEL_ENDS_FROM,
         ticks=cause_charts.list_ticks(view.now),
         hours=cause_charts.list_hours(view.hours, view.deploys, view.now),
         service_actions=ServiceActions.of(who, dashboard.require_service(session, group.service_id).service),
