@@ -11,9 +11,10 @@ from flask import Flask
 from app.audit.models import AuditRow
 from app.db import read, write
 from app.eventlog.models import EventRow
-from app.failures.grouping import find_group
+from app.failures.grouping import MAX_TITLE_CHARS, find_group
 from app.failures.models import FailureGroup
 from app.infra.clock import utc_now, utc_text
+from app.sources.protocol import JobError
 from tests.support.cast import ALICE, BOB, Person, csrf_token, headers_of, logged_in
 from tests.web.record_scene import watched
 from tests.web.test_failure_pages import FUNCTION, LOST, fail, listed, page, words
@@ -76,6 +77,15 @@ def test_muting_is_recorded_and_announced_with_both_states(failing: Flask) -> No
     change = words(page(failing, "/"))
     assert f"{title} muted until" in change
     assert f"{title} unmuted by bob" in change
+
+
+def test_a_cause_with_an_endless_name_is_muted_too(failing: Flask) -> None:
+    fail(failing, "mail", "m3", error=JobError("E" * 1_000_000, "", LOST.frame))
+    group = find_group("mail", FUNCTION, JobError("E" * 1_000_000, "", LOST.frame)).id
+    bob = headers_of(failing, BOB, "command")
+    answer = failing.test_client().post(f"/failures/{group}/mute", json={"until": in_an_hour()}, headers=bob)
+    assert answer.status_code == 200
+    assert len(told(failing)[0]["title"]) == MAX_TITLE_CHARS
 
 
 def test_what_is_not_muted_is_not_unmuted(failing: Flask) -> None:
