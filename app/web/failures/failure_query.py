@@ -52,7 +52,8 @@ class FailureAddress:
 
     @property
     def is_filtered(self) -> bool:
-        return any(name in self.given for name in _FILTERS)
+        """A mistyped parameter filters nothing."""
+        return any(getattr(self.query, name) not in ("", None) for name in _FILTERS)
 
     @property
     def has_dates(self) -> bool:
