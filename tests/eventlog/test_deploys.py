@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app.db import db, read
+from app.db import db, read, write
 from app.eventlog import deploys
 from app.eventlog.append import NewEvent
 from app.eventlog.deploys import Deploy, find_cause, read_deploys
@@ -38,6 +38,19 @@ def test_a_deploy_with_a_huge_payload_is_one_without_a_version(app: Flask) -> No
     with app.app_context(), read() as session:
         [found] = read_deploys(session, now - timedelta(minutes=1), now + timedelta(minutes=1))
     assert found.name == "deploy.done"
+
+
+def test_a_deploy_that_was_written_by_hand_is_found_by_its_time(app: Flask) -> None:
+    now = utc_now()
+    with app.app_context(), write() as session:
+        for minutes in (5, 90):
+            at = f"{now - timedelta(minutes=minutes):%Y-%m-%d %H:%M:%S}"
+            row = {"data": f'{{"version": "{minutes}"}}', "at": at}
+            session.execute(
+                sa.text("INSERT INTO event (type, data_json, created_at) VALUES ('deploy.x', :data, :at)"), row
+            )
+    with app.app_context(), read() as session:
+        assert [one.version for one in read_deploys(session, now - timedelta(hours=1), now)] == ["5"]
 
 
 def test_the_query_reads_the_index_of_deploys(app: Flask) -> None:
