@@ -81,7 +81,7 @@ def listed(app: Flask, path: str = "/failures", **query: str) -> list[tuple[str,
 def test_the_list_has_the_largest_cause_first_and_says_what_its_jobs_share(failing: Flask) -> None:
     said = words(page(failing, "/failures"))
     assert said.index("SMTPServerDisconnected in mail.send") < said.index("KeyError in mail.send")
-    assert "28 SMTPServerDisconnected in mail.send" in said
+    assert "28 jobs SMTPServerDisconnected in mail.send" in said
     assert "31 jobs are failed now, for 3 causes." in said
     assert "all in queue emails, 26 of 28 on mail-7, all at attempt 3 of 5" in said
     assert "3 not read yet." in said
