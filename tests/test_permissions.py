@@ -60,6 +60,7 @@ TABLE: Mapping[str, Who] = {
     "GET /discrepancies": "viewer",
     "GET /failures": "viewer",
     "GET /failures/<group_id>": "viewer",
+    "POST /failures/<group_id>/mute": "operator",
     "GET /healthz": "anyone",
     "GET /login": "anyone",
     "POST /login": "anyone",

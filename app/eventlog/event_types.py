@@ -215,6 +215,16 @@ class FlashMessage(Payload):
     expires_at: Moment
 
 
+class FailureMuted(Payload):
+    """Whether a cause of failures is muted. `until` is left out if it is not, or no longer; `actor` changed it last."""
+
+    group: str
+    service: str
+    title: str
+    actor: str
+    until: Moment | None = None
+
+
 def drop_trailing_zero(number: float) -> float:
     """Return 50 instead of 50.0, for JSON."""
     return int(number) if number == int(number) else number
@@ -273,6 +283,7 @@ PAYLOAD_MODELS: dict[str, type[Payload]] = {
     "notification.created": NotificationCreated,
     "notification.changed": NotificationChanged,
     "flash.message": FlashMessage,
+    "reconciliation.cause_muted": FailureMuted,
     "flag.changed": FlagChanged,
     **dict.fromkeys(("job.queued", "job.started", "job.finished", "job.failed"), JobEvent),
     "control.session_ended": SessionEnded,

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from app.db import read, write
 from app.failures.models import FailedJob, FailureGroup
+from app.failures.summaries import is_muted
 from app.infra.clock import utc_now, utc_text
 
 BATCH_ROWS = 1_000
@@ -19,8 +20,7 @@ def prune(retention_days: float) -> None:
             break
     with write() as session:
         empty = sa.and_(FailureGroup.jobs <= 0, FailureGroup.last_at < before)
-        is_muted = sa.and_(FailureGroup.muted_until.is_not(None), FailureGroup.muted_until > utc_text())
-        session.execute(sa.delete(FailureGroup).where(empty, sa.not_(sa.func.coalesce(is_muted, sa.false()))))
+        session.execute(sa.delete(FailureGroup).where(empty, sa.not_(is_muted(utc_text()))))
 
 
 def _delete_batch(before: str) -> int:

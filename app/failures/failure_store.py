@@ -1,5 +1,6 @@
 """Rows of failed jobs and of their causes. Every write happens under the lease of the poller."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -8,10 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db import insert_into
+from app.failures import shares
 from app.failures.grouping import GroupKey, find_group
 from app.failures.models import FailedJob, FailureGroup
 from app.infra.clock import utc_now, utc_text
 from app.infra.redaction import redact_text, replace_unstorable
+from app.reconciliation.models import Service
 from app.sources.protocol import JobDetail
 
 MAX_MESSAGE_CHARS = 2_000
@@ -35,10 +38,12 @@ def load_unread_ids(session: Session, service_id: str, limit: int) -> list[str]:
 
 
 def count_unread(session: Session, service_id: str | None = None) -> int:
-    query = sa.select(sa.func.count()).where(_IS_OPEN, FailedJob.read_at.is_(None))
+    services = sa.select(Service.id).where(Service.removed_at.is_(None))
     if service_id is not None:
-        query = query.where(FailedJob.service_id == service_id)
-    return session.scalars(query).one()
+        services = services.where(Service.id == service_id)
+    # By service, as the index of what is unread has them.
+    unread = (FailedJob.service_id.in_(services), _IS_OPEN, FailedJob.read_at.is_(None))
+    return session.scalars(sa.select(sa.func.count()).where(*unread)).one()
 
 
 def add_failed(session: Session, service_id: str, job_ids: Iterable[str]) -> None:
@@ -92,6 +97,7 @@ def record_facts(session: Session, service_id: str, asked: Sequence[str], facts:
     ongoing = _find_ongoing(session, list(newest))
     for key, members in groups.items():
         _add_to_group(session, key, members, is_ongoing=key.id in ongoing)
+    shares.add(session, rows)
     if rows:
         session.execute(sa.update(FailedJob), rows)  # by primary key, in one call of the driver
     return {group_id for group_id, at in newest.items() if group_id not in ongoing and at >= began_before}
@@ -155,10 +161,12 @@ def _add_to_group(session: Session, key: GroupKey, members: Sequence[Mapping[str
 
 def _subtract_from_groups(session: Session, *mine: sa.ColumnElement[bool]) -> None:
     """Take these jobs out of the numbers of their groups."""
-    counts = sa.select(FailedJob.group_id, sa.func.count()).where(*mine).group_by(FailedJob.group_id)
-    for group_id, number in session.execute(counts).all():
+    columns = (FailedJob.group_id, FailedJob.queue, FailedJob.worker, FailedJob.attempt, FailedJob.max_attempts)
+    found = session.execute(sa.select(*columns).where(*mine, FailedJob.group_id.is_not(None))).mappings().all()
+    for group_id, number in sorted(Counter(str(row["group_id"]) for row in found).items()):
         fewer = sa.update(FailureGroup).where(FailureGroup.id == group_id)
         session.execute(fewer.values(jobs=FailureGroup.jobs - number))
+    shares.subtract(session, [dict(row) for row in found])
 
 
 def _frame_of(detail: JobDetail) -> str | None:

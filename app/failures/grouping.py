@@ -12,6 +12,7 @@ from app.sources.tracebacks import JobError
 # Length of a group's id: with 80 bits, a million groups share one with a probability below 1e-12.
 ID_CHARS = 20
 MAX_NORMALIZED_CHARS = 200
+MAX_TITLE_CHARS = 200
 # What differs between two failures with the same cause, from the most to the least specific.
 _VARIABLE = (
     (re.compile(r"0x[0-9a-f]+", re.IGNORECASE | re.ASCII), "0x…"),
@@ -43,9 +44,10 @@ class GroupKey(NamedTuple):
 
 
 def describe_cause(function: str | None, error_type: str | None) -> str:
-    """`SMTPServerDisconnected in mail.send`"""
+    """`SMTPServerDisconnected in mail.send`, in one line: an event or an entry of the audit has room for it."""
     kind = (error_type or "").rpartition(".")[2] or "Error"
-    return f"{kind} in {function}" if function else kind
+    words = f"{kind} in {function}" if function else kind
+    return words if len(words) <= MAX_TITLE_CHARS else f"{words[: MAX_TITLE_CHARS - 1]}…"
 
 
 def find_group(service_id: str, function: str | None, error: JobError | None) -> GroupKey:

@@ -1,21 +1,22 @@
-"""Queries for the causes of failures: groups with what their jobs have in common, and the jobs of one group."""
+"""Queries for the causes of failures, and for the jobs of one cause."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from typing import Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.failures.models import FailedJob, FailureGroup
-from app.infra.clock import utc_now, utc_text
+from app.failures.summaries import is_muted
+from app.infra.clock import utc_text
 from app.reconciliation.models import Service
 
-LAST_HOUR = timedelta(hours=1)
-# What the jobs of a group have in common is read from so many of the newest ones.
-MAX_JOBS_COMPARED = 1_000
 MAX_SAMPLE_JOBS = 5
+SortBy = Literal["count", "last", "first"]
+_SORT_COLUMNS = {"count": FailureGroup.jobs, "last": FailureGroup.last_at, "first": FailureGroup.first_at}
 _IS_OPEN = FailedJob.gone_at.is_(None)
+_NEWEST_FIRST = (FailedJob.failed_at.desc(), FailedJob.job_id.desc())  # as an index has them
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,68 +28,87 @@ class GroupFilter:
     until: str | None = None
     words: tuple[str, ...] = ()
     muted: bool | None = None
+    sort: SortBy = "count"
+    is_descending: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class CommonFacts:
-    """What the newest jobs of a group have in common: how many of them are in each queue and on each worker."""
+class GroupTotal(NamedTuple):
+    """How many groups there are, and how many jobs they have that are failed now."""
 
-    compared: int
-    queues: Mapping[str, int]
-    workers: Mapping[str, int]
-    sample_job_ids: Sequence[str]
+    groups: int
+    jobs: int
+
+
+class Neighbours(NamedTuple):
+    """Ids of jobs; None at the end of the list."""
+
+    newer: str | None = None
+    older: str | None = None
 
 
 def list_groups(session: Session, wanted: GroupFilter, limit: int) -> Sequence[FailureGroup]:
-    """The groups with jobs that are failed now, the largest first."""
+    """The groups with jobs that are failed now, those that are muted last."""
+    column = _SORT_COLUMNS[wanted.sort]
+    order = (column.desc() if wanted.is_descending else column.asc(), FailureGroup.last_at.desc(), FailureGroup.id)
+    query = sa.select(FailureGroup).where(*_conditions(wanted))
+    return session.scalars(query.order_by(is_muted(utc_text()), *order).limit(limit)).all()
+
+
+def count_groups(session: Session, wanted: GroupFilter) -> GroupTotal:
+    query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(FailureGroup.jobs), 0)).where(*_conditions(wanted))
+    groups, jobs = session.execute(query).one()
+    return GroupTotal(groups, int(jobs))
+
+
+def _conditions(wanted: GroupFilter) -> Iterator[sa.ColumnElement[bool]]:
     watched = sa.select(Service.id).where(Service.removed_at.is_(None))
-    query = sa.select(FailureGroup).where(FailureGroup.jobs > 0, FailureGroup.service_id.in_(watched))
+    yield FailureGroup.jobs > 0
+    yield FailureGroup.service_id.in_(watched)
     if wanted.service_id is not None:
-        query = query.where(FailureGroup.service_id == wanted.service_id)
+        yield FailureGroup.service_id == wanted.service_id
     if wanted.since is not None:
-        query = query.where(FailureGroup.last_at >= wanted.since)
+        yield FailureGroup.last_at >= wanted.since
     if wanted.until is not None:
-        query = query.where(FailureGroup.first_at < wanted.until)
+        yield FailureGroup.first_at < wanted.until
     for word in wanted.words:
         columns = (FailureGroup.function, FailureGroup.error_type, FailureGroup.message)
-        query = query.where(sa.or_(*(column.icontains(word, autoescape=True) for column in columns)))
+        yield sa.or_(*(column.icontains(word, autoescape=True) for column in columns))
     if wanted.muted is not None:
-        is_muted = sa.and_(FailureGroup.muted_until.is_not(None), FailureGroup.muted_until > utc_text())
-        query = query.where(is_muted if wanted.muted else sa.not_(sa.func.coalesce(is_muted, sa.false())))
-    order = (FailureGroup.jobs.desc(), FailureGroup.last_at.desc(), FailureGroup.id)
-    return session.scalars(query.order_by(*order).limit(limit)).all()
+        yield is_muted(utc_text()) == sa.literal(wanted.muted)
 
 
 def find_group(session: Session, group_id: str) -> FailureGroup | None:
     return session.get(FailureGroup, group_id)
 
 
-def find_group_of_job(session: Session, service_id: str, job_id: str) -> FailureGroup | None:
-    """The cause of a job that is failed now; None if it is not, or its facts are not read yet."""
-    mine = (FailedJob.service_id == service_id, FailedJob.job_id == job_id, _IS_OPEN)
-    query = sa.select(FailureGroup).join(FailedJob, FailedJob.group_id == FailureGroup.id).where(*mine)
-    return session.scalars(query).first()
+def find_failed_job(session: Session, service_id: str, job_id: str) -> FailedJob | None:
+    """A job that is failed now."""
+    job = session.get(FailedJob, (service_id, job_id))
+    return job if job is not None and job.gone_at is None else None
 
 
-def count_last_hour(session: Session, group_ids: Sequence[str]) -> Mapping[str, int]:
-    """How many jobs of each group have failed within the last hour, those that are gone too."""
-    since = utc_text(utc_now() - LAST_HOUR)
-    recent = sa.select(FailedJob.group_id, sa.func.count()).where(FailedJob.failed_at >= since)
-    found = session.execute(recent.where(FailedJob.group_id.in_(group_ids)).group_by(FailedJob.group_id)).all()
-    return {group_id: number for group_id, number in found if group_id is not None}
+def find_neighbours(session: Session, job: FailedJob) -> Neighbours:
+    """The next newer and the next older job with the same cause that are failed now."""
+    key, here = sa.tuple_(FailedJob.failed_at, FailedJob.job_id), sa.tuple_(job.failed_at, job.job_id)
+    mine = sa.select(FailedJob.job_id).where(FailedJob.group_id == job.group_id, _IS_OPEN).limit(1)
+    newer = session.scalars(mine.where(key > here).order_by(FailedJob.failed_at, FailedJob.job_id)).first()
+    older = session.scalars(mine.where(key < here).order_by(*_NEWEST_FIRST)).first()
+    return Neighbours(newer, older)
 
 
-def compare_jobs(session: Session, group_id: str) -> CommonFacts:
-    """Compare the newest jobs of a group that are failed now."""
-    columns = (FailedJob.job_id, FailedJob.queue, FailedJob.worker)
-    mine = sa.select(*columns).where(FailedJob.group_id == group_id, _IS_OPEN)
-    rows = session.execute(mine.order_by(FailedJob.failed_at.desc()).limit(MAX_JOBS_COMPARED)).all()
-    queues, workers = dict[str, int](), dict[str, int]()
-    for _, queue, worker in rows:
-        for name, counts in ((queue, queues), (worker, workers)):
-            if name:
-                counts[name] = counts.get(name, 0) + 1
-    return CommonFacts(len(rows), queues, workers, [row[0] for row in rows[:MAX_SAMPLE_JOBS]])
+def sample_job_ids(session: Session, group_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """The newest jobs of each group that are failed now, in one query."""
+    mine = sa.select(FailedJob.job_id).where(FailedJob.group_id == FailureGroup.id, _IS_OPEN)
+    newest = mine.order_by(*_NEWEST_FIRST).correlate(FailureGroup).limit(1)
+    samples = [newest.offset(place).scalar_subquery() for place in range(MAX_SAMPLE_JOBS)]
+    found = session.execute(sa.select(FailureGroup.id, *samples).where(FailureGroup.id.in_(group_ids)))
+    return {group_id: [job_id for job_id in job_ids if job_id is not None] for group_id, *job_ids in found}
+
+
+def list_jobs(session: Session, group_id: str, limit: int) -> Sequence[FailedJob]:
+    """The jobs of a group that are failed now, the newest first."""
+    mine = sa.select(FailedJob).where(FailedJob.group_id == group_id, _IS_OPEN)
+    return session.scalars(mine.order_by(*_NEWEST_FIRST).limit(limit)).all()
 
 
 def list_job_ids(session: Session, group_id: str, limit: int, seen_until: str | None = None) -> Sequence[str]:
@@ -96,4 +116,4 @@ def list_job_ids(session: Session, group_id: str, limit: int, seen_until: str | 
     mine = sa.select(FailedJob.job_id).where(FailedJob.group_id == group_id, _IS_OPEN)
     if seen_until is not None:
         mine = mine.where(FailedJob.read_at <= seen_until)
-    return session.scalars(mine.order_by(FailedJob.failed_at.desc(), FailedJob.job_id).limit(limit)).all()
+    return session.scalars(mine.order_by(*_NEWEST_FIRST).limit(limit)).all()

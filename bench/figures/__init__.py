@@ -4,6 +4,7 @@ from bench.figures import (
     audit,
     churn,
     dom,
+    failures,
     fan_out,
     first_load,
     flag,
@@ -40,5 +41,6 @@ ALL = [
         dom,
         first_load,
         audit,
+        failures,
     )
 ]

@@ -10,6 +10,8 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Visit
 from tests.browser.tab import Tab
 from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 # Its text: for a path Playwright starts a thread that stays.
 AXE = (Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js").read_text()
@@ -89,6 +91,27 @@ def test_axe_finds_nothing_serious_in_what_opens_and_what_is_said(busy: Beacon, 
     page.evaluate("document.getElementById('dead').hidden = false")
     tab.go_offline()
     expect(page.locator("#banner")).to_be_visible()
+    assert serious(page) == []
+
+
+def test_axe_finds_nothing_serious_in_failures_that_are_opened_by_keyboard_and_muted(
+    busy: Beacon, service: DemoService, visit: Visit
+) -> None:
+    service.create_jobs(*[{"state": "failed", "queue": "mail"}] * 2)
+    wait_for(lambda: busy.sql("SELECT count(*) FROM failure_group WHERE jobs > 0")[0][0], "a cause")
+    tab = ready(visit(busy, "bob", "/failures", bypass_csp=True))
+    page = tab.page
+    assert serious(page) == []
+    page.locator(".failures .words a").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/failures/*")
+    ready(tab)
+    assert serious(page) == []
+    page.get_by_role("button", name="Mute", exact=True).click()
+    expect(page.get_by_text("Muted by bob until")).to_be_visible()
+    tab.goto("/failures")
+    expect(page.get_by_role("button", name="Unmute")).to_be_visible()
+    ready(tab)
     assert serious(page) == []
 
 

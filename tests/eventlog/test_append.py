@@ -43,6 +43,13 @@ GOOD: dict[str, dict[str, Any]] = {
     "notification.created": {"id": "n1", "severity": "warning", "title": "Mail", "body": "is late", "link": "/"},
     "notification.changed": {},
     "flash.message": {"id": "f1", "severity": "info", "text": "hi", "actor": "bob", "expiresAt": WHEN},
+    "reconciliation.cause_muted": {
+        "group": "g1",
+        "service": "mail",
+        "title": "KeyError",
+        "actor": "bob",
+        "until": WHEN,
+    },
     "flag.changed": {
         "flag": "x",
         "enabled": True,
@@ -70,6 +77,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("notification.created", {**GOOD["notification.created"], "severity": "fatal"}, "0.data.severity"),
     ("notification.changed", {"extra": 1}, "0.data.extra"),
     ("flash.message", {**GOOD["flash.message"], "expiresAt": "soon"}, "0.data.expiresAt"),
+    ("reconciliation.cause_muted", {**GOOD["reconciliation.cause_muted"], "until": "soon"}, "0.data.until"),
     ("flag.changed", {**GOOD["flag.changed"], "percentage": 101}, "0.data.percentage"),
     ("flag.changed", {**GOOD["flag.changed"], "cause": "pia"}, "0.data.cause"),
     ("job.finished", {"service": "mail"}, "0.data.jobId"),

@@ -1,17 +1,22 @@
 """Failures by cause: the list, its JSON, and the page of one cause."""
 
 import re
+from datetime import datetime, timedelta
 from html import unescape
 
 import pytest
 from flask import Flask
 
 from app.db import write
+from app.eventlog.append import NewEvent
 from app.failures import failure_store
-from app.infra.clock import utc_now
+from app.failures.shares import Attempts
+from app.infra.clock import utc_now, utc_text
+from app.reconciliation.models import CheckSample
 from app.sources.protocol import Job, JobDetail, JobError
 from app.sources.tracebacks import Frame
-from tests.support.cast import ALICE, headers_of, logged_in
+from app.web.failures.group_view import describe_attempts
+from tests.support.cast import ALICE, headers_of, logged_in, publish
 from tests.web.record_scene import watched
 
 FUNCTION = "mail.send"
@@ -19,10 +24,22 @@ PLACE = Frame("shop/mail/transport.py in deliver", 88)
 LOST = JobError("smtplib.SMTPServerDisconnected", "Connection unexpectedly closed", PLACE)
 
 
-def fail(app: Flask, service: str, *job_ids: str, error: JobError = LOST, worker: str = "mail-7") -> None:
+def fail(
+    app: Flask,
+    service: str,
+    *job_ids: str,
+    error: JobError = LOST,
+    worker: str = "mail-7",
+    ended_at: datetime | None = None,
+) -> None:
     facts = {
         job_id: JobDetail(
-            Job(job_id, "failed", "emails", 3), function=FUNCTION, error=error, worker=worker, ended_at=utc_now()
+            Job(job_id, "failed", "emails", 3),
+            function=FUNCTION,
+            error=error,
+            worker=worker,
+            max_attempts=5,
+            ended_at=ended_at or utc_now(),
         )
         for job_id in job_ids
     }
@@ -73,8 +90,9 @@ def test_the_overview_names_the_causes_in_the_strip_and_on_the_tile(failing: Fla
 def test_the_list_has_the_largest_cause_first_and_says_what_its_jobs_share(failing: Flask) -> None:
     said = words(page(failing, "/failures"))
     assert said.index("SMTPServerDisconnected in mail.send") < said.index("KeyError in mail.send")
-    assert "28 SMTPServerDisconnected in mail.send" in said
-    assert "all in queue emails, 26 of 28 on mail-7" in said
+    assert "28 jobs SMTPServerDisconnected in mail.send" in said
+    assert "31 jobs are failed now, for 3 causes." in said
+    assert "all in queue emails, 26 of 28 on mail-7, all at attempt 3 of 5" in said
     assert "3 not read yet." in said
 
 
@@ -86,7 +104,10 @@ def test_the_json_names_each_cause_with_its_figures(failing: Flask) -> None:
     assert first["queues"] == {"emails": 28}
     assert first["workers"] == {"mail-7": 26, "mail-8": 2}
     assert len(first["sampleJobIds"]) == 5
-    assert answer["meta"]["notReadYet"] == 3
+    assert first["attempts"] == {"min": 3, "max": 3, "of": 5, "jobs": 28}
+    assert first["lastDay"] == [None] * 23 + [28]
+    assert "newSince" not in first
+    assert (answer["meta"]["notReadYet"], answer["meta"]["total"]) == (3, 3)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +121,9 @@ def test_the_json_names_each_cause_with_its_figures(failing: Flask) -> None:
         ("/failures", {"until": "2000-01-01"}, []),
         ("/failures", {"muted": "true"}, []),
         ("/failures", {"limit": "1"}, [("smtplib.SMTPServerDisconnected", 28)]),
+        ("/failures", {"sort": "count", "order": "asc", "limit": "1"}, [("ValueError", 1)]),
+        ("/failures", {"sort": "last", "limit": "1"}, [("ValueError", 1)]),
+        ("/failures", {"sort": "first", "order": "asc", "limit": "1"}, [("smtplib.SMTPServerDisconnected", 28)]),
     ],
 )
 def test_causes_are_found_by_service_words_and_time(
@@ -115,6 +139,72 @@ def test_the_page_of_a_cause_leads_to_its_jobs(failing: Flask) -> None:
     assert "KeyError in mail.send" in said
     assert "Failed now 2 , 2 within the last hour" in said
     assert 'href="/services/mail/jobs/k1"' in text
+
+
+def test_the_deploy_before_the_first_failure_is_named(failing: Flask) -> None:
+    publish(failing, NewEvent("deploy.done", {"version": "4.12.0"}))
+    fail(failing, "shop", "s2", error=JobError("TypeError", "odd", PLACE))
+    publish(failing, NewEvent("deploy.done", {"version": "4.13.0"}))
+    answer = failing.test_client().get("/failures", headers=headers_of(failing, ALICE, "read")).get_json()
+    found = {group["errorType"]: group.get("newSince", {}).get("event") for group in answer["data"]}
+    assert found["TypeError"] == "deploy.done 4.12.0"
+    assert found["KeyError"] is None
+    text = page(failing, "/failures")
+    assert "new since deploy.done 4.12.0" in words(text)
+    [group] = re.findall(r'href="(/failures/[0-9a-f]+)">TypeError', text)
+    said = words(page(failing, group))
+    assert "New since deploy.done 4.12.0" in said
+    assert "Deploys: deploy.done 4.12.0" in said
+
+
+def test_the_graph_has_a_gap_where_the_service_answered_no_check(failing: Flask) -> None:
+    now = utc_now()
+    with failing.app_context(), write() as session:
+        for hours in (2, 3, 5):
+            at = utc_text(now - timedelta(hours=hours, minutes=30))
+            session.add(CheckSample(service_id="shop", at=at, ok=hours != 5, latency_ms=1, counts_json="{}"))
+    fail(failing, "shop", "s2", error=JobError("ValueError", "", PLACE), ended_at=now - timedelta(hours=4, minutes=30))
+    answer = failing.test_client().get("/services/shop/failures", headers=headers_of(failing, ALICE, "read"))
+    assert answer.get_json()["data"][0]["lastDay"] == [None] * 19 + [1, 0, 0, None, 1]
+
+
+def test_the_list_is_sorted_by_links_that_keep_the_search(failing: Flask) -> None:
+    text = page(failing, "/failures?q=mail&sort=last")
+    assert 'aria-sort="descending"><a id="sort-last" href="/failures?q=mail&amp;sort=last&amp;order=asc"' in text
+    assert 'id="sort-count" href="/failures?q=mail"' in text
+    assert 'id="sort-first" href="/failures?q=mail&amp;sort=first"' in text
+
+
+def test_a_mistyped_bound_is_told_and_kept(failing: Flask) -> None:
+    text = page(failing, "/failures?since=yesterday&q=keyerror")
+    assert "“since”: expected a date or a time" in words(text)
+    assert 'name="since" value="yesterday"' in text
+    assert "KeyError in mail.send" in words(text)
+    assert "SMTPServerDisconnected" not in words(text)
+
+
+def test_a_search_for_what_no_database_takes_is_refused_or_told(failing: Flask) -> None:
+    assert "expected text without NUL" in words(page(failing, "/failures?q=%00"))
+    refused = failing.test_client().get("/failures?q=%00", headers=headers_of(failing, ALICE, "read"))
+    assert refused.status_code == 400
+
+
+def test_a_list_that_is_cut_says_so(failing: Flask) -> None:
+    assert "The first 2 of 3 causes." in words(page(failing, "/failures?limit=2"))
+
+
+@pytest.mark.parametrize(
+    ("attempts", "jobs", "text"),
+    [
+        (None, 3, ""),
+        (Attempts(3, 3, 3, 28), 28, "all at attempt 3 of 3"),
+        (Attempts(1, 3, 5, 28), 28, "attempts 1 to 3 of 5"),
+        (Attempts(2, 2, None, 1), 1, "at attempt 2"),
+        (Attempts(2, 2, 3, 26), 28, "at attempt 2 of 3 where known (26 of 28)"),
+    ],
+)
+def test_attempts_are_told_as_far_as_they_are_known(attempts: Attempts | None, jobs: int, text: str) -> None:
+    assert describe_attempts(attempts, jobs) == text
 
 
 def test_a_cause_that_nobody_knows_is_not_found(failing: Flask) -> None:

@@ -9,12 +9,13 @@ from flask import Flask
 
 from app.db import write
 from app.eventlog.append import NewEvent
+from app.infra.clock import parse_utc
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
 from app.sources.palantir.palantir_source import PalantirSource
 from app.sources.protocol import SourceError
 from tests.support.any_service import ANY_KIND, NOWHERE
-from tests.support.cast import ALICE, BOB, Person, logged_in, publish
+from tests.support.cast import ALICE, BOB, Person, headers_of, logged_in, publish
 from tests.support.demo_service import DemoService, start_demo
 from tests.web.record_scene import at, item, put
 from tests.web.test_failure_pages import fail
@@ -159,3 +160,31 @@ def test_hostile_ids_are_text(silent: Flask) -> None:
     text = page(silent, "%3Cscript%3Ealert(1)%3C%2Fscript%3E")
     assert hostile not in text
     assert hostile in words(text)
+
+
+def test_a_failed_job_of_a_silent_service_has_the_facts_that_were_read(silent: Flask) -> None:
+    fail(silent, SERVICE, "a", "b", "c", ended_at=parse_utc(at(0)))
+    text = page(silent, "b")
+    said = words(text)
+    assert "mail.send b" in said
+    assert "Failed when it was last seen" in said
+    assert "smtplib.SMTPServerDisconnected : Connection unexpectedly closed" in said
+    assert "in shop/mail/transport.py:88 in deliver" in said
+    assert "Attempt 3 of 5" in said
+    assert "Queued — Beacon does not keep it" in said
+    assert "Found failed Beacon" in said
+    assert "2 others failed like this" in said
+    assert [f"/services/{SERVICE}/jobs/{job_id}" in text for job_id in "ac"] == [True, True]
+
+
+def test_a_job_and_its_cause_lead_to_each_other(watching: Flask, demo: DemoService) -> None:
+    demo.create_job(id="a", state="failed")
+    fail(watching, SERVICE, "a")
+    text = page(watching, "a")
+    assert "No other job failed like this" in words(text)
+    [group] = set(re.findall(r'href="(/failures/[0-9a-f]+)"', text))
+    assert "/ SMTPServerDisconnected in mail.send" in words(text)
+    cause = logged_in(watching, ALICE).get(group, headers={"Accept": "text/html"}).text
+    assert f'href="/services/{SERVICE}/jobs/a"' in cause
+    answer = watching.test_client().get(f"/services/{SERVICE}/jobs/a", headers=headers_of(watching, ALICE, "read"))
+    assert answer.get_json()["cause"] == {"group": group.rpartition("/")[2], "count": 1}

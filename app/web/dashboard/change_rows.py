@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from app.eventlog.reader import Event
+from app.infra.clock import display_text as display_time
+from app.infra.clock import parse_utc
 from app.reconciliation import finding_text
 from app.web import display_text
 from app.web.dashboard.view_models import NO_IDS, IdList, service_href
@@ -83,6 +85,13 @@ def _message_parts(event: Event, _name_of: NameOf) -> _RowParts:
     return event.data["severity"], event.data["text"], NO_IDS
 
 
+def _mute_parts(event: Event, _name_of: NameOf) -> _RowParts:
+    data = event.data
+    end = parse_utc(data["until"]) if data.get("until") else None
+    words = f"muted until {display_time(end)} by" if end else "unmuted by"
+    return "event", f"{data['title']} {words} {data['actor']}", NO_IDS
+
+
 def _job_parts(event: Event, _name_of: NameOf) -> _RowParts:
     queue = event.data.get("queue")
     return _JOB_STATES[event.type], f"in queue {queue}" if queue else "", IdList.truncate([event.data["jobId"]])
@@ -101,5 +110,6 @@ _PARTS_BY_TYPE: dict[str, Callable[[Event, NameOf], _RowParts]] = {
     "reconciliation.new_causes": _new_causes_parts,
     "command.status": _command_parts,
     "flash.message": _message_parts,
+    "reconciliation.cause_muted": _mute_parts,
     **dict.fromkeys(_JOB_STATES, _job_parts),
 }

@@ -8,6 +8,7 @@ from flask import Response
 
 from app.commands.actions import ACTIONS, Action
 from app.db import db
+from app.failures.grouping import describe_cause
 from app.infra.clock import utc_text
 from app.sources.protocol import FAILED_STATES, JobDetail
 from app.web import display_text
@@ -41,6 +42,7 @@ class Fact:
 def show_job(service_id: str, job_id: str) -> Response:
     who, cursor = actor(), queries.cursor(db.session())
     report = read_report(service_id, job_id)
+    shown = report.shown
     state = _find_state(report)
     return render_page(
         "jobs/job.html",
@@ -48,13 +50,15 @@ def show_job(service_id: str, job_id: str) -> Response:
         layout=build_layout("service", who, cursor, has_form=True),
         report=report,
         said=report.said,
+        shown=shown,
+        cause_title=describe_cause(report.cause.function, report.cause.error_type) if report.cause else "",
         title=_build_title(report),
         state=state,
         mark=_find_mark(state),
         state_label=display_text.state_label(state).capitalize() if state else "Unknown",
         belief=report.belief,
         belief_icon=_ICONS.get(report.belief.verdict, ""),
-        facts=_list_facts(report.said, _find_mark(report.said.job.state)) if report.said else [],
+        facts=_list_facts(shown, _find_mark(shown.job.state)) if shown else [],
         blocks=fold_traceback(report.said.traceback) if report.said and report.said.traceback else [],
         timeline=report.timeline,
         service_actions=ServiceActions.of(who, report.service),
@@ -65,7 +69,7 @@ def show_job(service_id: str, job_id: str) -> Response:
 
 def _build_title(report: JobReport) -> str:
     """The function and the short id, or the id alone."""
-    function = report.said.function if report.said else None
+    function = report.shown.function if report.shown else None
     short = report.job_id if len(report.job_id) <= SHORT_ID_CHARS else f"{report.job_id[:SHORT_ID_CHARS]}…"
     return f"{function} {short}" if function else f"Job {report.job_id}"
 
@@ -74,6 +78,8 @@ def _find_state(report: JobReport) -> str:
     """The state that the service tells now, or else the last one that Beacon knows; empty without either."""
     if report.said is not None:
         return report.said.job.state
+    if report.failed is not None:
+        return "failed"
     if report.known is not None:
         return report.known.state
     return report.open_items[0].last_state if report.open_items else ""

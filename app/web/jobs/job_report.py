@@ -9,7 +9,8 @@ from app.commands.job_commands import JobCommand
 from app.config import current_settings
 from app.db import db
 from app.failures import queries as failures
-from app.failures.models import FailureGroup
+from app.failures.models import FailedJob, FailureGroup
+from app.failures.queries import Neighbours
 from app.infra.clock import utc_text
 from app.infra.problems import Problem, build_retry_after
 from app.reconciliation import job_belief, job_queries, registry
@@ -20,6 +21,7 @@ from app.sources.on_demand import REQUEST_TIMEOUT_S, TooManyRequests, query_sour
 from app.sources.protocol import MAX_JOB_ID_CHARS, JobDetail, Source, SourceError, View
 from app.web.auth import actor
 from app.web.dashboard.queries import require_service
+from app.web.jobs import kept_facts
 from app.web.jobs.timeline import TimelineEntry, build_timeline
 
 T = TypeVar("T")
@@ -32,7 +34,10 @@ class ViewNotSupported(Exception):
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """`said` is None if the service does not answer or does not know the job; then `reason` says which."""
+    """`said` is None if the service does not answer or does not know the job; then `reason` says which.
+
+    `failed` is what Beacon keeps of a job that is failed now, `cause` its group once its facts were read.
+    """
 
     service: Service
     job_id: str
@@ -44,7 +49,16 @@ class JobReport:
     said: JobDetail | None
     asked_at: str
     reason: str | None
+    failed: FailedJob | None
     cause: FailureGroup | None
+    neighbours: Neighbours
+
+    @property
+    def shown(self) -> JobDetail | None:
+        """What the service tells, or else what it told when Beacon read the facts of the failed job."""
+        if self.said is None and self.failed is not None and self.cause is not None:
+            return kept_facts.build_detail(self.failed, self.cause)
+        return self.said
 
     @property
     def open_items(self) -> list[OpenItem]:
@@ -52,7 +66,7 @@ class JobReport:
 
     @property
     def timeline(self) -> list[TimelineEntry]:
-        return build_timeline(self.said, self.published.events, self.items, self.commands)
+        return build_timeline(self.said, self.published.events, self.items, self.commands, self.failed)
 
     @property
     def belief(self) -> JobBelief:
@@ -80,14 +94,28 @@ def read_report(service_id: str, job_id: str) -> JobReport:
     items = job_queries.list_items(session, service_id, job_id)
     published = job_queries.read_job_events(session, actor().viewer, service_id, job_id)
     commands = job_commands.list_job_commands(session, service_id, job_id, MAX_COMMANDS)
-    cause = failures.find_group_of_job(session, service_id, job_id)
+    failed = failures.find_failed_job(session, service_id, job_id)
+    cause = failures.find_group(session, failed.group_id) if failed is not None and failed.group_id else None
+    neighbours = failures.find_neighbours(session, failed) if failed is not None and cause is not None else Neighbours()
     asked_at = utc_text()
     said, reason, is_unknown = _read_reported(watched.service, job_id)
-    if is_unknown and known is None and not items and not published.events and not commands:
+    if is_unknown and known is None and failed is None and not items and not published.events and not commands:
         detail = "Neither Beacon nor the service knows a job with this id."
         raise Problem(404, "No such job", detail)
     return JobReport(
-        watched.service, job_id, watched.state, known, items, published, commands, said, asked_at, reason, cause
+        watched.service,
+        job_id,
+        watched.state,
+        known,
+        items,
+        published,
+        commands,
+        said,
+        asked_at,
+        reason,
+        failed,
+        cause,
+        neighbours,
     )
 
 

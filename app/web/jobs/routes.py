@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from app.config import current_settings
 from app.db import db
 from app.eventlog.reader import Event
+from app.failures.models import FailureGroup
 from app.infra.clock import utc_text
 from app.infra.problems import Problem
 from app.reconciliation import job_queries, queries
@@ -102,6 +103,7 @@ def get_job(service_id: str, job_id: str) -> ResponseReturnValue:
         reportedAt=found.asked_at,
         reason=found.reason,
         timeline=[_entry_to_json(entry) for entry in found.timeline],
+        cause=_cause_to_json(found.cause) if found.cause else None,
         because=_belief_to_json(found.belief),
     )
 
@@ -140,6 +142,10 @@ def _stuck_to_json(found: StuckJob) -> dict[str, Any]:
 
 def _entry_to_json(entry: TimelineEntry) -> dict[str, Any]:
     return {"at": entry.at, "what": entry.what, "source": entry.source, "detail": entry.detail}
+
+
+def _cause_to_json(cause: FailureGroup) -> dict[str, Any]:
+    return {"group": cause.id, "count": cause.jobs}
 
 
 def _belief_to_json(belief: JobBelief) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Literal
 from app.commands.actions import ACTIONS
 from app.commands.job_commands import JobCommand
 from app.eventlog.reader import Event
+from app.failures.models import FailedJob
 from app.infra.clock import utc_text
 from app.reconciliation.models import OpenItem
 from app.sources.protocol import JobDetail
@@ -35,12 +36,17 @@ class TimelineEntry:
 
 
 def build_timeline(
-    said: JobDetail | None, events: Iterable[Event], items: Iterable[OpenItem], commands: Sequence[JobCommand]
+    said: JobDetail | None,
+    events: Iterable[Event],
+    items: Iterable[OpenItem],
+    commands: Sequence[JobCommand],
+    failed: FailedJob | None = None,
 ) -> list[TimelineEntry]:
     entries = [
         *(_list_service_entries(said) if said is not None else ()),
         *(TimelineEntry(event.timestamp, _describe_event(event.type), "published") for event in events),
         *(entry for item in items for entry in _list_item_entries(item)),
+        *((TimelineEntry(failed.seen_at, "Found failed", "beacon"),) if failed is not None else ()),
         *(entry for one in commands for entry in _list_command_entries(one)),
     ]
     return sorted(entries, key=lambda entry: entry.at)
