@@ -113,6 +113,9 @@ def test_failed_jobs_are_named_by_cause_and_stay_named_when_figures_change(
     row.get_by_role("link", name="Look").click()
     expect(tab.page.get_by_role("heading", level=1)).to_be_visible()
     assert "/failures/" in tab.page.url
+    expect(tab.page.get_by_text("2, 2 within the last hour")).to_be_visible()
+    quiet.move(str(quiet.create_job()["id"]), "failed")
+    expect(tab.page.get_by_text("3, 3 within the last hour")).to_be_visible()
 
 
 @pytest.mark.long
