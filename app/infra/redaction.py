@@ -64,11 +64,9 @@ def redact_text(value: str) -> str:
     return sound
 
 
-def redact_beginning(text: str, chars: int) -> str:
-    """The first `chars` of a text without secrets, and without what may be the beginning of a longer secret."""
-    if len(text) <= chars:
-        return redact_text(text)
-    shown = redact_text(text[:chars])[:-_MAX_QUOTED_CHARS].rstrip()
+def redact_beginning(text: str) -> str:
+    """Like `redact_text` for a text whose end was cut off, without what may be the beginning of a longer secret."""
+    shown = redact_text(text)[:-_MAX_QUOTED_CHARS].rstrip()
     # A password in a URL is only found with the @ after it, which may come later. It contains no blanks.
     last_word = shown.rsplit(maxsplit=1)[-1] if shown else ""
     address = shown.find("://", len(shown) - len(last_word))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from app.infra.redaction import HIDDEN, MAX_DEPTH, is_secret, redact_beginning
+from app.infra.redaction import HIDDEN, MAX_DEPTH, is_secret, redact_beginning, redact_text
 
 MAX_NAME_CHARS = 200
 ArgumentName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS)]
@@ -37,19 +37,16 @@ def show_call(call: str, show: ShowArguments) -> str:
     """Show what stands between the brackets of a call, such as `17, to='anna'`."""
     if show == "none":
         return NOT_SHOWN if call.strip() else ""
-    reader = _Reader()
-    return _write(_separate(_show_part(part, "=", show, reader) for part in split_at_commas(call)))
+    return _write(_separate(_show_parts(call, "=", show, _Reader())))
 
 
 def show_reprs(args: str, kwargs: str, show: ShowArguments) -> str:
     """Show the texts of a tuple and of a dictionary, such as `(17,)` and `{'to': 'anna'}`."""
-    parts = split_at_commas(_strip_brackets(args))
-    named = split_at_commas(_strip_brackets(kwargs))
+    args, kwargs = _strip_brackets(args), _strip_brackets(kwargs)
     if show == "none":
-        return NOT_SHOWN if parts or named else ""
+        return NOT_SHOWN if split_at_commas(args) or split_at_commas(kwargs) else ""
     reader = _Reader()
-    shown = (_show_part(part, "", show, reader) for part in parts)
-    return _write(_separate(chain(shown, (_show_part(part, ":", show, reader) for part in named))))
+    return _write(_separate(chain(_show_parts(args, "", show, reader), _show_parts(kwargs, ":", show, reader))))
 
 
 def show_values(args: Sequence[Any], kwargs: Mapping[str, Any], show: ShowArguments) -> str:
@@ -62,8 +59,7 @@ def show_values(args: Sequence[Any], kwargs: Mapping[str, Any], show: ShowArgume
 def split_at_commas(text: str) -> list[str]:
     """Split at the commas that are in no quotes and no brackets. Unbalanced text is one part from there on.
 
-    A text that is longer than what is looked at keeps its whole rest in the last part, so that nobody takes it for one
-    that ends there.
+    Of a longer text, only the first `MAX_READ_CHARS` are split.
     """
     parts, start, depth = list[str](), 0, 0
     for found in _TOKEN.finditer(text, 0, MAX_READ_CHARS):
@@ -73,7 +69,7 @@ def split_at_commas(text: str) -> list[str]:
             start = found.end()
         elif len(piece) == 1:
             depth = max(0, depth + (piece in _OPENING) - (piece in _CLOSING))
-    parts.append(text[start:])
+    parts.append(text[start:MAX_READ_CHARS])
     return [part for part in map(str.strip, parts) if part]
 
 
@@ -83,9 +79,13 @@ class _Reader:
     def __init__(self) -> None:
         self._unread = MAX_READ_CHARS
 
-    def read(self, text: str) -> str:
-        chars, self._unread = self._unread, max(0, self._unread - len(text))
-        return redact_beginning(text, chars) + (NOT_SHOWN if len(text) > chars else "")
+    def read(self, text: str, *, is_cut: bool = False) -> str:
+        """`is_cut`: the end of the text is missing already."""
+        taken = text[: self._unread]
+        self._unread -= len(taken)
+        if is_cut or len(taken) < len(text):
+            return redact_beginning(taken) + NOT_SHOWN
+        return redact_text(taken)
 
     def hides(self, name: str, value: Any = HIDDEN) -> bool:
         """True if the value with this name is not shown. A name that is too long to be read may be a secret's."""
@@ -128,13 +128,20 @@ def _iterate_member(key: str, value: Any, reader: _Reader, depth: int) -> Iterat
     yield from (_dump(HIDDEN),) if is_hidden else _iterate_json(value, reader, depth)
 
 
-def _show_part(part: str, separator: str, show: ShowArguments, reader: _Reader) -> Pieces:
+def _show_parts(text: str, separator: str, show: ShowArguments, reader: _Reader) -> Iterator[Pieces]:
+    parts = split_at_commas(text)
+    for place, part in enumerate(parts, 1):
+        is_cut = place == len(parts) and len(text) > MAX_READ_CHARS
+        yield _show_part(part, separator, show, reader, is_cut=is_cut)
+
+
+def _show_part(part: str, separator: str, show: ShowArguments, reader: _Reader, *, is_cut: bool) -> Pieces:
     name, value = _split_name(part, separator)
     if not name:
-        return (reader.read(part) if show == "all" else NOT_SHOWN,)
+        return (reader.read(part, is_cut=is_cut) if show == "all" else NOT_SHOWN,)
     if show != "all" and name not in show:
         return _cut_name(name), "=", NOT_SHOWN
-    return _cut_name(name), "=", HIDDEN if reader.hides(name) else reader.read(value)
+    return _cut_name(name), "=", HIDDEN if reader.hides(name) else reader.read(value, is_cut=is_cut)
 
 
 def _split_name(part: str, separator: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.infra import redaction
+from app.sources import arguments
 from app.sources.arguments import (
     MAX_READ_CHARS,
     MAX_SHOWN_CHARS,
@@ -127,7 +128,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         lengths.append(len(text))
         return redact_text(text)
 
-    monkeypatch.setattr(redaction, "redact_text", measure)
+    for module in (redaction, arguments):
+        monkeypatch.setattr(module, "redact_text", measure)
     return lengths
 
 
@@ -158,6 +160,13 @@ def test_no_more_of_a_job_is_searched_than_can_be_shown(args: list[Any], read: l
         assert len(shown or "") <= MAX_SHOWN_CHARS
     assert sum(read) <= 5 * MAX_READ_CHARS
     assert len(read) <= 5 * MAX_SHOWN_CHARS
+
+
+@pytest.mark.parametrize("before", range(MAX_READ_CHARS - 40, MAX_READ_CHARS, 3))
+def test_where_a_text_is_cut_no_other_argument_is_taken_for_the_one_that_is_shown(before: int) -> None:
+    call = f"'{'x' * before}', to='anna', ssn='123'"
+    assert "123" not in show_call(call, ("to",))
+    assert "123" not in show_reprs("", call.replace("=", ": "), ("to",))
 
 
 @pytest.mark.parametrize("show", ["all", ("to",)])
