@@ -126,10 +126,12 @@ class Settings(BaseSettings):
     """Beginnings of the names of variables that a service's `password_env` may name."""
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = ()
     """Networks that services may have addresses in although they are link-local or for cloud metadata."""
+    allowed_sockets: Annotated[tuple[str, ...], NoDecode] = ()
+    """Unix sockets, or folders of them, that services may have addresses of, if not from the services file."""
     flag_overrides: dict[str, bool] = Field(default_factory=dict)
     """`BEACON_FLAG_<NAME>=on` or `off` decides a flag for everybody, whatever the rollout says."""
 
-    @field_validator("trusted_proxies", "password_env_prefixes", "allowed_networks", mode="before")
+    @field_validator("trusted_proxies", "password_env_prefixes", "allowed_networks", "allowed_sockets", mode="before")
     @classmethod
     def _split_list(cls, value: Any) -> Any:
         """Split a list that is separated by commas or spaces."""
@@ -150,6 +152,14 @@ class Settings(BaseSettings):
             parse_networks(value)
         except ValueError as error:
             raise ValueError(f"{error}; expected addresses or networks, like 169.254.10.0/24") from error
+        return value
+
+    @field_validator("allowed_sockets")
+    @classmethod
+    def _check_sockets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for path in value:
+            if not path.startswith("/") or ".." in path.split("/"):
+                raise ValueError(f"{path} is not a path; expected one like /run/valkey/valkey.sock or /run/valkey")
         return value
 
     @field_validator("instance_dir")

@@ -14,7 +14,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -81,7 +81,7 @@ def _begin(session: Session, deadline: float) -> None:
         try:
             session.connection(execution_options=_WRITING)
             return
-        except OperationalError as error:
+        except DBAPIError as error:  # a damaged SQLite file is a DatabaseError of no subclass
             session.rollback()
             if not is_busy(error):
                 raise DatabaseUnavailable(str(error.orig)) from error
@@ -134,7 +134,8 @@ def set_statement_timeout(connection: Connection, seconds: float | None) -> None
     if connection.dialect.name == "postgresql":
         from app.infra import postgres  # see above
 
-        postgres.set_statement_timeout(cast(postgres.Connection, connection.connection.dbapi_connection), seconds)
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int((seconds or 0) * 1_000)}")
+        postgres.set_response_timeout(cast(postgres.Connection, connection.connection.dbapi_connection), seconds)
 
 
 def _sqlite_connect(connection: Any, _record: ConnectionPoolEntry) -> None:

@@ -93,6 +93,8 @@ def test_the_port_may_be_named_plainly(monkeypatch: pytest.MonkeyPatch, environm
         ("BEACON_PASSWORD_ENV_PREFIXES", "MAIL_,BEACON_SECRET"),
         ("BEACON_ALLOWED_NETWORKS", "here"),
         ("BEACON_ALLOWED_NETWORKS", "169.254.0.0/99"),
+        ("BEACON_ALLOWED_SOCKETS", "run/valkey.sock"),
+        ("BEACON_ALLOWED_SOCKETS", "/run/valkey/../docker.sock"),
     ],
 )
 def test_a_bad_value_is_refused_with_a_sentence_that_names_it(
@@ -137,7 +139,9 @@ def test_flags_can_be_overridden_for_everyone(monkeypatch: pytest.MonkeyPatch) -
 def test_what_services_may_have_is_separated_by_commas_or_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEACON_PASSWORD_ENV_PREFIXES", "BEACON_SOURCE_, MAIL_")
     monkeypatch.setenv("BEACON_ALLOWED_NETWORKS", "169.254.1.0/24 fd00:ec2::254")
+    monkeypatch.setenv("BEACON_ALLOWED_SOCKETS", "/run/valkey, /run/a.sock")
     settings = load_settings()
+    assert settings.allowed_sockets == ("/run/valkey", "/run/a.sock")
     assert settings.password_env_prefixes == ("BEACON_SOURCE_", "MAIL_")
     assert settings.allowed_networks == ("169.254.1.0/24", "fd00:ec2::254")
 

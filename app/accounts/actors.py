@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from app.accounts import tokens
-from app.accounts.models import User
+from app.accounts.models import ApiToken, User
 from app.eventlog.audience import Viewer
 
 # The roles that each role includes. An admin has all of them.
@@ -44,6 +46,14 @@ class Actor:
 
 def actor_from_user(user: User, **members: Any) -> Actor:
     return Actor(user.id, user.name, user.role, **members)
+
+
+def has_active_credential(session: Session, who: Actor) -> bool:
+    """True if the login session or the token of this request is still good, which may have ended since it began."""
+    if who.login_id is not None:
+        return tokens.find_active_session(session, who.login_id) is not None
+    row = session.get(ApiToken, who.token_id) if who.token_id is not None else None
+    return row is not None and row.revoked_at is None
 
 
 def usable_scopes(role: str) -> frozenset[str]:

@@ -57,7 +57,29 @@ class LastAdmin(BadInput):
 
 
 def find(session: Session, name: str) -> User:
-    user: User | None = session.scalar(sa.select(User).where(User.name == name))
+    return _require(session.scalar(_select(name)), name)
+
+
+def find_for_change(session: Session, name: str) -> User:
+    """Like `find`, and nobody else changes this user or their credentials before the end of the transaction.
+
+    Without the lock, a token created during a password reset on PostgreSQL would outlive it.
+    """
+    return _require(session.scalar(_select(name).with_for_update(key_share=True)), name)
+
+
+def can_still_log_in(session: Session, user: User) -> bool:
+    """True if the user was neither disabled nor given another password since `user` was read; neither can happen
+    before the end of this transaction."""
+    now = session.scalar(_select(user.name).with_for_update(key_share=True))
+    return now is not None and now.disabled_at is None and now.credential_generation == user.credential_generation
+
+
+def _select(name: str) -> sa.Select[User]:
+    return sa.select(User).where(User.name == name)
+
+
+def _require(user: User | None, name: str) -> User:
     if user is None:
         raise UnknownUserOrToken(f"there is no user {name}; list users with: beacon user list")
     return user
@@ -114,7 +136,7 @@ def disable(session: Session, name: str, by: str) -> None:
 
     This is for the command line, which may also disable the last administrator, because it can add another one.
     """
-    user = find(session, name)
+    user = find_for_change(session, name)
     if user.disabled_at:
         raise BadInput(f"{name} is already disabled")
     apply_change(session, user, UserChange(disabled=True), by)
@@ -125,7 +147,7 @@ def change(session: Session, name: str, wanted: UserChange, by: str) -> User:
     # Always locked in the same order, because two administrators may demote each other at the same time.
     enabled = sa.select(User.id).where(User.role == "admin", User.disabled_at.is_(None)).order_by(User.id)
     admins = list(session.scalars(enabled.with_for_update()))
-    user = find(session, name)
+    user = find_for_change(session, name)
     if admins == [user.id] and (wanted.disabled or wanted.role not in (None, "admin")):
         raise LastAdmin(f"{name} is the last enabled administrator; make someone else an admin first")
     apply_change(session, user, wanted, by)
@@ -140,7 +162,7 @@ def add_token(session: Session, name: str, scopes: list[str], days: float | None
     if days is not None and not 0 < days <= MAX_TOKEN_DAYS:  # also refuses NaN
         detail = f"without it a token expires in {DEFAULT_TOKEN_DAYS:.0f} days"
         raise BadInput(f"--days must be more than 0 and at most {MAX_TOKEN_DAYS}; {detail}")
-    user = find(session, name)
+    user = find_for_change(session, name)
     if tokens.count_active(session, user) >= MAX_TOKENS_PER_USER:
         raise TooManyTokens(
             f"{name} has {MAX_TOKENS_PER_USER} active tokens, which is the maximum; revoke one that is not used"

@@ -95,20 +95,26 @@ def run_in_thread(function: Callable[..., T], *args: Any) -> T:
 
 
 def _read_sqlite(address: str, dialect: sa.Dialect, reading: Callable[[Fetch], T]) -> T:
-    with closing(open_file(address)) as connection:
-        connection.execute("BEGIN")
+    """Raises the driver's errors as SQLAlchemy does, so that whoever handles those handles these too."""
+    try:
+        with closing(open_file(address)) as connection:
+            connection.execute("BEGIN")
+            return reading(_sqlite_fetch(connection, dialect))
+    except sqlite3.Error as error:
+        raise sa.exc.DBAPIError.instance("an audit read", None, error, sqlite3.Error, dialect=dialect) from error
 
-        def fetch(statement: sa.Executable, budget: ByteBudget | None = None) -> Rows:
-            compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every executable has it
-            named = compiled.params
-            with closing(
-                connection.execute(str(compiled), [named[name] for name in compiled.positiontup or ()])
-            ) as cursor:
-                if budget is None:
-                    return cursor.fetchall()
-                return budget.take(iter(lambda: cursor.fetchmany(_ROWS_PER_FETCH), []))
 
-        return reading(fetch)
+def _sqlite_fetch(connection: sqlite3.Connection, dialect: sa.Dialect) -> Fetch:
+    def fetch(statement: sa.Executable, budget: ByteBudget | None = None) -> Rows:
+        compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every executable has it
+        named = compiled.params
+        values = [named[name] for name in compiled.positiontup or ()]
+        with closing(connection.execute(str(compiled), values)) as cursor:
+            if budget is None:
+                return cursor.fetchall()
+            return budget.take(iter(lambda: cursor.fetchmany(_ROWS_PER_FETCH), []))
+
+    return fetch
 
 
 def open_file(address: str) -> sqlite3.Connection:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import requests
 
 TIMEOUT_S = 10.0
-_TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
+_TOKEN = re.compile(r'name="csrf_token"[^>]{0,200}value="([^"]+)"')
 
 
 def check_address(url: str) -> tuple[bool, str]:

@@ -14,6 +14,7 @@ import time
 
 from flask import Flask
 
+from app.accounts import credential_retention
 from app.audit import maintenance
 from app.background import BackgroundServices, Periodic
 from app.cli.context import open_app
@@ -43,6 +44,7 @@ PRUNE_EVERY_S = 600.0
 # How soon a command is noticed, and how often the log is read at most.
 TAIL_PAUSE_S = 0.2
 LOG_LIMIT_EVERY_S = 10.0
+FAILURE_LIMIT_EVERY_S = 60.0
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # What stopping may take beyond the time that is given to running commands.
 STOP_MARGIN_S = 8.0
@@ -90,6 +92,8 @@ class WorkerServices(BackgroundServices):
         self.add_task(PRUNE_EVERY_S, "notification retention", lambda: notification_retention.prune(days))
         self.add_task(PRUNE_EVERY_S, "command retention", lambda: command_retention.prune(days))
         self.add_task(PRUNE_EVERY_S, "failure retention", lambda: failure_retention.prune(days))
+        self.add_task(FAILURE_LIMIT_EVERY_S, "failure limits", failure_retention.enforce_limits)
+        self.add_task(PRUNE_EVERY_S, "credential retention", credential_retention.prune)
         self.add_task(idle_logins.CHECK_INTERVAL_S, "idle logins", idle_logins.end_idle_logins)
 
 

@@ -22,7 +22,7 @@ _VARIABLE = (
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"), "<time>"),
     (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,}\b", re.IGNORECASE | re.ASCII), "<id>"),
     # A quoted name, such as a missing key, belongs to the cause; a quoted value with digits or blanks does not.
-    (re.compile(r"'[^'\n]*[\d\s/][^'\n]*'|\"[^\"\n]*[\d\s/][^\"\n]*\""), "'…'"),
+    (re.compile(r"'[^'\d\s/]*[\d\s/][^'\n]*'|\"[^\"\d\s/]*[\d\s/][^\"\n]*\""), "'…'"),
     (re.compile(r"\d+(?:[.,]\d+)*"), "0"),
 )
 _BLANKS = re.compile(r"\s+")

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 # Rows in one transaction: other writers wait for it.
 ROWS_PER_WRITE = 1_000
+# Of one service. Jobs that vanish from a list that is cut off may still be failed, but are not followed for ever.
+MAX_FOLLOWED_JOBS = 200_000
 # After an error that many times fewer jobs are read at once; a single one is given up after so many errors in a row.
 READ_LESS_BY = 10
 MAX_ERRORS = 5
@@ -83,7 +85,9 @@ class FailureTracker:
                 failure_store.add_failed(session, service.id, ids)
             known.open.update(ids)
             known.has_unread = known.has_changed = True
-        for ids in _slices(sorted(known.open - failed) if is_complete else ()):
+        surplus = len(known.open) - MAX_FOLLOWED_JOBS
+        unlisted = sorted(known.open - failed) if is_complete or surplus > 0 else []
+        for ids in _slices(unlisted if is_complete else unlisted[:surplus]):
             with self._transaction(claim) as session:
                 failure_store.mark_gone(session, service.id, ids)
             known.open.difference_update(ids)

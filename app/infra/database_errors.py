@@ -2,7 +2,14 @@
 
 from typing import Literal, NamedTuple
 
-from sqlalchemy.exc import DBAPIError, InternalError, ProgrammingError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InternalError,
+    NotSupportedError,
+    ProgrammingError,
+)
 
 from app.db import DatabaseUnavailable, has_written
 
@@ -19,6 +26,7 @@ _STATE_BY_SQLITE_TEXT: dict[str, DatabaseState] = {
     "disk is full": "full",
     "disk i/o error": "damaged",
     "disk image is malformed": "damaged",
+    "malformed database schema": "damaged",
     "is not a database": "damaged",
 }
 _STATE_BY_SQLSTATE: dict[str, DatabaseState] = {
@@ -34,6 +42,10 @@ _STATE_BY_SQLSTATE: dict[str, DatabaseState] = {
     "XX001": "damaged",  # data_corrupted
     "XX002": "damaged",  # index_corrupted
 }
+
+
+# A statement that is wrong, or values that do not fit, unless the message or the code says something else.
+_STATEMENT_FAULTS = (ProgrammingError, InternalError, IntegrityError, DataError, NotSupportedError)
 
 
 class DatabaseTrouble(NamedTuple):
@@ -62,6 +74,8 @@ def classify_error(error: BaseException) -> DatabaseTrouble:
 
 
 def _classify_state(error: BaseException) -> DatabaseState:
+    if isinstance(error, DatabaseUnavailable):
+        error = error.__cause__ or error  # it has the driver's code
     told = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(told, "sqlstate", None)
     in_words = next((state for part, state in _STATE_BY_SQLITE_TEXT.items() if part in str(told).lower()), None)
@@ -70,4 +84,4 @@ def _classify_state(error: BaseException) -> DatabaseState:
 
 def is_statement_fault(error: BaseException) -> bool:
     """True for an error in a SQL statement: a bug in Beacon, not a state of the database."""
-    return isinstance(error, ProgrammingError | InternalError) and _classify_state(error) == "unreachable"
+    return isinstance(error, _STATEMENT_FAULTS) and _classify_state(error) == "unreachable"

@@ -75,9 +75,8 @@ def prepare_session(connection: Connection) -> None:
     connection.commit()
 
 
-def set_statement_timeout(connection: Connection, seconds: float | None) -> None:
-    """Limit the statements of this transaction to `seconds`; None is no limit. `reset_timeout` undoes it."""
-    connection.execute(f"SET LOCAL statement_timeout = {int((seconds or 0) * 1_000)}".encode())
+def set_response_timeout(connection: Connection, seconds: float | None) -> None:
+    """Wait for statements that take up to `seconds`; None is no limit. `reset_timeout` undoes it."""
     connection.response_timeout_s = None if seconds is None else seconds + CLIENT_GRACE_S
 
 

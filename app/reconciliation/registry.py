@@ -6,10 +6,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -160,7 +160,8 @@ def build_source(row: Service, job_list_bound: int) -> Source:
 def source_maker(row: Service, job_list_bound: int) -> Callable[[], Source]:
     """A function that builds a source later, on another thread: everything it needs of the row is read now."""
     rules = host_rules()
-    address = ServiceAddress(row.url, row.password, rules.reach)
+    reach = replace(rules.reach, sockets=None) if row.origin == "file" else rules.reach
+    address = ServiceAddress(row.url, row.password, reach)
     options = json.loads(row.options_json)
     return partial(create_source, row.kind, address, options, row.password_env, job_list_bound, _rules_for(row, rules))
 
@@ -181,7 +182,9 @@ def capabilities_of(row: Service) -> Capabilities:
 def host_rules() -> HostRules:
     """What this host allows services to use."""
     settings = current_settings()
-    return HostRules(settings.password_env_prefixes, Reach(parse_networks(settings.allowed_networks)))
+    return HostRules(
+        settings.password_env_prefixes, Reach(parse_networks(settings.allowed_networks), settings.allowed_sockets)
+    )
 
 
 def explain_refused_variable(row: Service) -> str | None:
@@ -191,7 +194,7 @@ def explain_refused_variable(row: Service) -> str | None:
 
 
 def _rules_for(row: Service, rules: HostRules) -> HostRules | None:
-    """The services file belongs to the host, so no rules apply to its services."""
+    """The services file belongs to the host, so its services may have what is the host's."""
     return None if row.origin == "file" else rules
 
 
@@ -216,7 +219,11 @@ def parse_service(given: Mapping[str, Any]) -> ServiceEntry:
 def _check_host_rules(rules: HostRules, entry: ServiceEntry) -> dict[str, str]:
     """What the host does not allow, by field. Host names are resolved only when connecting."""
     variable = rules.refused_variable(entry.password_env) if entry.password_env else None
-    address = rules.reach.explain_refusal(urlsplit(entry.url).hostname or "")
+    parts = urlsplit(entry.url)
+    if parts.scheme == "unix":
+        address = rules.reach.explain_refused_socket(unquote(parts.path))
+    else:
+        address = rules.reach.explain_refusal(parts.hostname or "")
     found = {"password_env": variable, "url": address and f"the service {address}"}
     return {name: said for name, said in found.items() if said}
 

@@ -1,14 +1,15 @@
 """The host's rules for services: which addresses Beacon connects to, and which variables may hold passwords.
 
 People who add a service in the browser choose its address and the variable of its password. Neither may give access to
-what belongs to the host: the credentials that clouds serve at link-local addresses, or other programs' secrets in the
-environment.
+what belongs to the host: the credentials that clouds serve at link-local addresses, other programs' secrets in the
+environment, or their sockets.
 """
 
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import PurePosixPath
 
 from app.sources.source_errors import SourceError
 
@@ -17,6 +18,7 @@ Network = IPv4Network | IPv6Network
 OWN_VARIABLES = "BEACON_"
 PASSWORD_PREFIX = "BEACON_SOURCE_"  # noqa: S105 -- the beginning of a name
 NETWORKS_SETTING = "BEACON_ALLOWED_NETWORKS"
+SOCKETS_SETTING = "BEACON_ALLOWED_SOCKETS"
 PREFIXES_SETTING = "BEACON_PASSWORD_ENV_PREFIXES"
 # The most specific description first: an address may be in several.
 _REFUSED_NETWORKS: tuple[tuple[str, tuple[Network, ...]], ...] = (
@@ -54,9 +56,14 @@ class ForbiddenAddress(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Which addresses services may have. `allowed`: networks that the host permits as exceptions."""
+    """Which addresses services may have. `allowed`: networks that the host permits as exceptions.
+
+    `sockets`: the Unix sockets, and folders of them, that the host permits. None permits all: the services file belongs
+    to the host, as its sockets do.
+    """
 
     allowed: tuple[Network, ...] = ()
+    sockets: tuple[str, ...] | None = None
 
     def explain_refusal(self, address: str) -> str | None:
         """Return why Beacon does not connect to this address; None if it may, and None for host names."""
@@ -71,6 +78,15 @@ class Reach:
                 if any(ip in network for network in networks):
                     return f"has the address {given}, which is {kind}; {NETWORKS_SETTING} can allow it"
         return None
+
+    def explain_refused_socket(self, path: str) -> str | None:
+        """Return why Beacon does not connect to the Unix socket at this path; None if it may."""
+        given = PurePosixPath(path)
+        if self.sockets is None:
+            return None
+        if ".." not in given.parts and any(given.is_relative_to(allowed) for allowed in self.sockets):
+            return None
+        return f"has the address of a Unix socket, which belongs to this host; {SOCKETS_SETTING} can allow it"
 
     def resolve(self, host: str, port: int) -> list[str]:
         """Resolve `host` to the addresses to connect to, in order. Raises `ForbiddenAddress`, `socket.gaierror`.

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from flask import Flask, Request, Response, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
 from pydantic import ValidationError
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
@@ -71,7 +71,8 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(HTTPException, _handle_http)
     app.register_error_handler(ValidationError, lambda error: problem_response(invalid_input(error)))
     app.register_error_handler(Exception, _handle_unexpected)
-    for kind in (DatabaseUnavailable, OperationalError, InterfaceError, InternalError, ProgrammingError, PoolTimeout):
+    # DBAPIError is every error of the driver: SQLite reports a damaged file as one that is of no subclass.
+    for kind in (DatabaseUnavailable, DBAPIError, PoolTimeout):
         app.register_error_handler(kind, _handle_database)
 
 
@@ -102,7 +103,7 @@ def _handle_database(error: Exception) -> Response:
     if database_errors.is_statement_fault(error):
         return _handle_unexpected(error)
     found = database_errors.classify_error(error)
-    reason = str(error).splitlines()[0]
+    reason = (str(error).splitlines() or [repr(error)])[0]
     where = f"{request.method} {request.path}"
     log.error("the database is %s, on %s: %s%s", found.state, where, reason, _describe_holders(found.state))
     return problem_response(

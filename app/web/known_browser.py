@@ -1,9 +1,10 @@
 """A signed cookie with the users who have logged in with this browser. It grants no access.
 
 Login throttling counts a known browser on its own, so that guessing a user's password elsewhere slows down strangers,
-but not this browser (OWASP: device cookies).
+but not this browser (OWASP: device cookies). For the same reason its bodies are counted on their own.
 """
 
+import hashlib
 import secrets
 from typing import Any
 
@@ -23,6 +24,12 @@ def find_throttle_key(name: str) -> str | None:
     """The key to count this browser's failed logins of `name` under, or None if `name` never logged in here."""
     found = _read_marks().get(name)
     return f"{name}\n{found}" if found else None
+
+
+def find_browser_key() -> str | None:
+    """A key for this browser, whoever logs in with it next, or None if nobody ever did."""
+    marks = sorted(_read_marks().items())
+    return hashlib.sha256(repr(marks).encode()).hexdigest() if marks else None
 
 
 def remember_user(name: str) -> None:

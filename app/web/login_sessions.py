@@ -6,7 +6,7 @@ from datetime import timedelta
 from flask import Flask, Response, g, redirect, request, session, url_for
 from flask_login import LoginManager, login_user
 
-from app.accounts import tokens
+from app.accounts import tokens, users
 from app.accounts.models import LoginSession, User
 from app.audit import chain
 from app.db import db, write
@@ -33,8 +33,11 @@ def init_app(app: Flask) -> None:
     app.before_request(_record_activity)
 
 
-def begin(user: User) -> None:
-    """Log `user` in with a new row and a new cookie; the content of an old cookie must not survive a login."""
+def begin(user: User) -> bool:
+    """Log `user` in with a new row and a new cookie; the content of an old cookie must not survive a login.
+
+    False if the user was disabled or given another password while the old one was checked, which may take seconds.
+    """
     row = LoginSession(
         id=secrets.token_urlsafe(32),
         user_id=user.id,
@@ -43,12 +46,15 @@ def begin(user: User) -> None:
         last_active_at=utc_text(),
     )
     with write() as transaction:
+        if not users.can_still_log_in(transaction, user):
+            return False
         transaction.add(row)
         chain.record(transaction, chain.Entry(user.name, "login", user.name))
     session.clear()
     session.permanent = True
     session["login"] = row.id
     login_user(user)
+    return True
 
 
 def end(login_id: str) -> None:

@@ -20,6 +20,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from app.audit.attempt_log import network_of
 from app.components import components
 from app.infra.problems import Problem, build_retry_after
+from app.web import known_browser
 from app.web.errors import problem_response
 
 # Limits on the pending bodies of one sender in one worker.
@@ -59,8 +60,8 @@ class _SenderUsage:
 class BodySlots:
     """The pending bodies of this worker by sender, and the bearer tokens that were valid recently.
 
-    A sender is a login, a known token, or otherwise a network address, so that strangers do not use up the slots of
-    users and programs at the same address.
+    A sender is a login, a known token, a known browser, or otherwise a network address, so that strangers do not use up
+    the slots of users and programs at the same address, not even those of the next login.
     """
 
     def __init__(self) -> None:
@@ -96,10 +97,21 @@ class BodySlots:
             if len(self._tokens) > MAX_KNOWN_TOKENS:
                 self._tokens.popitem(last=False)
 
-    def identify_sender(self, login_id: str | None, token: str | None, address: str) -> str:
-        if token is not None and _digest(token) in self._tokens:
-            return f"token {_digest(token)}"
-        return f"login {login_id}" if login_id and token is None else f"address {network_of(address)}"
+    def identify_sender(
+        self,
+        login_id: str | None,
+        token: str | None,
+        address: str,
+        find_browser: Callable[[], str | None] = lambda: None,
+    ) -> str:
+        """`find_browser` returns the key of a known browser; it is only called if nothing else is known."""
+        if token is not None:
+            is_known = _digest(token) in self._tokens
+            return f"token {_digest(token)}" if is_known else f"address {network_of(address)}"
+        if login_id:
+            return f"login {login_id}"
+        browser = find_browser()
+        return f"browser {browser}" if browser else f"address {network_of(address)}"
 
 
 def init_app(app: Flask) -> None:
@@ -125,8 +137,10 @@ def _receive_body() -> None:
     expected = limit if size is None else size
     if not expected:
         return
-    # The session cookie is signed, so its content is trusted without a query.
-    who = body_slots().identify_sender(session.get("login"), _claimed_bearer(), request.remote_addr or "")
+    # The cookies are signed, so their content is trusted without a query.
+    address = request.remote_addr or ""
+    find_browser = known_browser.find_browser_key
+    who = body_slots().identify_sender(session.get("login"), _claimed_bearer(), address, find_browser)
     with body_slots().acquire(who, expected), _time_limit(size):
         data = _read_body(request.environ["wsgi.input"], size, limit)
     request.environ["wsgi.input"] = io.BytesIO(data)

@@ -5,10 +5,13 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from app.accounts import users
+from app.accounts import tokens, users
+from app.accounts.actors import Actor
+from app.accounts.models import User
 from app.accounts.user_changes import UserChange
-from app.db import write
-from tests.support.cast import ADA, BOB, bearer, headers_of, log_in, logged_in, make_token, page_token
+from app.db import read, write
+from app.web.account import token_routes
+from tests.support.cast import ADA, BOB, bearer, csrf_token, headers_of, log_in, logged_in, make_token, page_token
 from tests.support.sse_client import open_stream
 
 ONE = {"type": "deploy.done", "data": {}}
@@ -91,6 +94,17 @@ def by_cookie(app: Flask) -> dict[str, str]:
     return {"Cookie": f"beacon={cookie.value}"}
 
 
+def by_admin_token(app: Flask) -> dict[str, str]:
+    return bearer(make_token(app, BOB, "admin")[1])
+
+
+def by_cookie_and_form(app: Flask) -> dict[str, str]:
+    browser = logged_in(app, BOB)
+    token, cookie = csrf_token(browser, "/"), browser.get_cookie("beacon")
+    assert cookie is not None
+    return {"Cookie": f"beacon={cookie.value}", "X-CSRFToken": token}
+
+
 @pytest.mark.parametrize("credential", [by_page_token, by_stream_token, by_cookie])
 @pytest.mark.parametrize("changes", CHANGES)
 def test_open_streams_end_with_every_change_and_open_again_only_while_the_credential_is_good(
@@ -118,6 +132,48 @@ def test_a_widgets_token_ends_with_the_other_credentials_of_its_user(cast: Flask
     carry_out(cast, changes)
     status = client.get("/widgets/notifications/content", headers=headers).status_code
     assert status == (200 if changes in ("nothing", "demoted", "demoted and promoted") else 401)
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_a_login_that_is_under_way_follows_its_user_too(
+    cast: Flask, monkeypatch: pytest.MonkeyPatch, changes: str
+) -> None:
+    """The check of a password takes a tenth of a second, and seconds if many people log in."""
+    check = users.verify_password
+
+    def check_for_long(user: User | None, password: str) -> bool:
+        is_right = check(user, password)
+        carry_out(cast, changes)
+        return is_right
+
+    monkeypatch.setattr(users, "verify_password", check_for_long)
+    browser = cast.test_client()
+    is_good = changes in ("nothing", "demoted", "demoted and promoted")
+    assert log_in(browser, BOB).status_code == (303 if is_good else 401)
+    with cast.app_context(), write() as session:
+        users.change(session, "bob", UserChange(disabled=False), "test")
+    status = browser.get("/api/events", headers={"Accept": "application/json"}).status_code
+    assert status == (200 if is_good else 401)
+
+
+@pytest.mark.parametrize("credential", [by_admin_token, by_cookie_and_form])
+@pytest.mark.parametrize("changes", CHANGES)
+def test_a_token_that_is_being_made_outlives_no_change_either(
+    cast: Flask, monkeypatch: pytest.MonkeyPatch, credential: Callable[[Flask], dict[str, str]], changes: str
+) -> None:
+    headers, check = credential(cast), token_routes._check_may_create
+
+    def check_before_the_change(who: Actor, owner: str, scopes: set[str]) -> None:
+        check(who, owner, scopes)
+        carry_out(cast, changes)
+
+    monkeypatch.setattr(token_routes, "_check_may_create", check_before_the_change)
+    made = cast.test_client(use_cookies=False).post("/api/tokens", json={"scopes": ["read"]}, headers=headers)
+    is_good = changes in ("nothing", "demoted", "demoted and promoted")
+    assert made.status_code == (201 if is_good else 401), made.text
+    with cast.app_context(), read() as session:
+        left = tokens.count_active(session, users.find(session, "bob"))
+    assert left == (0 if not is_good else 2 if credential is by_admin_token else 1)
 
 
 @pytest.mark.parametrize("changes", ["new password", "disabled"])

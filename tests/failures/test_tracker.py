@@ -134,6 +134,59 @@ def test_what_is_long_gone_is_deleted_and_so_are_causes_without_jobs(poll: Poll,
         assert session.get(FailedJob, (SERVICE, "b")) is not None
 
 
+def test_too_many_that_are_gone_are_deleted_however_young_they_are(
+    poll: Poll, source: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failure_retention, "MAX_GONE_JOBS", 3)
+    monkeypatch.setattr(failure_retention, "BATCH_ROWS", 2)
+    for number in range(9):
+        source.fail(f"j{number}")
+    poll()
+    for number in range(8):
+        del source.jobs[f"j{number}"]
+        poll()
+    assert failure_retention.enforce_limits() == 5
+    assert failure_retention.enforce_limits() == 0
+    with read() as session:
+        left = session.scalars(sa.select(FailedJob.job_id).order_by(FailedJob.job_id)).all()
+    assert left == ["j5", "j6", "j7", "j8"]
+
+
+def test_too_many_causes_without_jobs_are_deleted_and_muted_ones_stay(
+    poll: Poll, source: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failure_retention, "MAX_EMPTY_GROUPS", 2)
+    monkeypatch.setattr(failure_retention, "BATCH_ROWS", 2)
+    for number in range(9):
+        source.fail(f"j{number}", f"Error{number}", hour=number)
+    poll()
+    with write() as session:
+        muted = sa.update(FailureGroup).where(FailureGroup.error_type == "Error0")
+        session.execute(muted.values(muted_until="2999-01-01T00:00:00.000Z"))
+    for number in range(8):
+        del source.jobs[f"j{number}"]
+    poll()
+    assert failure_retention.enforce_limits() == 5
+    with read() as session:
+        left = session.scalars(sa.select(FailureGroup.error_type).order_by(FailureGroup.error_type)).all()
+    assert left == ["Error0", "Error6", "Error7", "Error8"]
+
+
+def test_a_list_that_is_always_cut_off_is_not_followed_for_ever(
+    poll: Poll, source: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracker, "MAX_FOLLOWED_JOBS", 5)
+    for number in range(20):
+        source.jobs.clear()
+        source.fail(f"j{number:02}")
+        source.fail(f"k{number:02}")
+        poll(complete=False)
+        with read() as session:
+            open_ids = failure_store.load_open_ids(session, SERVICE)
+        assert set(source.jobs) <= open_ids
+        assert len(open_ids) <= 5
+
+
 def test_one_job_that_cannot_be_read_hides_no_other(poll: Poll, source: Failing) -> None:
     for number in range(30):
         source.fail(f"j{number:02}")

@@ -14,10 +14,10 @@ from app.cli import doctor
 from app.config import current_settings
 from app.db import read, write
 from app.infra.clock import utc_now, utc_text
-from app.reconciliation import service_admin
+from app.reconciliation import registry, service_admin
 from app.reconciliation.models import Service, ServiceState
 from app.sources.palantir.palantir_source import NO_WORKERS
-from app.sources.protocol import ACTION_NAMES, VIEWS, SourceError
+from app.sources.protocol import ACTION_NAMES, VIEWS, ServiceAddress, SourceError
 from app.sources.service_config import parse_entry
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import look
@@ -186,6 +186,7 @@ def test_a_service_that_has_no_password_is_moved_as_before(api: Api) -> None:
         ({"password_env": "PATH"}, "begins with BEACON_SOURCE_, or let BEACON_PASSWORD_ENV_PREFIXES allow this one"),
         ({"url": "http://169.254.169.254"}, "BEACON_ALLOWED_NETWORKS can allow it"),
         ({"url": "http://[::ffff:169.254.169.254]:80"}, "BEACON_ALLOWED_NETWORKS can allow it"),
+        ({"url": "unix:///run/redis.sock", "kind": "rq"}, "BEACON_ALLOWED_SOCKETS can allow it"),
     ],
 )
 def test_what_is_the_hosts_is_refused_when_it_is_named(api: Api, given: dict[str, str], said: str) -> None:
@@ -210,6 +211,21 @@ def test_a_variable_from_before_is_named_and_not_asked(api: Api, monkeypatch: py
     assert not findings["passwords"].ok
     assert findings["passwords"].text.startswith(f"{SERVICE} names OLD_NAME: give the variable a name")
     assert "filed" not in findings["passwords"].text
+
+
+def test_sockets_are_the_hosts_and_so_is_the_services_file(api: Api) -> None:
+    def address(service_id: str) -> ServiceAddress:
+        with api.app.app_context(), read() as session:
+            built = registry.source_maker(registry.find(session, service_id), 1)
+        found = built.args[1]  # type: ignore[attr-defined]
+        assert isinstance(found, ServiceAddress)
+        return found
+
+    filed = {"id": "filed", "url": "unix:///run/redis.sock", "kind": "rq"}
+    with api.app.app_context(), write() as session:
+        service_admin.sync_from_file(session, [parse_entry(filed)])
+    assert address("filed").reach.explain_refused_socket("/run/redis.sock") is None
+    assert address(SERVICE).reach.explain_refused_socket("/run/redis.sock") is not None
 
 
 def test_a_change_to_what_is_already_so_is_no_entry_in_the_audit(api: Api) -> None:

@@ -1,9 +1,15 @@
 """A job's arguments are shown as far as its service allows, and secrets never."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
+from app.infra import redaction
+from app.sources import arguments
 from app.sources.arguments import (
+    MAX_READ_CHARS,
     MAX_SHOWN_CHARS,
     ShowArguments,
     show_call,
@@ -11,6 +17,7 @@ from app.sources.arguments import (
     show_values,
     split_at_commas,
 )
+from app.sources.palantir.api import JobAnswer
 from app.sources.protocol import JobOptions
 
 
@@ -99,3 +106,93 @@ def test_anything_else_is_refused(written: object) -> None:
 
 def test_megabytes_are_cut() -> None:
     assert len(show_call("'" + "x" * 1_000_000 + "'", "all")) == MAX_SHOWN_CHARS
+
+
+class Visits(list[Any]):
+    """A list that counts how many of its items are looked at."""
+
+    seen = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in super().__iter__():
+            self.seen += 1
+            yield item
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of the texts that were searched for secrets."""
+    lengths, redact_text = list[int](), redaction.redact_text
+
+    def measure(text: str) -> str:
+        lengths.append(len(text))
+        return redact_text(text)
+
+    for module in (redaction, arguments):
+        monkeypatch.setattr(module, "redact_text", measure)
+    return lengths
+
+
+PASSWORDS = ["password=" + "x" * 10_000] * 700
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["://" * 700_000],
+        ["a" * 7_000_000],
+        PASSWORDS,
+        ["x://a"] * 49_000,
+        [PASSWORDS],
+        [{"a": PASSWORDS}],
+        [{"k" * 7_000_000: "v"}],
+        [{f"password={number}" + "x" * 10_000: 1 for number in range(700)}],
+    ],
+)
+def test_no_more_of_a_job_is_searched_than_can_be_shown(args: list[Any], read: list[int]) -> None:
+    job = JobAnswer.model_validate({"id": "a", "state": "failed", "arguments": args})
+    for shown in (
+        job.to_detail("all").arguments,
+        show_values([], {"a": args}, "all"),
+        show_call(repr(args), "all"),
+        show_reprs(repr(args), repr({"a": args}), "all"),
+    ):
+        assert len(shown or "") <= MAX_SHOWN_CHARS
+    assert sum(read) <= 5 * MAX_READ_CHARS
+    assert len(read) <= 5 * MAX_SHOWN_CHARS
+
+
+@pytest.mark.parametrize("before", range(MAX_READ_CHARS - 40, MAX_READ_CHARS, 3))
+def test_where_a_text_is_cut_no_other_argument_is_taken_for_the_one_that_is_shown(before: int) -> None:
+    call = f"'{'x' * before}', to='anna', ssn='123'"
+    assert "123" not in show_call(call, ("to",))
+    assert "123" not in show_reprs("", call.replace("=", ": "), ("to",))
+
+
+@pytest.mark.parametrize("show", ["all", ("to",)])
+def test_what_cannot_be_shown_is_not_even_visited(show: ShowArguments) -> None:
+    args, nested = Visits([1] * 49_000), Visits([1] * 49_000)
+    show_values(args, {}, show)
+    show_values([], {"to": {"a": nested}}, show)
+    assert 0 < args.seen <= MAX_SHOWN_CHARS
+    assert 0 < nested.seen <= MAX_SHOWN_CHARS
+
+
+# Most of a text with long secrets is hidden, so that the place where it is cut is shown.
+LONG_SECRETS = "a password=" + "x" * (MAX_READ_CHARS - 600) + " "
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "https://u:hunter2" + "2" * 1_000 + "@h/",
+        "https://u:hunter2://" + "2" * 1_000 + "@h/",
+        'token="' + "hunter2 " * 20 + 'x"' + " y" * 500,
+    ],
+)
+@pytest.mark.parametrize("before", [0, 200, 380, 450, 520, 560, 580])
+def test_a_secret_is_not_shown_because_its_end_was_cut_off(secret: str, before: int) -> None:
+    text = LONG_SECRETS + "z" * before + " " + secret
+    for shown in (show_values([text], {}, "all"), show_call(text, "all"), show_reprs(text, "", "all")):
+        assert "hunter" not in shown
+        assert shown.rstrip('"').endswith("…")

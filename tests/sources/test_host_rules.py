@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.sources import kinds
+from app.sources.celery.celery_source import _make_backend
+from app.sources.celery.options import CeleryOptions
 from app.sources.host_rules import ForbiddenAddress, HostRules, Reach, parse_networks
 from app.sources.http_client import HttpClient
 from app.sources.protocol import Operation, OutcomeUnknown, ServiceAddress, Source, SourceError
@@ -128,6 +130,43 @@ def test_redis_by_name_connects_to_what_was_looked_at(monkeypatch: pytest.Monkey
             client.ping()
         assert len(connected) == 1
         server.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/run/valkey/jobs.sock", True),
+        ("/run/valkey", True),
+        ("/run/a.sock", True),
+        ("/run/a.sock2", False),
+        ("/run/valkey2/jobs.sock", False),
+        ("/run/valkey/../docker.sock", False),
+        ("/run", False),
+        ("/", False),
+        ("\0abstract", False),
+    ],
+)
+def test_a_socket_is_the_hosts_unless_it_says_otherwise(path: str, allowed: bool) -> None:
+    reach = Reach(sockets=("/run/valkey/", "/run/a.sock"))
+    assert (reach.explain_refused_socket(path) is None) == allowed
+    assert "BEACON_ALLOWED_SOCKETS can allow it" in (Reach(sockets=()).explain_refused_socket(path) or "")
+
+
+@pytest.mark.parametrize("url", ["unix:///run/docker.sock", "unix:///run/valkey/%2e%2e/docker.sock?db=1"])
+@pytest.mark.parametrize("name", ["rq", "celery"])
+def test_no_kind_connects_to_a_socket_that_is_not_allowed(url: str, name: str) -> None:
+    kind = kinds.get_kind(name)
+    address = kind.check_url(url)._replace(reach=Reach(sockets=("/run/valkey",)))
+    assert "BEACON_ALLOWED_SOCKETS can allow it" in refusal(kind.build(address, kind.options(), 10))
+
+
+def test_nor_does_one_by_an_option_that_holds_an_address() -> None:
+    options = CeleryOptions(result_backend="unix:///run/docker.sock")
+    address = ServiceAddress("redis://127.0.0.1:1/0", None, Reach(sockets=()))
+    server = _make_backend(RedisServer(address), address, options)
+    assert server is not None
+    with pytest.raises(ForbiddenAddress, match="BEACON_ALLOWED_SOCKETS can allow it"), server.reading() as client:
+        client.ping()
 
 
 @pytest.mark.parametrize("name", kinds.OWN_KINDS)

@@ -9,8 +9,9 @@ from flask.testing import FlaskClient
 
 from app.db import db
 from app.infra.problems import Problem
-from app.web.request_body import MAX_BODIES_PER_SENDER, MAX_BYTES_PER_SENDER, BodySlots
-from tests.support.cast import ADA, headers_of, logged_in
+from app.web.known_browser import find_browser_key
+from app.web.request_body import MAX_BODIES_PER_SENDER, MAX_BYTES_PER_SENDER, BodySlots, body_slots
+from tests.support.cast import ADA, PASSWORD, csrf_token, headers_of, log_out, logged_in
 
 EVENT = b'{"type": "body.check", "data": {}}'
 
@@ -47,6 +48,37 @@ def test_only_what_is_known_has_places_of_its_own() -> None:
     assert bodies.identify_sender("a login", None, "192.0.2.1") == "login a login"
     assert bodies.identify_sender(None, "good", "192.0.2.1").startswith("token ")
     assert "good" not in bodies.identify_sender(None, "good", "192.0.2.1").split()
+
+
+def test_a_stalled_stranger_keeps_no_colleague_at_the_same_address_from_logging_in(cast: Flask) -> None:
+    known, stranger = logged_in(cast, ADA), cast.test_client()
+    assert log_out(known).status_code == 303
+    tokens = {client: csrf_token(client) for client in (known, stranger)}
+
+    def log_in_again(client: FlaskClient) -> int:
+        form = {"csrf_token": tokens[client], "username": ADA.name, "password": PASSWORD}
+        return client.post("/login", data=form).status_code
+
+    with cast.app_context(), ExitStack() as held:
+        for _ in range(MAX_BODIES_PER_SENDER):
+            held.enter_context(body_slots().acquire("address 127.0.0.1", 10))
+        assert log_in_again(stranger) == 429
+        stranger.set_cookie("beacon-browser", "made up")
+        assert log_in_again(stranger) == 429
+        assert log_in_again(known) == 303
+
+
+def test_one_browser_has_no_more_places_than_any_other_sender(cast: Flask) -> None:
+    first, second = logged_in(cast, ADA), logged_in(cast, ADA)
+    keys = set()
+    for browser in (first, first, second):
+        cookie = browser.get_cookie("beacon-browser")
+        assert cookie is not None
+        with cast.test_request_context(headers={"Cookie": f"beacon-browser={cookie.value}"}):
+            keys.add(body_slots().identify_sender(None, None, "192.0.2.1", find_browser_key))
+            assert body_slots().identify_sender(None, "made up", "192.0.2.1", find_browser_key) == "address 192.0.2.1"
+    assert len(keys) == 2
+    assert not any("192.0.2.1" in key for key in keys)
 
 
 def test_all_addresses_of_one_network_are_one_sender() -> None:

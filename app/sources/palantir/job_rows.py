@@ -6,8 +6,11 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from app.infra.concurrency import iterate_in_slices
 from app.sources.http_client import parse_json
 from app.sources.palantir.api import (
+    MAX_STUCK_JOBS,
+    PAGE_SIZE,
     JobAnswer,
     ListedJob,
     PageAnswer,
@@ -17,10 +20,12 @@ from app.sources.palantir.api import (
     parse,
     parse_at_once,
 )
-from app.sources.protocol import MAX_JOB_ID_BYTES, MAX_JOB_ID_CHARS, NOTHING_LEFT_OUT, LeftOut
+from app.sources.protocol import MAX_JOB_ID_BYTES, MAX_JOB_ID_CHARS, NOTHING_LEFT_OUT, LeftOut, SourceError
 
 P = TypeVar("P", PageAnswer, WholePageAnswer, StuckAnswer)
 
+# Checked before any row is read for its fault, which costs much more than to validate a list that is right.
+MAX_ROWS = max(PAGE_SIZE, MAX_STUCK_JOBS)
 _ROW: dict[type, TypeAdapter[Any]] = {
     PageAnswer: TypeAdapter(ListedJob),
     WholePageAnswer: TypeAdapter(JobAnswer),
@@ -37,13 +42,15 @@ _TOO_MANY_BYTES = f"its id has more than {MAX_JOB_ID_BYTES:,} bytes"
 def read_rows(model: type[P], body: bytes, name_row: Callable[[int], str]) -> tuple[P, LeftOut]:
     """Return the list without its unreadable rows. `name_row` describes the row at an index for messages.
 
-    Raises `SourceError` if more than rows is wrong, or if no row has an id.
+    Raises `SourceError` if more than rows is wrong, if there are too many, or if no row has an id.
     """
     answer = parse_at_once(model, body)
     if answer is not None and not _may_have_long_id(answer.jobs):
         return answer, NOTHING_LEFT_OUT
     found = parse_json(body)
     rows = found.get("jobs") if isinstance(found, dict) else None
+    if isinstance(rows, list) and len(rows) > MAX_ROWS:
+        raise SourceError(f"answered something other than the Palantir API: jobs: more than {MAX_ROWS:,} in one answer")
     if not isinstance(rows, list) or (rows and not any(map(_has_id, rows))):
         return parse(model, found), NOTHING_LEFT_OUT
     jobs, left_out = _split_rows(model, rows, name_row)
@@ -52,7 +59,7 @@ def read_rows(model: type[P], body: bytes, name_row: Callable[[int], str]) -> tu
 
 def _split_rows(model: type, rows: list[Any], name_row: Callable[[int], str]) -> tuple[list[Any], LeftOut]:
     readable, left_out = list[Any](), NOTHING_LEFT_OUT
-    for place, row in enumerate(rows):
+    for place, row in enumerate(iterate_in_slices(rows)):
         fault = _explain_fault(model, row)
         if fault:
             left_out = left_out.merge(LeftOut(1, f"{name_row(place)}: {fault}"))

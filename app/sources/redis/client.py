@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool, UnixDomainSocketConnection, parse_url
+from redis.connection import ConnectionPool, parse_url
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -33,6 +33,7 @@ from app.sources.redis.limits import (
     CONNECT_S,
     BudgetExceeded,
     CheckedConnection,
+    CheckedSocketConnection,
     CheckedSslConnection,
     ReadBudget,
     make_bounded_connection,
@@ -179,16 +180,14 @@ def _describe_refusal(text: str) -> str:
 _CONNECTIONS = {
     "redis": make_bounded_connection(CheckedConnection),
     "rediss": make_bounded_connection(CheckedSslConnection),
-    "unix": make_bounded_connection(UnixDomainSocketConnection),
+    "unix": make_bounded_connection(CheckedSocketConnection),
 }
 
 
 def _connection_kwargs(address: ServiceAddress) -> dict[str, Any]:
     kwargs = dict(parse_url(address.url))  # type: ignore[no-untyped-call]
-    scheme = urlsplit(address.url).scheme
-    kwargs["connection_class"] = _CONNECTIONS[scheme]
-    if scheme != "unix":
-        kwargs["reach"] = address.reach
+    kwargs["connection_class"] = _CONNECTIONS[urlsplit(address.url).scheme]
+    kwargs["reach"] = address.reach
     kwargs.setdefault("db", 0)
     kwargs["db"] = int(kwargs["db"])
     if address.password is not None:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import Any, cast
 
-from redis.connection import Connection, SSLConnection
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
 from app.infra.concurrency import TimeSlice
-from app.sources.host_rules import Reach
+from app.sources.host_rules import ForbiddenAddress, Reach
 
 CONNECT_S = 2.0
 # The header of a list or map in an answer, or text that looks like one. An entry takes at least `_\r\n`.
@@ -139,6 +139,20 @@ class CheckedConnection(Connection):
 
 class CheckedSslConnection(SSLConnection, CheckedConnection):
     """The same with TLS."""
+
+
+class CheckedSocketConnection(UnixDomainSocketConnection):
+    """Connects only to a Unix socket that the host allows."""
+
+    def __init__(self, *, reach: Reach, **kwargs: Any) -> None:
+        self._reach = reach
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+
+    def _connect(self) -> socket.socket:
+        refusal = self._reach.explain_refused_socket(self.path)
+        if refusal is not None:
+            raise ForbiddenAddress(refusal)
+        return cast(socket.socket, super()._connect())  # type: ignore[no-untyped-call]
 
 
 def make_bounded_connection(connecting: Any) -> Any:

@@ -35,6 +35,7 @@ MAX_DECOMPRESSED_BYTES = 1_000_000
 _JOBS_PER_BATCH = 50
 # RQ describes a job by its call unless told otherwise.
 _CALL = re.compile(r"([\w.<>]{1,300})\((.*)\)\Z", re.DOTALL)
+_OPENING = re.compile(r"[\w.<>](?=\()")
 _FAILED = ("failed", "stopped")
 FUNCTION_NOT_TOLD = "RQ stores it only in the job's pickled data, which Beacon never opens"
 ATTEMPT_NOT_TOLD = "RQ stores only how many retries are left"
@@ -83,7 +84,9 @@ def decode_field(value: Any) -> str | None:
 
 
 def strip_arguments(description: str) -> str | None:
-    return _CALL.sub(r"\1(…)", description)[:MAX_TEXT_CHARS] or None
+    """The description without what stands between the brackets of a call, also of one that other words precede."""
+    found = _OPENING.search(description) if description.endswith(")") else None
+    return (f"{description[: found.end()]}(…)" if found else description)[:MAX_TEXT_CHARS] or None
 
 
 class _Call(NamedTuple):

@@ -48,12 +48,17 @@ def _check_login(name: str, password: str, address: str) -> ResponseReturnValue:
     except users.TooBusy:
         return _login_page_with_error(name, "Too many people are logging in. Try again in a moment.", 503)
     if user is None or not is_right:
-        login_throttle.record_failure(attempt, name, is_known=user is not None)
-        return _login_page_with_error(name, "Wrong name or password.", 401)
+        return _refuse_login(attempt, name, is_known=user is not None)
     login_throttle.record_success(attempt)
-    login_sessions.begin(user)
+    if not login_sessions.begin(user):
+        return _refuse_login(attempt, name, is_known=True)
     known_browser.remember_user(user.name)
     return redirect(local_path(request.values.get("next", "")), 303)
+
+
+def _refuse_login(attempt: login_throttle.LoginAttempt, name: str, *, is_known: bool) -> ResponseReturnValue:
+    login_throttle.record_failure(attempt, name, is_known=is_known)
+    return _login_page_with_error(name, "Wrong name or password.", 401)
 
 
 @bp.post("/logout")

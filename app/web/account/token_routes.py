@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts import users
-from app.accounts.actors import Actor, usable_scopes
+from app.accounts.actors import Actor, has_active_credential, usable_scopes
 from app.accounts.models import ApiToken, User
 from app.db import db, write
 from app.infra.problems import Problem
@@ -56,6 +56,10 @@ def create_token() -> ResponseReturnValue:
     _check_may_create(who, owner, set(wanted.scopes))
     try:
         with write() as session:
+            users.find_for_change(session, owner)
+            # What a reset of the owner ended since this request began must not leave a token behind.
+            if not has_active_credential(session, who):
+                raise auth.unauthorized_problem()
             row, text = users.add_token(session, owner, list(wanted.scopes), wanted.days, who.name)
     except users.UnknownUserOrToken as error:
         raise Problem(400, "Bad input", f"user: there is no user {owner}", errors={"user": "is unknown"}) from error

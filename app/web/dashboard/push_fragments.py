@@ -15,7 +15,8 @@ from app.web.dashboard.change_rows import SIGNAL_TYPES, ChangeRow, NameOf, is_ro
 from app.web.dashboard.failing import Failing
 from app.web.dashboard.view_models import LatestCheck, Tile, dom_key
 
-_INDENT = re.compile(r"\s*\n\s*")
+# It starts where no blank precedes it. Otherwise the time would grow with the square of the blanks in somebody's text.
+_INDENT = re.compile(r"(?<!\s)\s*\n\s*")
 
 
 def render_fragments(event: Event, name_of: NameOf = str) -> str | None:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from app.sources.tracebacks import is_library
 
@@ -20,14 +22,11 @@ class TracebackBlock:
 
 
 def fold_traceback(text: str) -> list[TracebackBlock]:
-    blocks: list[TracebackBlock] = []
-    for part, is_folded in _split(text):
-        last = blocks[-1] if blocks else None
-        if last is not None and (last.frames > 0) == is_folded:
-            blocks[-1] = TracebackBlock(last.text + part, last.frames + is_folded)
-        else:
-            blocks.append(TracebackBlock(part, int(is_folded)))
-    return blocks
+    return [_join(list(run), is_folded) for is_folded, run in groupby(_split(text), itemgetter(1))]
+
+
+def _join(run: list[tuple[str, bool]], is_folded: bool) -> TracebackBlock:
+    return TracebackBlock("".join(part for part, _ in run), len(run) if is_folded else 0)
 
 
 def _split(text: str) -> Iterator[tuple[str, bool]]:

@@ -1,14 +1,20 @@
 """A row that cannot be read is counted by its place, and all others are heard."""
 
+import json
 from typing import Any
 
 import pytest
 
+from app.infra import concurrency
+from app.sources.palantir import job_rows
+from app.sources.palantir.api import PageAnswer, StuckAnswer, WholePageAnswer
 from app.sources.palantir.palantir_source import PalantirSource
-from app.sources.protocol import Job, LeftOut
+from app.sources.protocol import Job, LeftOut, SourceError
 from tests.sources.palantir.answers import serve_palantir
 from tests.sources.test_left_out import CONTROL, LONG, ODD
 from tests.sources.upstream import Upstream
+
+GOOD = {"id": "a", "state": "queued"}
 
 
 @pytest.mark.parametrize(("job_id", "fault"), ODD)
@@ -37,6 +43,25 @@ def test_rows_are_counted_through_all_pages_also_where_one_ends_with_an_odd_id(s
     queued = PalantirSource(service.url, 10_000).read_snapshot().listings[0]
     assert len(queued.jobs) == 1_498
     assert queued.left_out == LeftOut(2, f"entry 1,000 of queued: {CONTROL}")
+
+
+@pytest.mark.parametrize("model", [PageAnswer, WholePageAnswer, StuckAnswer])
+@pytest.mark.parametrize("rows", [[1] * 49_000, [GOOD] * 1_001, [{**GOOD, "state": -1}] * 9_000])
+def test_a_list_that_is_too_long_is_refused_before_any_row_is_looked_at(
+    model: Any, rows: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_rows, "_explain_fault", pytest.fail)
+    with pytest.raises(SourceError, match="jobs: more than 1,000 in one answer"):
+        job_rows.read_rows(model, json.dumps({"jobs": [*rows, GOOD]}).encode(), str)
+
+
+def test_others_run_while_rows_are_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = []
+    monkeypatch.setattr(concurrency, "yield_to_loop", lambda: pauses.append(1))
+    body = json.dumps({"jobs": [*[{**GOOD, "state": -1}] * 999, GOOD]}).encode()
+    answer, left_out = job_rows.read_rows(StuckAnswer, body, str)
+    assert (len(answer.jobs), left_out.number) == (1, 999)
+    assert len(pauses) >= 999 // concurrency.SLICE_ITEMS
 
 
 def test_stuck_jobs_are_told_without_the_odd_one(service: Upstream) -> None:
