@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.commands.models import CommandRow
 from app.db import read, write
 from app.infra.clock import utc_text
 from app.reconciliation.models import CheckSample, KnownJob, ServiceState
@@ -37,7 +38,18 @@ NOT_READ = (
     "/cost",  # Beacon's own
     "/trends",  # has a test of its own below
 )
-HISTORIES = ("/reconciliation/discrepancies",)
+COMMAND = "intent-0001"
+HISTORIES = ("/reconciliation/discrepancies", f"/commands/{COMMAND}")
+
+
+def commanded(app: Flask) -> None:
+    """A command, before which Mail did not tell its failed jobs."""
+    row = CommandRow(id=COMMAND, body_hash="h", asked_json="{}", action="retry-job", service_id="mail", target="j1")
+    row.actor, row.phase, row.total, row.verified = BOB.name, "success", 1, True
+    row.created_at = row.started_at = row.ended_at = utc_text()
+    row.before_json, row.after_json = '{"counts": {"queued": 5}}', '{"counts": {"queued": 4, "failed": 340}}'
+    with app.app_context(), write() as session:
+        session.add(row)
 
 
 @pytest.fixture(params=["silent", "unchecked-for-long", "never-checked"])
@@ -45,6 +57,7 @@ def quiet(cast: Flask, request: pytest.FixtureRequest) -> Flask:
     """Mail, of which nothing is known now."""
     if request.param == "never-checked":
         watch(cast, "mail")
+        commanded(cast)
         return cast
     is_silent = request.param == "silent"
     watch(cast, "mail", SILENT if is_silent else update(counts=LAST))
@@ -55,12 +68,13 @@ def quiet(cast: Flask, request: pytest.FixtureRequest) -> Flask:
     with cast.app_context(), write() as session:
         session.add(CheckSample(service_id="mail", at=last, ok=True, latency_ms=4, counts_json=json.dumps(LAST)))
         session.add(KnownJob(service_id="mail", job_id="j1", state="queued"))
+    commanded(cast)
     return cast
 
 
 def addresses(app: Flask) -> Iterator[str]:
     """All that can be read, with Mail where a service is asked for."""
-    values = {"service_id": "mail", "job_id": "j1", "flag": "enable_sse_streaming"}
+    values = {"service_id": "mail", "job_id": "j1", "flag": "enable_sse_streaming", "command_id": COMMAND}
     for rule in app.url_map.iter_rules():
         known = rule.arguments <= values.keys()
         if "GET" in (rule.methods or ()) and known and not rule.rule.startswith(NOT_READ):
@@ -87,7 +101,7 @@ def test_no_page_shows_a_number_of_a_silent_source(quiet: Flask) -> None:
         # Scripts age a tile in the page: its figures stand in the markup, covered by a dash. A trend says until when.
         text = re.sub(r"<article[^>]*data-aged.*?</article>", "", answer.text, flags=re.DOTALL)
         text = re.sub(r'<p class="tile-trend".*?</p>|<footer.*?</footer>', "", text, flags=re.DOTALL)
-        if found := NUMBERS.findall(text) or re.findall(r"<(?:dd|b|span)[^>]*>(?:<span>)?0</", text):
+        if found := NUMBERS.findall(text) or re.findall(r"<(?:dd|b|span|td)[^>]*>(?:<span>)?0</", text):
             shown[address] = found
     assert shown == {}
 
