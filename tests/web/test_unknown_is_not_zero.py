@@ -142,6 +142,12 @@ def test_a_state_that_a_service_does_not_count_has_no_number_either(cast: Flask)
     assert ">3</span>" in tabs
 
 
+def test_nobody_says_of_a_silent_service_that_none_of_its_jobs_is_failed(quiet: Flask) -> None:
+    client = logged_in(quiet, ADA)
+    texts = {address: client.get(address, headers={"Accept": "text/html"}).text for address in addresses(quiet)}
+    assert [address for address, text in texts.items() if "No job is failed" in text] == []
+
+
 def test_workers_of_a_silent_service_are_told_as_of_its_last_answer(quiet: Flask) -> None:
     text = logged_in(quiet, BOB).get("/services/mail").text
     with quiet.app_context(), write() as session:
