@@ -14,6 +14,9 @@ from app.reconciliation.models import ServiceState
 
 STALE_AFTER_INTERVALS = 3
 NOT_CHECKED_REASON = "was not checked in time"
+NEVER_CHECKED_REASON = "has not been checked since it was added"
+# A first poll may take so much longer: it reads everything.
+FIRST_CHECK_TAKES = timedelta(seconds=15)
 # A service that does not answer is polled up to a minute apart.
 FAILING_AGED_AFTER = timedelta(minutes=2)
 
@@ -38,11 +41,22 @@ class CurrentStatus:
 
 
 def current_status(
-    state: ServiceState | None, payload: Mapping[str, Any] | None, now: datetime, interval: timedelta
+    state: ServiceState | None,
+    payload: Mapping[str, Any] | None,
+    now: datetime,
+    interval: timedelta,
+    registered_at: str | None = None,
 ) -> CurrentStatus:
-    """The current status; `payload` is the newest `reconciliation.update`."""
+    """The current status; `payload` is the newest `reconciliation.update`.
+
+    `registered_at`: since when it is watched. A service that nobody checks must not be "not checked yet" for ever.
+    """
     health = _health(state, now, interval)
     if payload is None:
+        first_due = interval * STALE_AFTER_INTERVALS + FIRST_CHECK_TAKES
+        if registered_at is not None and now - parse_utc(registered_at) > first_due:
+            reason = state.reason if state and state.failing_since else None
+            return CurrentStatus("stale", "unknown", False, health, reason or NEVER_CHECKED_REASON)
         return CurrentStatus("unknown", "unknown", is_aged=False, health=health)
     published: StatusWord = payload["status"]
     if is_aged(published, (state.checked_at if state else None) or payload["checkedAt"], now, interval):

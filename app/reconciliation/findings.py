@@ -20,7 +20,7 @@ from app.reconciliation.types import (
     FindingContext,
     FindingContexts,
 )
-from app.sources.protocol import Job, ServiceSnapshot
+from app.sources.protocol import Job, LeftOut, ServiceSnapshot
 
 # Kinds that put a service into the state `discrepancy`. Other kinds are only shown.
 DISCREPANCY_KINDS: frozenset[FindingKind] = frozenset(
@@ -54,7 +54,7 @@ def find_in_snapshot(look: ServiceSnapshot, twice: Collection[str]) -> IdsByKind
     found: IdsByKind = {anomaly.kind: sorted(anomaly.job_ids) for anomaly in look.anomalies if anomaly.job_ids}
     if find_count_mismatches(look):
         found["count-mismatch"] = []
-    if any(listing.left_out.number for listing in look.listings):
+    if any(True for _ in _iter_left_out(look)):
         found["unreadable"] = []
     if twice and look.one_revision:
         found["duplicate"] = sorted({*found.get("duplicate", []), *twice})
@@ -85,10 +85,15 @@ def describe_loss(loss: Loss | None) -> FindingContexts:
 
 
 def describe_unreadable(look: ServiceSnapshot) -> FindingContexts:
-    left_out = [listing.left_out for listing in look.listings if listing.left_out.number]
+    left_out = list(_iter_left_out(look))
     if not left_out:
         return NO_CONTEXT
     return {"unreadable": FindingContext(sum(one.number for one in left_out), left_out[0].first)}
+
+
+def _iter_left_out(look: ServiceSnapshot) -> Iterator[LeftOut]:
+    """What could not be accepted, in the lists and beside them."""
+    return (one for one in (*(listing.left_out for listing in look.listings), look.left_out) if one.number)
 
 
 def read_published_contexts(last_published: ReconciliationUpdate | None) -> FindingContexts:

@@ -38,7 +38,8 @@ class ServiceWithState:
         return payload
 
     def current_status(self, poll_interval_s: float) -> CurrentStatus:
-        return current_status(self.state, self.payload, utc_now(), timedelta(seconds=poll_interval_s))
+        interval = timedelta(seconds=poll_interval_s)
+        return current_status(self.state, self.payload, utc_now(), interval, self.service.registered_at)
 
     def counts(self, poll_interval_s: float) -> tuple[Mapping[str, int] | None, str]:
         """The current counts; None and the reason if they are unknown."""

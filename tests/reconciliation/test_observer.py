@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from app.db import db, read, write
 from app.eventlog.append import NewEvent, append
-from app.infra.clock import parse_utc, utc_now
+from app.infra.clock import parse_utc, utc_now, utc_text
 from app.infra.lease import Lease, LeaseLost
 from app.reconciliation import incidents, observer, registry
 from app.reconciliation.accept import accept_items
+from app.reconciliation.models import Service, ServiceState
 from app.reconciliation.row_writer import compute_checksum
 from app.sources.protocol import Anomaly, Capabilities, Job, JobLookup, Listing, ServiceSnapshot, SourceError
 from tests.reconciliation.desk import SERVICE, Desk, everything
@@ -380,6 +381,24 @@ class TestWhatNobodyHasThoughtOf:
         now = 20.1
         desk.observer.tick()
         assert (desk.told["status"], desk.told["reason"]) == ("stale", "was not checked in time")
+
+    def test_a_service_that_was_never_checked_becomes_stale_when_its_check_is_overdue(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 0.0
+        own_time(monkeypatch, "app.reconciliation.overdue_checks", monotonic=lambda: now)
+        desk.observer.tick()
+        now = 20.1
+        desk.observer.tick()
+        with read() as session:
+            assert session.get(ServiceState, SERVICE) is None, "it was added just now"
+        with write() as session:
+            session.get_one(Service, SERVICE).registered_at = utc_text(utc_now() - timedelta(seconds=20.1))
+        now = 40.2
+        desk.observer.tick()
+        assert (desk.told["status"], desk.told["reason"]) == ("stale", "has not been checked since it was added")
+        desk.observe(THREE)
+        assert desk.told["status"] == "verified"
 
     def test_one_that_fails_is_left_to_its_own_polls(self, desk: Desk) -> None:
         desk.observe(THREE)

@@ -240,6 +240,21 @@ class TestLook:
         assert (len(started.jobs), look.counts["started"]) == (0, 1)
         assert started.left_out == LeftOut(1, "entry 1 of rq:wip:mail: its id has a control character")
 
+    def test_an_odd_name_of_a_queue_or_worker_costs_no_other(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        put(queue, "a")
+        scene.redis.sadd("rq:queues", b"rq:queue:\xff", b"rq:queue:a\0b")
+        scene.redis.sadd("rq:workers", b"rq:worker:\xff", b"rq:worker:anna")
+        scene.redis.hset("rq:worker:anna", mapping={"birth": b"\xff", "queues": b"mail,\xff"})
+        scene.redis.zadd("rq:wip:mail", {b"run:\xff": time.time() + 60, b"odd:1": time.time() + 60})
+        scene.redis.hset("rq:execution:odd:1", mapping={"worker_name": b"\xff", "created_at": b"yesterday"})
+        look = source.read_snapshot()
+        assert ids(look, "queued") == ["a"]
+        assert look.left_out == LeftOut(3, "rq:queue:a\ufffdb of rq:queues: its name has a control character")
+        assert [(worker.id, worker.queues) for worker in look.workers or ()] == [("anna", ("mail", "\ufffd"))]
+        assert "orphaned" not in anomalies(look)
+
 
 class TestOverdue:
     """Scheduled jobs whose time has come and gone."""

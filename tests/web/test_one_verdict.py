@@ -10,7 +10,7 @@ from flask import Flask
 
 from app.db import write
 from app.infra.clock import utc_text
-from app.reconciliation.models import ServiceState
+from app.reconciliation.models import Service, ServiceState
 from tests.support.cast import ADA, ALICE, logged_in
 from tests.web.payloads import discrepancy, update
 from tests.web.test_pages import page, watch
@@ -75,6 +75,20 @@ def test_every_place_gives_the_same_verdict(
         assert word in seen(part(own, r'<section id="open-items".*?</section>'))
     assert part(table, r'<tr id="service-mail" data-state="\w+"').endswith(f'"{status}"')
     assert seen(part(own, r"<dl class=\"facts.*?</dl>")).split("Health ")[1].startswith(health)
+
+
+def test_a_service_that_nobody_has_ever_checked_is_stale_when_its_check_is_overdue(cast: Flask) -> None:
+    watch(cast, "mail")
+    with cast.app_context(), write() as session:
+        session.get_one(Service, "mail").registered_at = "2026-11-21T12:00:00.000Z"
+    front, own = page(cast, ALICE), page(cast, ALICE, "/services/mail")
+    [told] = logged_in(cast, ADA).get("/services/registered").json or []
+    assert (told["status"], told["reason"]) == ("stale", "has not been checked since it was added")
+    assert part(front, r'id="summary" data-state="\w+"').endswith('"stale"')
+    for text in (part(front, r"<article.*?</article>"), part(own, r"<article.*?</article>")):
+        assert "Stale" in seen(text)
+        assert "has not been checked since it was added" in seen(text)
+    assert "has not been checked since it was added" in seen(part(front, r'<li class="strip-row".*?</li>'))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from app.commands.models import CommandRow
 from app.db import read, write
 from app.infra.clock import utc_text
-from app.reconciliation.models import CheckSample, KnownJob, ServiceState
+from app.reconciliation.models import CheckSample, KnownJob, Service, ServiceState
 from tests.support.cast import ADA, BOB, headers_of, logged_in
 from tests.web.payloads import update
 from tests.web.test_one_verdict import checked, part, seen
@@ -52,11 +52,14 @@ def commanded(app: Flask) -> None:
         session.add(row)
 
 
-@pytest.fixture(params=["silent", "unchecked-for-long", "never-checked"])
+@pytest.fixture(params=["silent", "unchecked-for-long", "never-checked", "never-checked-for-long"])
 def quiet(cast: Flask, request: pytest.FixtureRequest) -> Flask:
     """Mail, of which nothing is known now."""
-    if request.param == "never-checked":
+    if request.param.startswith("never-checked"):
         watch(cast, "mail")
+        if request.param.endswith("for-long"):
+            with cast.app_context(), write() as session:
+                session.get_one(Service, "mail").registered_at = "2026-11-21T12:00:00.000Z"
         commanded(cast)
         return cast
     is_silent = request.param == "silent"

@@ -15,7 +15,7 @@ from rq.suspension import WORKERS_SUSPENDED
 
 from app.infra.concurrency import TimeSlice
 from app.sources.list_choice import choose_lists
-from app.sources.protocol import LeftOut, SourceError
+from app.sources.protocol import NOTHING_LEFT_OUT, LeftOut, SourceError
 from app.sources.rq.job_places import FINISHED, JobPlace, list_places
 from app.sources.rq.responses import (
     IDS_PER_PART,
@@ -24,6 +24,7 @@ from app.sources.rq.responses import (
     parse_fields,
     parse_int,
     parse_members,
+    parse_names,
     parse_score,
     parse_text,
     parse_time,
@@ -66,7 +67,7 @@ class RqSnapshot:
     place's ids whose jobs may rightly have expired. `left_out`: entries that Beacon cannot accept as ids. `workers`:
     the fields of each worker, None if only its name is left. `overdue`: at most `MAX_OVERDUE` for each queue. `left_s`:
     how long RQ still considers each worker alive without another heartbeat. `queues`: the number of queues that RQ
-    knows, watched or not.
+    knows, watched or not. `names_left_out`: queues and workers whose names Beacon cannot accept.
     """
 
     at: float
@@ -81,6 +82,7 @@ class RqSnapshot:
     left_out: Mapping[JobPlace, LeftOut] = field(default_factory=dict)
     queues: int | None = None
     left_s: Mapping[str, float] = field(default_factory=dict)
+    names_left_out: LeftOut = NOTHING_LEFT_OUT
 
 
 def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: Iterable[str] = ()) -> RqSnapshot:
@@ -93,10 +95,9 @@ def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: I
     queue_keys, workers = parse_members(queue_keys), parse_members(workers)
     if len(queue_keys) > MAX_QUEUES or len(workers) > MAX_WORKERS:  # before any of them is read
         raise SourceError(f"has more than {MAX_QUEUES:,} queues or {MAX_WORKERS:,} workers")
-    names = list(queues) or sorted(
-        parse_text(key).removeprefix(Queue.redis_queue_namespace_prefix) for key in queue_keys
-    )
-    worker_keys = sorted(parse_text(key) for key in workers)
+    known, odd_queues = parse_names(queue_keys, Queue.redis_queues_keys)
+    names = list(queues) or [key.removeprefix(Queue.redis_queue_namespace_prefix) for key in known]
+    worker_keys, odd_workers = parse_names(workers, Worker.redis_workers_keys)
     places = [place for name in names for place in list_places(name)]
     counts = Batch(client)
     for place in places:
@@ -104,7 +105,7 @@ def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: I
     numbers = dict(zip(places, map(parse_int, counts.run()), strict=True))
     listed = choose_lists(numbers, bound, lambda place: place.state in FINISHED)
     made = _SnapshotReader(client, parse_time(now), bound).read(places, listed, worker_keys, list(ask))
-    return replace(made, queues=len(queue_keys))
+    return replace(made, queues=len(queue_keys), names_left_out=odd_queues.merge(odd_workers))
 
 
 class _SnapshotReader:

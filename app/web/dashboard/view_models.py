@@ -167,9 +167,10 @@ class Tile:
         return display_text.STATE_WORDS[self.state]
 
     @classmethod
-    def not_checked(cls, service_id: str, name: str) -> Self:
-        """A registered service that has not been checked yet."""
-        return cls(service_id, dom_key(service_id), name, "unknown", _unknown_stats())
+    def not_checked(cls, service_id: str, name: str, reason: str | None = None) -> Self:
+        """A registered service that has not been checked yet; `reason` if its first check is overdue."""
+        state = "stale" if reason else "unknown"
+        return cls(service_id, dom_key(service_id), name, state, _unknown_stats(), reason=reason, words=reason or "")
 
     @classmethod
     def from_payload(

@@ -1,5 +1,7 @@
 """Pages and JSON of failures by cause."""
 
+from typing import Any
+
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
@@ -74,7 +76,7 @@ def _show_list(service_id: str | None) -> ResponseReturnValue:
     )
     unknown = find_unknown(watched, current_settings().poll_interval_s)
     if wants_data():
-        meta = {"notReadYet": unread, "asOf": oldest_answer(watched), "limit": query.limit}
+        meta: dict[str, Any] = {"notReadYet": unread, "asOf": oldest_answer(watched), "limit": query.limit}
         meta["notKnown"] = [one.to_json() for one in unknown]
         return jsonify(data=[view.to_json() for view in found], meta=meta)
     return render_page(
