@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from app.infra.clock import parse_utc
+from app.reconciliation.finding_text import describe_silence, is_flapping
 from app.reconciliation.models import ServiceState
 
 STALE_AFTER_INTERVALS = 3
@@ -63,6 +64,8 @@ def current_status(
         return CurrentStatus("stale", published, is_aged=True, health=health, reason=NOT_CHECKED_REASON)
     if published != "stale":
         return CurrentStatus(published, published, is_aged=False, health=health)
+    if is_flapping(payload):
+        return CurrentStatus("stale", published, False, health, f"is {describe_silence(payload)}")
     return CurrentStatus("stale", published, False, health, payload.get("reason"), payload.get("silentSince"))
 
 

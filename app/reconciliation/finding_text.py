@@ -37,7 +37,7 @@ def describe_problem(name: str, payload: Mapping[str, Any]) -> str:
         return ""
     if status == "stale":
         parts = [
-            payload.get("reason") or "has not answered",
+            describe_silence(payload),
             describe_earlier_findings(findings),
             describe_unserved(findings),
         ]
@@ -53,6 +53,17 @@ def describe_problem(name: str, payload: Mapping[str, Any]) -> str:
         describe_unserved(findings),
     ]
     return "; ".join(part for part in parts if part) or UNSPECIFIC_DIFFERENCE
+
+
+def describe_silence(payload: Mapping[str, Any]) -> str:
+    """Why a service is stale. One that comes and goes may well answer now: that it flaps is said first."""
+    reason = payload.get("reason") or "has not answered"
+    flapping = list_findings([one for one in payload.get("findings") or () if one["kind"] == "flapping"])
+    return f"{flapping}; last: {reason}" if flapping else reason
+
+
+def is_flapping(payload: Mapping[str, Any]) -> bool:
+    return any(one["kind"] == "flapping" for one in payload.get("findings") or ())
 
 
 def describe_loss(findings: Sequence[Mapping[str, Any]]) -> str:

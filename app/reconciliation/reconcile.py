@@ -133,7 +133,8 @@ def judge_silence(
 ) -> ServiceVerdict:
     """The verdict on silence, or on figures of another time. Known jobs are kept; counts are not repeated."""
     verdict = _stale_verdict(known, findings.find_loss(known.loss), waited_ms, reason, now)
-    return replace(verdict, silent_since=silent_since)
+    # A flapping service may answer again at any poll, and what it shows stays until it is calm.
+    return replace(verdict, silent_since=None if verdict.flaps.since is not None else silent_since)
 
 
 def judge_acceptance(

@@ -77,6 +77,19 @@ def test_every_place_gives_the_same_verdict(
     assert seen(part(own, r"<dl class=\"facts.*?</dl>")).split("Health ")[1].startswith(health)
 
 
+def test_a_service_that_comes_and_goes_is_nowhere_said_to_be_silent(cast: Flask) -> None:
+    flaps = {"kind": "flapping", "jobIds": [], "since": "2026-11-21T12:00:00.000Z", "count": 4}
+    watch(cast, "mail", {**SILENT, "findings": [*LOST, flaps]})
+    checked(cast, timedelta(0))  # it answers now
+    front, own = page(cast, ALICE), page(cast, ALICE, "/services/mail")
+    for text in (front, own):
+        assert "flapping, 4 times; last: answered 500; 1 job was missing before" in seen(
+            part(text, r"<article.*?</article>")
+        )
+        assert "not answering" not in seen(text)
+    assert "flapping, 4 times; last: answered 500" in seen(part(front, r'<li class="strip-row".*?</li>'))
+
+
 def test_a_service_that_nobody_has_ever_checked_is_stale_when_its_check_is_overdue(cast: Flask) -> None:
     watch(cast, "mail")
     with cast.app_context(), write() as session:

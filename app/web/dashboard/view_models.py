@@ -204,7 +204,7 @@ class Tile:
             _unreadable_limit(payload),
             _unserved_limit(payload),
             finding_text.list_findings([one for one in findings if one["kind"] == "lost"]),
-            payload.get("silentSince"),
+            None if finding_text.is_flapping(payload) else payload.get("silentSince"),
             finding_text.describe_earlier_findings(findings),
         )
 
