@@ -160,7 +160,12 @@ class Tile:
     @property
     def shown_in_full(self) -> bool:
         """True if it stays a tile when verified services are shown as rows."""
-        return self.status != "verified"
+        return self.status != "verified" or self.is_limited
+
+    @property
+    def is_limited(self) -> bool:
+        """True if the newest check could not cover everything: that must not hide in a row."""
+        return any((self.counts_only, self.unreadable, self.unserved))
 
     @property
     def word(self) -> str:
