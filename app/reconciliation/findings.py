@@ -96,6 +96,11 @@ def _iter_left_out(look: ServiceSnapshot) -> Iterator[LeftOut]:
     return (one for one in (*(listing.left_out for listing in look.listings), look.left_out) if one.number)
 
 
+def describe_anomalies(look: ServiceSnapshot) -> FindingContexts:
+    """What the source says of its own findings; kept while the service does not answer, unlike the reason."""
+    return {one.kind: FindingContext(one.number, one.note) for one in look.anomalies if one.number or one.note}
+
+
 def read_published_contexts(last_published: ReconciliationUpdate | None) -> FindingContexts:
     """What the newest event said about its findings besides open items."""
     findings = (last_published.findings if last_published else None) or []

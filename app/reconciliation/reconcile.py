@@ -107,6 +107,7 @@ def reconcile(known: KnownState, observation: Observation, evidence: CheckEviden
         details=findings.build_details(found, job_diff.size),
         reason=findings.build_reason(observation.look),
         contexts={
+            **findings.describe_anomalies(observation.look),
             **findings.describe_unreadable(observation.look),
             **findings.describe_loss(loss),
             **unserved.contexts,

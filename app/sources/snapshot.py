@@ -76,18 +76,21 @@ class Listing:
 class Anomaly:
     """An inconsistency that the source itself detects, such as an id in a queue whose job is gone.
 
-    `note` adds details if they are known, such as since when or why.
+    `note` adds details if they are known, such as since when or why. `number`: how many jobs there are, if `job_ids`
+    does not hold all of them.
     """
 
     kind: Literal["dangling", "duplicate", "orphaned", "overdue"]
     job_ids: tuple[str, ...]
     note: str = ""
+    number: int = 0
 
     @classmethod
-    def overdue(cls, job_ids: Iterable[str], oldest: float, why: str) -> "Anomaly":
+    def overdue(cls, job_ids: Iterable[str], oldest: float, why: str, number: int = 0) -> "Anomaly":
         """Jobs that should have started. `oldest`: the first such time, in seconds; `why`: the reason, if known."""
         due = f"the oldest was due at {display_text(datetime.fromtimestamp(oldest, UTC))}"
-        return cls("overdue", tuple(sorted(set(job_ids))), "; ".join(filter(None, (due, why))))
+        ids = tuple(sorted(set(job_ids)))
+        return cls("overdue", ids, "; ".join(filter(None, (due, why))), number if number > len(ids) else 0)
 
 
 class Worker(NamedTuple):

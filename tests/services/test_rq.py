@@ -15,7 +15,7 @@ from rq.job import Job as RqJob
 from rq.suspension import resume, suspend
 
 from app.sources.protocol import Anomaly, Job, JobFilter, JobLookup, LeftOut, SourceError, UnservedQueue
-from app.sources.rq import KIND
+from app.sources.rq import KIND, rq_snapshot
 from app.sources.rq.anomalies import CONFIRM_AFTER_S
 from app.sources.rq.rq_source import RqSource
 from app.sources.rq.rq_workers import SUSPENDED
@@ -290,6 +290,18 @@ class TestOverdue:
         )
         assert stuck.since is not None
         assert stuck.since.timestamp() == pytest.approx(due)
+
+    def test_all_are_counted_and_each_has_its_own_time(
+        self, scene: Scene, source: RqSource, monkeypatch: pytest.MonkeyPatch, due: float
+    ) -> None:
+        monkeypatch.setattr(rq_snapshot, "MAX_OVERDUE", 3)
+        scene.redis.zadd("rq:scheduled:mail", {b"\xff": due + 1, **{f"late{n}": due + 10 + n for n in range(5)}})
+        (found,) = (one for one in source.read_snapshot().anomalies if one.kind == "overdue")
+        assert (found.job_ids, found.number) == (("late", "late0"), 7)
+        assert [(one.job.id, round((one.since.timestamp() if one.since else 0) - due)) for one in source.stuck()] == [
+            ("late", 0),
+            ("late0", 10),
+        ]
 
     def test_they_are_found_where_there_are_too_many_scheduled_jobs_to_list(self, scene: Scene, due: float) -> None:
         look = scene.source(bound=1).read_snapshot()

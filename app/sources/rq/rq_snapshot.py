@@ -52,9 +52,13 @@ class JobExecution(NamedTuple):
 
 
 class OverdueJobs(NamedTuple):
-    """Overdue scheduled jobs of one queue: the first ids, the oldest due time, whether a scheduler serves the queue."""
+    """Overdue scheduled jobs of one queue: the first ids, each with the time when it was due, and how many there are.
 
-    job_ids: Sequence[str]
+    `since`: the oldest such time. `served`: whether a scheduler serves the queue.
+    """
+
+    jobs: Sequence[tuple[str, float]]
+    number: int
     since: float
     served: bool
 
@@ -65,9 +69,10 @@ class RqSnapshot:
 
     `ids` lacks the places that exceed the limit. `gone`: the checked jobs that do not exist. `expiring`: the slice of a
     place's ids whose jobs may rightly have expired. `left_out`: entries that Beacon cannot accept as ids. `workers`:
-    the fields of each worker, None if only its name is left. `overdue`: at most `MAX_OVERDUE` for each queue. `left_s`:
-    how long RQ still considers each worker alive without another heartbeat. `queues`: the number of queues that RQ
-    knows, watched or not. `names_left_out`: queues and workers whose names Beacon cannot accept.
+    the fields of each worker, None if only its name is left. `overdue`: at most `MAX_OVERDUE` are
+    listed for each queue. `left_s`: how long RQ still considers each worker alive without another heartbeat. `queues`:
+    the number of queues that RQ knows, watched or not. `names_left_out`: queues and workers whose names Beacon cannot
+    accept.
     """
 
     at: float
@@ -136,8 +141,9 @@ class _SnapshotReader:
         started: list[JobExecution] = []
         for place in places:
             counts[place] = parse_int(next(answers))
-            if place.state == "scheduled" and (late := _parse_overdue(place, next(answers), next(answers))):
-                overdue[place] = late
+            if place.state == "scheduled":
+                late = _parse_overdue(place, next(answers), next(answers), next(answers))
+                overdue.update({place: late} if late else {})
             if place not in listed:
                 continue
             kept, ends = (parse_int(next(answers)) if place.state in EXPIRING else 0 for _ in range(2))
@@ -169,6 +175,7 @@ class _SnapshotReader:
         if place.state == "scheduled":
             due = self._now - SCHEDULED_OVERDUE_AFTER_S
             batch.add("ZRANGE", key, 0, due, "BYSCORE", "LIMIT", 0, MAX_OVERDUE, "WITHSCORES")
+            batch.add("ZCOUNT", key, 0, due)
             batch.add("EXISTS", RQScheduler.get_locking_key(place.queue))
         if not listed:
             return
@@ -207,13 +214,16 @@ class _SnapshotReader:
         return [], found
 
 
-def _parse_overdue(place: JobPlace, entries: Any, served: Any) -> OverdueJobs | None:
+def _parse_overdue(place: JobPlace, entries: Any, number: Any, served: Any) -> OverdueJobs | None:
     flat = parse_members(entries)
     if not flat:
         return None
-    late = JobIds(place.key)
+    late, due = JobIds(place.key), [parse_score(score) for score in flat[1::2]]
     late.add_entries(flat[::2])
-    return OverdueJobs(late.ids, parse_score(flat[1]), bool(parse_int(served)))
+    odd = frozenset(late.left_out)
+    times = [at for index, at in enumerate(due) if index not in odd]
+    jobs = list(zip(late.ids, times, strict=True))
+    return OverdueJobs(jobs, parse_int(number), due[0], bool(parse_int(served)))
 
 
 def _parse_executions(place: JobPlace, entries: Any) -> tuple[list[JobExecution], JobIds]:
