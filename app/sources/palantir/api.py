@@ -142,6 +142,8 @@ class ListedJob(TypedDict):
     state: State
     queue: NotRequired[QueueName | None]
     attempt: NotRequired[Number | None]
+    # Parsed where it matters (`overdue_jobs.py`): a time that cannot be read costs no row.
+    scheduledFor: NotRequired[Any]
 
 
 class PageAnswer(PalantirAnswer):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.infra.clock import utc_now
 from app.sources.arguments import ShowArguments
 from app.sources.http_client import HttpClient
 from app.sources.list_choice import choose_lists
@@ -22,6 +23,7 @@ from app.sources.palantir.api import (
 )
 from app.sources.palantir.bounded_reader import READ_TIMEOUT_S, BoundedReader
 from app.sources.palantir.job_rows import read_rows
+from app.sources.palantir.overdue_jobs import find_anomaly
 from app.sources.palantir.palantir_commands import COMMAND_TIMEOUT_S, PalantirCommands
 from app.sources.protocol import (
     Capabilities,
@@ -77,6 +79,7 @@ class PalantirSource(CommandedSource):
             as_of=counts.as_of,
             revision=None if counts.revision is None else str(counts.revision),
             one_revision=counts.revision is not None and reading.revisions <= {counts.revision},
+            anomalies=find_anomaly(reading.due, listings, counts.as_of or utc_now()),
         )
 
     def look_up(self, job_id: str) -> JobLookup:
