@@ -103,8 +103,6 @@ def _show_worst(known: KnownState, verdict: ServiceVerdict) -> ServiceVerdict:
             status=worst,
             counts={},
             details=None,
-            counts_only=(),
-            counts_only_queues=(),
             not_told={},
             counts_as_of={},
             reason=_stale_reason(last_published),

@@ -27,7 +27,7 @@ UNSPECIFIC_DIFFERENCE = "differs from what Beacon knows"
 # Wording for problems that persist while the service does not answer.
 _EARLIER_LABELS = {"lost": "lost"}
 MAX_NAMED_QUEUES = 3
-_PERSISTING_KINDS = ("missing", "lost", "extra", "dangling", "duplicate", "orphaned", "overdue")
+_PERSISTING_KINDS = ("missing", "lost", "extra", "dangling", "duplicate", "orphaned", "overdue", "unreadable")
 
 
 def describe_problem(name: str, payload: Mapping[str, Any]) -> str:
@@ -123,11 +123,14 @@ def describe_earlier_findings(findings: Sequence[Mapping[str, Any]]) -> str:
         if one["kind"] in _PERSISTING_KINDS
     ]
     named = [(number, word) for number, word in numbers if number]
-    if not named:
-        return ""
-    (number, word), *others = named
-    first = f"{format_job_count(number)} {'was' if number == 1 else 'were'} {word}"
-    return ", ".join([first, *(f"{number:,} {word}" for number, word in others)]) + " before"
+    said = []
+    if named:
+        (number, word), *others = named
+        first = f"{format_job_count(number)} {'was' if number == 1 else 'were'} {word}"
+        said.append(", ".join([first, *(f"{number:,} {word}" for number, word in others)]))
+    if any(one["kind"] == "count-mismatch" for one in findings):
+        said.append("its counts and lists disagreed")
+    return f"{' and '.join(said)} before" if said else ""
 
 
 def count_jobs(finding: Mapping[str, Any]) -> int:

@@ -26,6 +26,8 @@ from app.sources.protocol import Job, LeftOut, ServiceSnapshot
 DISCREPANCY_KINDS: frozenset[FindingKind] = frozenset(
     {"missing", "extra", "lost", "dangling", "duplicate", "orphaned", "overdue", "count-mismatch"}
 )
+# What stays as it was found until an answer says otherwise.
+_PERSISTING_KINDS: frozenset[FindingKind] = DISCREPANCY_KINDS | {"unreadable"}
 _ITEM_KINDS: frozenset[FindingKind] = frozenset({"missing", "extra", "unaccounted"})
 # An event holds 64 KiB: at worst nine lists of ids, and room for the rest. `count` gives the full number.
 MAX_IDS_BYTES = 6_000
@@ -67,9 +69,9 @@ def read_published_ids(last_published: ReconciliationUpdate | None) -> IdsByKind
     return {finding.kind: list(finding.job_ids) for finding in findings if finding.kind not in _ITEM_KINDS}
 
 
-def read_published_discrepancies(last_published: ReconciliationUpdate | None) -> IdsByKind:
+def read_persisting_findings(last_published: ReconciliationUpdate | None) -> IdsByKind:
     """The part of that which stays wrong until an answer says otherwise."""
-    return {kind: ids for kind, ids in read_published_ids(last_published).items() if kind in DISCREPANCY_KINDS}
+    return {kind: ids for kind, ids in read_published_ids(last_published).items() if kind in _PERSISTING_KINDS}
 
 
 def find_loss(loss: Loss | None) -> IdsByKind:
@@ -97,8 +99,13 @@ def _iter_left_out(look: ServiceSnapshot) -> Iterator[LeftOut]:
 
 
 def describe_anomalies(look: ServiceSnapshot) -> FindingContexts:
-    """What the source says of its own findings; kept while the service does not answer, unlike the reason."""
-    return {one.kind: FindingContext(one.number, one.note) for one in look.anomalies if one.number or one.note}
+    """What is known of findings besides ids. It is kept while the service does not answer, unlike the reason."""
+    said: dict[FindingKind, FindingContext] = {
+        one.kind: FindingContext(one.number, one.note) for one in look.anomalies if one.number or one.note
+    }
+    if mismatches := find_count_mismatches(look):
+        said["count-mismatch"] = FindingContext(note="; ".join(mismatches))
+    return said
 
 
 def read_published_contexts(last_published: ReconciliationUpdate | None) -> FindingContexts:

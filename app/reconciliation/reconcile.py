@@ -181,10 +181,11 @@ def judge_acceptance(
 
 
 def _stale_verdict(known: KnownState, also: IdsByKind, waited_ms: int, reason: str, now: datetime) -> ServiceVerdict:
-    """Stale, with the findings from before: no answer has contradicted them since."""
+    """Stale, with the findings and the list bounds from before: no answer has contradicted them since."""
+    last_published = known.last_published
     found: IdsByKind = {
         **findings.group_items(known.items.values()),
-        **findings.read_published_discrepancies(known.last_published),
+        **findings.read_persisting_findings(last_published),
         **also,
     }
     verdict = ServiceVerdict(
@@ -196,6 +197,8 @@ def _stale_verdict(known: KnownState, also: IdsByKind, waited_ms: int, reason: s
         reason=reason,
         contexts=findings.describe_loss(known.loss),
         last_verified_at=known.last_verified_at,
+        counts_only=tuple((last_published and last_published.counts_only) or ()),
+        counts_only_queues=tuple((last_published and last_published.counts_only_queues) or ()),
     )
     return change_detection.judge_check(known, verdict, found)
 

@@ -11,13 +11,13 @@ from app.db import db, read, write
 from app.eventlog.append import NewEvent, append
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.infra.lease import Lease, LeaseLost
-from app.reconciliation import incidents, observer, registry
+from app.reconciliation import finding_text, incidents, observer, registry
 from app.reconciliation.accept import accept_items
 from app.reconciliation.models import Service, ServiceState
 from app.reconciliation.row_writer import compute_checksum
 from app.sources.protocol import Anomaly, Capabilities, Job, JobLookup, Listing, ServiceSnapshot, SourceError
 from tests.reconciliation.desk import SERVICE, Desk, everything
-from tests.reconciliation.values import at, look
+from tests.reconciliation.values import at, left_out, look
 from tests.support.clock import own_time
 
 THREE = look(queued=["a", "b"], running=["c"])
@@ -235,6 +235,22 @@ class TestSilence:
         assert "silentSince" not in desk.told
         desk.observe(look(queued=["q"], running=["r"]))
         assert "findings" not in desk.told
+
+    def test_an_outage_takes_neither_words_nor_beginnings_nor_the_bound(self, desk: Desk) -> None:
+        late = Anomaly("overdue", ("q",), "the oldest was due at noon; no scheduler serves mail")
+        answer = left_out(look(queued=["q"], cut=["failed"], anomalies=(late,), counts={"queued": 5, "failed": 9}), 2)
+        desk.observe(answer)
+        before = desk.told["findings"]
+        assert [one["kind"] for one in before] == ["count-mismatch", "overdue", "unreadable"]
+        desk.pass_time(15.1)
+        desk.observe(SourceError("answered 500"))
+        assert (desk.told["status"], desk.told["countsOnly"], desk.told["findings"]) == ("stale", ["failed"], before)
+        assert finding_text.describe_problem("Mail", desk.told) == (
+            "answered 500; 1 job was scheduled and overdue, 2 listed but unreadable "
+            "and its counts and lists disagreed before"
+        )
+        desk.observe(answer)
+        assert (desk.told["status"], desk.told["findings"]) == ("discrepancy", before)
 
     def test_an_outage_does_not_end_what_was_wrong_and_the_record_keeps_its_reason(self, desk: Desk) -> None:
         lost = look(queued=["q"], running=["r"], anomalies=(Anomaly("dangling", ("d",)),))
