@@ -50,6 +50,11 @@ class ServiceWithState:
         """States without a count, each with the reason from the newest answer."""
         return (self.payload or {}).get("notTold") or {}
 
+    @property
+    def counts_as_of(self) -> Mapping[str, str]:
+        """States whose count is older than the check, each with its time."""
+        return (self.payload or {}).get("countsAsOf") or {}
+
 
 @dataclass(frozen=True, slots=True)
 class DiscrepancyFilter:

@@ -145,6 +145,17 @@ def test_a_state_that_a_service_does_not_count_has_no_number_either(cast: Flask)
     assert ">3</span>" in tabs
 
 
+def test_a_number_that_is_older_than_the_check_is_told_with_its_time(cast: Flask) -> None:
+    at = "2026-11-21T12:01:00.000Z"
+    watch(cast, "mail", update(counts={"queued": 3, "failed": 340}, countsAsOf={"failed": at}))
+    checked(cast, timedelta(0))
+    tabs = part(_jobs(logged_in(cast, BOB)), r'<nav class="states".*?</nav>')
+    assert "Failed 340 as of 12:01:00" in seen(tabs)
+    assert seen(tabs).count("as of") == 1
+    answer = cast.test_client().get("/services/mail/jobs", headers=headers_of(cast, BOB, "read"))
+    assert (answer.json or {})["meta"]["countsAsOf"] == {"failed": at}
+
+
 def test_nobody_says_of_a_silent_service_that_none_of_its_jobs_is_failed(quiet: Flask) -> None:
     client = logged_in(quiet, ADA)
     texts = {address: client.get(address, headers={"Accept": "text/html"}).text for address in addresses(quiet)}
