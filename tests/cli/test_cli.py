@@ -280,6 +280,11 @@ class TestRollout:
             "beacon: There is a plan already, started by bea (10 %: hers). "
             "To replace it, pass its id as expected. Nothing was changed."
         )
+        for verb in ("pause", "resume", "stop"):
+            assert script("rollout", "plan", verb).one_sentence() == (
+                f"beacon: The plan was started by bea (10 %: hers). To {verb} it, pass its id as expected. "
+                "Nothing was changed."
+            )
         seen = beacon("rollout", "plan").stdout.split()[2]
         assert "stopped" not in script("rollout", "plan", "stop", "--expected", "another").one_sentence()
         assert beacon(*start, "--expected", seen).exit_code == 0
