@@ -244,6 +244,7 @@ class TestRollout:
 
     def test_what_was_seen_is_where_it_must_stand(self, beacon: Beacon, script: Script) -> None:
         beacon("rollout", "set", "10")
+        assert script("rollout", "set", "50", "--expected", "12.5").status == 1
         refused = script("rollout", "set", "50", "--expected", "25").one_sentence()
         assert refused.startswith("beacon: enable_sse_streaming is now at 10 % and on, changed by cli:")
         assert beacon("rollout", "set", "50", "--expected", "10").exit_code == 0
