@@ -271,6 +271,24 @@ class TestSilence:
             (first.id, "verified"),
         ]
 
+    def test_every_reason_of_an_outage_is_recorded_once_and_the_outage_is_one(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.observe(SourceError("answered 500"))
+        desk.pass_time(15.1)
+        for reason in ("answered 500", "did not answer within 5 s", "answered 500", "did not answer within 5 s"):
+            desk.observe(SourceError(reason))
+            assert desk.told["reason"] == reason
+        desk.observe(THREE)
+        assert [(row.status, row.reason) for row in desk.record] == [
+            ("verified", None),
+            ("stale", "answered 500"),
+            ("stale", "did not answer within 5 s"),
+            ("verified", None),
+        ]
+        with read() as session:
+            [outage] = incidents.read_incidents(session, incidents.IncidentFilter(), incidents.START_POSITION, 10, None)
+        assert (outage.id, outage.ending and outage.ending.status) == (desk.record[1].id, "verified")
+
     def test_a_look_at_the_silence_too_early_only_says_when(self, desk: Desk) -> None:
         desk.observe(THREE)
         left = desk.observer.note_silence(desk.service).silent_in_s
