@@ -90,6 +90,24 @@ def test_a_service_that_comes_and_goes_is_nowhere_said_to_be_silent(cast: Flask)
     assert "flapping, 4 times; last: answered 500" in seen(part(front, r'<li class="strip-row".*?</li>'))
 
 
+def test_a_service_whose_figures_are_of_another_time_says_of_when(cast: Flask) -> None:
+    reason = "answers with figures that are more than 10 min old"
+    watch(cast, "mail", update(status="stale", counts={}, reason=reason, asOf="2026-11-21T11:47:05.000Z"))
+    checked(cast, timedelta(0))
+    for path in ("/", "/services/mail"):
+        tile = seen(part(page(cast, ALICE, path), r"<article.*?</article>"))
+        assert reason in tile
+        assert "counts from 11:47:05 · last verified" in tile
+
+
+def test_the_exact_number_of_an_aged_tile_is_hidden_with_its_figure(cast: Flask) -> None:
+    """The style sheet hides the `span`; what hovers over it must not stay on what is left."""
+    watch(cast, "mail", update(counts={"queued": 50_008}))
+    checked(cast, timedelta(minutes=1))
+    tile = part(page(cast, ALICE), r"<article.*?</article>")
+    assert re.findall(r"<(\w+) title=\"50,008\"", tile) == ["span"]
+
+
 def test_a_service_that_nobody_has_ever_checked_is_stale_when_its_check_is_overdue(cast: Flask) -> None:
     watch(cast, "mail")
     with cast.app_context(), write() as session:

@@ -102,12 +102,18 @@ class PalantirSource(CommandedSource):
         return parse(JobAnswer, answer.json).to_detail(self._show_arguments)
 
     def stuck(self) -> Sequence[StuckJob]:
-        found, _ = read_rows(StuckAnswer, self._http.fetch("/api/v1/jobs/stuck"), str)
+        found, left_out = read_rows(StuckAnswer, self._http.fetch("/api/v1/jobs/stuck"), _name_stuck_row)
+        if left_out.number and not found.jobs:
+            raise SourceError(f"lists {left_out.number:,} stuck jobs that Beacon cannot read; {left_out.first}")
         limit = f" for more than {found.threshold_s:g} s" if found.threshold_s is not None else ""
         return [StuckJob(job.to_job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
 
     def close(self) -> None:
         self._http.close()
+
+
+def _name_stuck_row(place: int) -> str:
+    return f"entry {place + 1:,}"
 
 
 def _to_fate(job: Job, asked: str) -> JobLookup:

@@ -114,7 +114,8 @@ class Tile:
     """One service on the dashboard.
 
     `state` is the last published state, `status` the current one: they differ if `is_aged`, when no check was made for
-    too long. `last_problem`: what was wrong in the last answer, for a service that does not answer.
+    too long. `last_problem`: what was wrong in the last answer, for a service that does not answer. `figures_at`: the
+    time of the answer's figures, for a service that is stale because they are of another time.
 
     `findings_digest` changes with the state and the findings, so that other parts of a page know when to reload.
     `counts_only`: states of which only the number is known. `unreadable`: entries that cannot be read. `unserved`: jobs
@@ -140,6 +141,7 @@ class Tile:
     lost: str = ""
     silent_since: str | None = None
     last_problem: str = ""
+    figures_at: str | None = None
 
     @property
     def href(self) -> str:
@@ -211,6 +213,7 @@ class Tile:
             finding_text.list_findings([one for one in findings if one["kind"] == "lost"]),
             None if finding_text.is_flapping(payload) else payload.get("silentSince"),
             finding_text.describe_earlier_findings(findings),
+            payload.get("asOf") if payload["status"] == "stale" else None,
         )
 
 

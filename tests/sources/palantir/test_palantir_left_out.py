@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.sources.palantir.palantir_source import PalantirSource
-from app.sources.protocol import Job, LeftOut
+from app.sources.protocol import Job, LeftOut, SourceError
 from tests.sources.palantir.answers import serve_palantir
 from tests.sources.test_left_out import CONTROL, LONG, ODD
 from tests.sources.upstream import Upstream
@@ -42,6 +42,15 @@ def test_rows_are_counted_through_all_pages_also_where_one_ends_with_an_odd_id(s
 def test_stuck_jobs_are_told_without_the_odd_one(service: Upstream) -> None:
     service.json("/api/v1/jobs/stuck", page("a", LONG))
     assert [one.job.id for one in PalantirSource(service.url, 10).stuck()] == ["a"]
+
+
+def test_stuck_jobs_that_are_all_odd_are_not_none(service: Upstream) -> None:
+    odd = page("a", "a\n")
+    odd["jobs"][0]["attempt"] = -1
+    service.json("/api/v1/jobs/stuck", odd)
+    with pytest.raises(SourceError) as refused:
+        PalantirSource(service.url, 10).stuck()
+    assert refused.value.reason.startswith("lists 2 stuck jobs that Beacon cannot read; entry 1: attempt: ")
 
 
 def page(*job_ids: str) -> dict[str, Any]:
