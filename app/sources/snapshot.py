@@ -123,7 +123,8 @@ class ServiceSnapshot:
     job that changes state during the poll appears again further down. `one_revision`: counts and lists belong to the
     same moment; if it is False they must not be compared with each other. `workers` is None if the source does not
     know them; an empty tuple means that there are none. `health`: the service's own description of its health.
-    `queues`: the number of queues, if the service also keeps empty ones. `not_told`: states whose count is unknown,
+    `queues`: the number of queues, if the service also keeps empty ones; `queues_outlive_work`: nothing that is done
+    with jobs and workers alone removes a queue. `not_told`: states whose count is unknown,
     with the reason. `counts_as_of`: states whose count is older than this poll. `unserved` is None if the source does
     not know which queues workers serve; that does not mean that nobody serves them. `failed`: the ids of
     all failed jobs if they are in no list, as of `counts_as_of["failed"]`. `left_out`: entries besides jobs, such as
@@ -141,6 +142,7 @@ class ServiceSnapshot:
     workers: tuple[Worker, ...] | None = None
     health: str | None = None
     queues: int | None = None
+    queues_outlive_work: bool = False
     not_told: Mapping[str, str] = field(default_factory=dict)
     counts_as_of: Mapping[str, datetime] = field(default_factory=dict)
     unserved: tuple[UnservedQueue, ...] | None = None

@@ -56,6 +56,7 @@ class Held:
             "lrange": queued,
             "hgetall": unacked,
             "zrange": [],
+            "exists": 1,
             "info": {},
             "time": (0, 0),
         }
