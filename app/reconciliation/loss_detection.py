@@ -51,8 +51,8 @@ def has_fallen(known: KnownState, observation: Observation, evidence: CheckEvide
 def _is_emptied(before: Figures, after: Figures, look: ServiceSnapshot) -> bool:
     """Jobs (also ended ones), queues and workers went together: work does not remove queues.
 
-    Where a queue may be made for one batch and removed after it, only the workers tell. Celery's workers notice nothing
-    when their broker is emptied, and only a person removes its queues.
+    Where a queue may be made for one batch and removed after it, only the workers tell. Where nothing but a person
+    removes a queue, workers may notice nothing of an emptied store.
     """
     if before.queues is None or after.queues is None:
         return False

@@ -142,7 +142,7 @@ class ListedJob(TypedDict):
     state: State
     queue: NotRequired[QueueName | None]
     attempt: NotRequired[Number | None]
-    # Parsed where it matters (`overdue_jobs.py`): a time that cannot be read costs no row.
+    # Parsed where it matters (`late_jobs.py`): a time that cannot be read costs no row.
     scheduledFor: NotRequired[Any]
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from app.sources.http_client import HttpClient
 from app.sources.palantir.api import PAGE_SIZE, A, PageAnswer, WholePageAnswer, is_finished, parse_body
 from app.sources.palantir.job_rows import read_rows
-from app.sources.palantir.overdue_jobs import SCHEDULED, parse_due_times
+from app.sources.palantir.late_jobs import SCHEDULED, parse_due_times
 from app.sources.protocol import NOTHING_LEFT_OUT, Job, LeftOut, Listing, SourceError
 
 P = TypeVar("P", PageAnswer, WholePageAnswer)

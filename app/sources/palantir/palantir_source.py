@@ -23,7 +23,7 @@ from app.sources.palantir.api import (
 )
 from app.sources.palantir.bounded_reader import READ_TIMEOUT_S, BoundedReader
 from app.sources.palantir.job_rows import read_rows
-from app.sources.palantir.overdue_jobs import find_anomaly
+from app.sources.palantir.late_jobs import find_anomaly
 from app.sources.palantir.palantir_commands import COMMAND_TIMEOUT_S, PalantirCommands
 from app.sources.protocol import (
     Capabilities,
