@@ -71,10 +71,10 @@ def current_status(
 
 def current_counts(current: CurrentStatus, payload: Mapping[str, Any] | None) -> tuple[Mapping[str, int] | None, str]:
     """The number of jobs by state; None and the reason if it is unknown. Unknown is not zero."""
-    if payload is None or current.status == "unknown":
-        return None, "the service has not been checked yet"
     if current.status == "stale":
         return None, f"the service {current.reason or 'has not answered'}"
+    if payload is None or current.status == "unknown":
+        return None, "the service has not been checked yet"
     counts: Mapping[str, int] = payload["counts"]
     return counts, ""
 

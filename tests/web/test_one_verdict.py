@@ -115,6 +115,8 @@ def test_a_service_that_nobody_has_ever_checked_is_stale_when_its_check_is_overd
     front, own = page(cast, ALICE), page(cast, ALICE, "/services/mail")
     [told] = logged_in(cast, ADA).get("/services/registered").json or []
     assert (told["status"], told["reason"]) == ("stale", "has not been checked since it was added")
+    meta = (logged_in(cast, ADA).get("/services/mail/jobs", headers={"Accept": "application/json"}).json or {})["meta"]
+    assert meta["countsReason"] == "the service has not been checked since it was added"
     assert part(front, r'id="summary" data-state="\w+"').endswith('"stale"')
     for text in (part(front, r"<article.*?</article>"), part(own, r"<article.*?</article>")):
         assert "Stale" in seen(text)
