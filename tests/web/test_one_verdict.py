@@ -122,6 +122,7 @@ def test_a_service_that_nobody_has_ever_checked_is_stale_when_its_check_is_overd
         assert "Stale" in seen(text)
         assert "has not been checked since it was added" in seen(text)
     assert "has not been checked since it was added" in seen(part(front, r'<li class="strip-row".*?</li>'))
+    assert "No open differences: the service has not answered a check yet." in seen(own)
 
 
 @pytest.mark.parametrize(
