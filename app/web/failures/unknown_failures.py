@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
+from sqlalchemy.orm import Session
+
+from app.reconciliation import queries
 from app.reconciliation.queries import ServiceWithState
 from app.sources.protocol import FAILED_STATES
+from app.web.dashboard.queries import require_service
 
 NOT_COUNTED = "does not count failed jobs"
 NOT_LISTED = "has more failed jobs than Beacon lists"
@@ -23,14 +27,25 @@ class UnknownFailures:
         return {"service": self.service_id, "reason": self.reason}
 
 
-def find_unknown(services: Sequence[ServiceWithState], poll_interval_s: float) -> list[UnknownFailures]:
-    found = ((one.service, _explain(one, poll_interval_s)) for one in services)
-    return [UnknownFailures(service.id, service.name, reason) for service, reason in found if reason]
+@dataclass(frozen=True, slots=True)
+class FailureCoverage:
+    """Of when the failed jobs are (the oldest of the answers), and which services do not tell theirs."""
 
+    as_of: str | None
+    unknown: Sequence[UnknownFailures]
 
-def oldest_answer(services: Sequence[ServiceWithState]) -> str | None:
-    """As of when all is told: the oldest of the last answers. None if nobody has answered yet."""
-    return min((one.state.last_answer_at for one in services if one.state and one.state.last_answer_at), default=None)
+    @classmethod
+    def load(cls, session: Session, service_id: str | None, poll_interval_s: float) -> Self:
+        """Of one service, or of all. Raises the 404 `Problem` if it is not watched."""
+        services = queries.list_services(session) if service_id is None else [require_service(session, service_id)]
+        answers = [one.state.last_answer_at for one in services if one.state and one.state.last_answer_at]
+        found = ((one.service, _explain(one, poll_interval_s)) for one in services)
+        unknown = [UnknownFailures(service.id, service.name, reason) for service, reason in found if reason]
+        return cls(min(answers, default=None), unknown)
+
+    @property
+    def as_json(self) -> list[dict[str, str]]:
+        return [one.to_json() for one in self.unknown]
 
 
 def _explain(watched: ServiceWithState, poll_interval_s: float) -> str:

@@ -1,7 +1,5 @@
 """Pages and JSON of failures by cause."""
 
-from typing import Any
-
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
@@ -10,7 +8,6 @@ from app.config import current_settings
 from app.db import db
 from app.failures import failure_store, queries
 from app.infra.problems import Problem
-from app.reconciliation import queries as reconciliation
 from app.reconciliation import registry
 from app.web.auth import actor, require
 from app.web.commands.command_views import ServiceActions
@@ -19,7 +16,7 @@ from app.web.dashboard.view_models import service_href
 from app.web.failures import bp
 from app.web.failures.failure_query import FailureQuery
 from app.web.failures.group_view import build_views, load_groups
-from app.web.failures.unknown_failures import find_unknown, oldest_answer
+from app.web.failures.unknown_failures import FailureCoverage
 from app.web.layout import build_layout, render_page
 from app.web.listing import parse_args, wants_data
 
@@ -35,6 +32,7 @@ def index() -> ResponseReturnValue:
 @bp.get("/services/<service_id>/failures")
 @require("viewer", scope="read")
 def of_service(service_id: str) -> ResponseReturnValue:
+    dashboard.require_service(db.session(), service_id)
     return _show_list(service_id)
 
 
@@ -50,14 +48,13 @@ def show_group(group_id: str) -> ResponseReturnValue:
     [view] = build_views(session, [group])
     if wants_data():
         return jsonify(view.to_json())
-    watched = dashboard.require_service(session, group.service_id)
     return render_page(
         "failures/group.html",
         cursor,
         layout=build_layout("failures", who, cursor, has_form=True),
         view=view,
-        service_actions=ServiceActions.of(who, watched.service),
-        unknown=find_unknown([watched], current_settings().poll_interval_s),
+        service_actions=ServiceActions.of(who, dashboard.require_service(session, group.service_id).service),
+        unknown=FailureCoverage.load(session, group.service_id, current_settings().poll_interval_s).unknown,
         job_actions=[one for one in ACTIONS.values() if one.scope == "job" and one.is_offered_in("failed")],
         job_ids=queries.list_job_ids(session, group_id, JOBS_SHOWN),
         href=service_href(group.service_id),
@@ -69,15 +66,9 @@ def _show_list(service_id: str | None) -> ResponseReturnValue:
     cursor = dashboard.cursor(session)
     found = load_groups(session, query.as_filter(service_id), query.limit)
     unread = failure_store.count_unread(session, service_id)
-    watched = (
-        reconciliation.list_services(session)
-        if service_id is None
-        else [dashboard.require_service(session, service_id)]
-    )
-    unknown = find_unknown(watched, current_settings().poll_interval_s)
+    coverage = FailureCoverage.load(session, service_id, current_settings().poll_interval_s)
     if wants_data():
-        meta: dict[str, Any] = {"notReadYet": unread, "asOf": oldest_answer(watched), "limit": query.limit}
-        meta["notKnown"] = [one.to_json() for one in unknown]
+        meta = {"notReadYet": unread, "asOf": coverage.as_of, "notKnown": coverage.as_json, "limit": query.limit}
         return jsonify(data=[view.to_json() for view in found], meta=meta)
     return render_page(
         "failures/index.html",
@@ -86,7 +77,7 @@ def _show_list(service_id: str | None) -> ResponseReturnValue:
         found=found,
         query=query,
         unread=unread,
-        unknown=unknown,
+        unknown=coverage.unknown,
         service_id=service_id,
         service_name=registry.service_name(service_id) if service_id else "",
         href=service_href(service_id) if service_id else "",
