@@ -129,7 +129,9 @@ def parse_fields(values: Any) -> list[str | None]:
 
 
 def _parse_field(value: Any) -> str:
-    return parse_text(require_bytes(value)[:MAX_FIELD_BYTES])
+    if len(require_bytes(value)) > MAX_FIELD_BYTES:
+        raise unexpected_answer()
+    return parse_text(value)
 
 
 def parse_members(values: Any) -> Sequence[Any]:
