@@ -25,7 +25,7 @@ REASON_OPTION = click.option("--reason", default="set from the command line", sh
 YES_OPTION = click.option("--yes", is_flag=True, help="skip the confirmation before everybody is let in")
 EXPECTED_OPTION = click.option(
     "--expected",
-    type=click.IntRange(0, 100),
+    type=click.FloatRange(0, 100),
     help="the percentage that you saw; the change is refused if it is another one now",
 )
 EXPECTED_PLAN_OPTION = click.option(
@@ -57,7 +57,7 @@ def show_flag(flag: str) -> None:
 @EXPECTED_OPTION
 @YES_OPTION
 def set_percentage(
-    percentage: int, flag: str, reason: str, enabled: bool | None, expected: int | None, yes: bool
+    percentage: int, flag: str, reason: str, enabled: bool | None, expected: float | None, yes: bool
 ) -> None:
     """Set the percentage of a flag; every worker follows within a second. The guardrail applies here too."""
     _change(flag, reason, percentage, enabled, expected, yes=yes)
@@ -76,7 +76,7 @@ def switch_off(flag: str, reason: str) -> None:
 @REASON_OPTION
 @EXPECTED_OPTION
 @YES_OPTION
-def switch_on(flag: str, reason: str, expected: int | None, yes: bool) -> None:
+def switch_on(flag: str, reason: str, expected: float | None, yes: bool) -> None:
     """Switch a flag on again, at the kept percentage."""
     _change(flag, reason, None, True, expected, yes=yes)
 
@@ -185,7 +185,7 @@ def stop_plan(flag: Flag, expected: str | None) -> None:
 
 
 def _change(
-    flag: str, reason: str, percentage: int | None, enabled: bool | None, expected: int | None, *, yes: bool
+    flag: str, reason: str, percentage: int | None, enabled: bool | None, expected: float | None, *, yes: bool
 ) -> None:
     which = embedded.parse_flag(flag)
     with open_migrated_app():

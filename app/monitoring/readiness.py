@@ -1,5 +1,6 @@
 """Checks in the background whether the database answers and accepts writes; `/readyz` waits a second at most."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db import DatabaseUnavailable, read, write
 from app.infra import database_errors, schema_version
 from app.monitoring.models import WriteProbe
+
+log = logging.getLogger(__name__)
 
 MAX_WAIT_S = 1.0
 # How long a result is reused, so that many simultaneous requests cost one check.
@@ -51,6 +54,9 @@ class BackgroundCheck:
             self.state = self._look()
         except (SQLAlchemyError, DatabaseUnavailable) as error:
             self.state = database_errors.classify_error(error).state
+        except Exception:
+            self.state = NO_ANSWER  # an earlier "ok" must not outlive a check that cannot be made
+            log.exception("unexpected exception in the check of the database")
         finally:
             with self._lock:
                 self._ended_at, self._thread = time.monotonic(), None
@@ -72,9 +78,8 @@ class Readiness:
         if self._reading.state != "ok":
             return self._reading.state
         self._writing.start_if_stale()
-        # A slow write keeps the last result. Only the first one is waited for, because there is no result yet.
-        if not self._writing.wait_until_done(MAX_WAIT_S) and self._writing.state == NO_ANSWER:
-            return "ok"
+        # A slow write keeps the last result. Until the first one is done there is none, and reading proves nothing.
+        self._writing.wait_until_done(MAX_WAIT_S)
         return self._writing.state
 
     def _read(self) -> str:

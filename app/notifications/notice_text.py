@@ -80,10 +80,8 @@ def outage_notice(cause: str, service: str, name: str, payload: Mapping[str, Any
     """The state of a service is no longer known. `payload` is its `reconciliation.update`."""
     text = finding_text.describe_problem(name, payload)
     title = f"{name} does not answer" if payload.get("silentSince") else f"{name} is stale"
-    flapping = next((one for one in payload.get("findings") or [] if one["kind"] == "flapping"), None)
-    if flapping:
+    if finding_text.is_flapping(payload):
         title = f"{name} is flapping"
-        text = f"{finding_text.list_findings([flapping])}; {text}"
     body = f"{text[:1].upper()}{text[1:]}."
     return NewNotification(f"outage:{cause}", "warning", SERVICE_TOPIC, title, body, _service_href(service), service)
 

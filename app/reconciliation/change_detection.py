@@ -37,6 +37,9 @@ def detect_change(known: KnownState, verdict: ServiceVerdict, found: IdsByKind) 
     last_published = known.last_published
     moved = any(item.kind in _ITEM_KINDS for item in chain(verdict.opened, (done.item for done in verdict.closed)))
     status_changed = last_published is None or last_published.status != verdict.status or moved
+    if last_published is not None and verdict.status == "stale":
+        # An outage may have several reasons, one after the other, and the record keeps each.
+        status_changed = status_changed or last_published.reason != verdict.reason
     if last_published is not None and verdict.status != "stale" and not status_changed:
         before = {
             kind: ids
@@ -103,8 +106,6 @@ def _show_worst(known: KnownState, verdict: ServiceVerdict) -> ServiceVerdict:
             status=worst,
             counts={},
             details=None,
-            counts_only=(),
-            counts_only_queues=(),
             not_told={},
             counts_as_of={},
             reason=_stale_reason(last_published),

@@ -27,7 +27,7 @@ UNSPECIFIC_DIFFERENCE = "differs from what Beacon knows"
 # Wording for problems that persist while the service does not answer.
 _EARLIER_LABELS = {"lost": "lost"}
 MAX_NAMED_QUEUES = 3
-_PERSISTING_KINDS = ("missing", "lost", "extra", "dangling", "duplicate", "orphaned", "overdue")
+_PERSISTING_KINDS = ("missing", "lost", "extra", "dangling", "duplicate", "orphaned", "overdue", "unreadable")
 
 
 def describe_problem(name: str, payload: Mapping[str, Any]) -> str:
@@ -37,7 +37,7 @@ def describe_problem(name: str, payload: Mapping[str, Any]) -> str:
         return ""
     if status == "stale":
         parts = [
-            payload.get("reason") or "has not answered",
+            describe_silence(payload),
             describe_earlier_findings(findings),
             describe_unserved(findings),
         ]
@@ -53,6 +53,17 @@ def describe_problem(name: str, payload: Mapping[str, Any]) -> str:
         describe_unserved(findings),
     ]
     return "; ".join(part for part in parts if part) or UNSPECIFIC_DIFFERENCE
+
+
+def describe_silence(payload: Mapping[str, Any]) -> str:
+    """Why a service is stale. One that comes and goes may well answer now: that it flaps is said first."""
+    reason = payload.get("reason") or "has not answered"
+    flapping = list_findings([one for one in payload.get("findings") or () if one["kind"] == "flapping"])
+    return f"{flapping}; last: {reason}" if flapping else reason
+
+
+def is_flapping(payload: Mapping[str, Any]) -> bool:
+    return any(one["kind"] == "flapping" for one in payload.get("findings") or ())
 
 
 def describe_loss(findings: Sequence[Mapping[str, Any]]) -> str:
@@ -112,11 +123,14 @@ def describe_earlier_findings(findings: Sequence[Mapping[str, Any]]) -> str:
         if one["kind"] in _PERSISTING_KINDS
     ]
     named = [(number, word) for number, word in numbers if number]
-    if not named:
-        return ""
-    (number, word), *others = named
-    first = f"{format_job_count(number)} {'was' if number == 1 else 'were'} {word}"
-    return ", ".join([first, *(f"{number:,} {word}" for number, word in others)]) + " before"
+    said = []
+    if named:
+        (number, word), *others = named
+        first = f"{format_job_count(number)} {'was' if number == 1 else 'were'} {word}"
+        said.append(", ".join([first, *(f"{number:,} {word}" for number, word in others)]))
+    if any(one["kind"] == "count-mismatch" for one in findings):
+        said.append("its counts and lists disagreed")
+    return f"{' and '.join(said)} before" if said else ""
 
 
 def count_jobs(finding: Mapping[str, Any]) -> int:

@@ -20,12 +20,14 @@ from app.reconciliation.types import (
     FindingContext,
     FindingContexts,
 )
-from app.sources.protocol import Job, ServiceSnapshot
+from app.sources.protocol import Job, LeftOut, ServiceSnapshot
 
 # Kinds that put a service into the state `discrepancy`. Other kinds are only shown.
 DISCREPANCY_KINDS: frozenset[FindingKind] = frozenset(
     {"missing", "extra", "lost", "dangling", "duplicate", "orphaned", "overdue", "count-mismatch"}
 )
+# What stays as it was found until an answer says otherwise.
+_PERSISTING_KINDS: frozenset[FindingKind] = DISCREPANCY_KINDS | {"unreadable"}
 _ITEM_KINDS: frozenset[FindingKind] = frozenset({"missing", "extra", "unaccounted"})
 # An event holds 64 KiB: at worst nine lists of ids, and room for the rest. `count` gives the full number.
 MAX_IDS_BYTES = 6_000
@@ -54,7 +56,7 @@ def find_in_snapshot(look: ServiceSnapshot, twice: Collection[str]) -> IdsByKind
     found: IdsByKind = {anomaly.kind: sorted(anomaly.job_ids) for anomaly in look.anomalies if anomaly.job_ids}
     if find_count_mismatches(look):
         found["count-mismatch"] = []
-    if any(listing.left_out.number for listing in look.listings):
+    if any(True for _ in _iter_left_out(look)):
         found["unreadable"] = []
     if twice and look.one_revision:
         found["duplicate"] = sorted({*found.get("duplicate", []), *twice})
@@ -67,9 +69,9 @@ def read_published_ids(last_published: ReconciliationUpdate | None) -> IdsByKind
     return {finding.kind: list(finding.job_ids) for finding in findings if finding.kind not in _ITEM_KINDS}
 
 
-def read_published_discrepancies(last_published: ReconciliationUpdate | None) -> IdsByKind:
+def read_persisting_findings(last_published: ReconciliationUpdate | None) -> IdsByKind:
     """The part of that which stays wrong until an answer says otherwise."""
-    return {kind: ids for kind, ids in read_published_ids(last_published).items() if kind in DISCREPANCY_KINDS}
+    return {kind: ids for kind, ids in read_published_ids(last_published).items() if kind in _PERSISTING_KINDS}
 
 
 def find_loss(loss: Loss | None) -> IdsByKind:
@@ -85,10 +87,25 @@ def describe_loss(loss: Loss | None) -> FindingContexts:
 
 
 def describe_unreadable(look: ServiceSnapshot) -> FindingContexts:
-    left_out = [listing.left_out for listing in look.listings if listing.left_out.number]
+    left_out = list(_iter_left_out(look))
     if not left_out:
         return NO_CONTEXT
     return {"unreadable": FindingContext(sum(one.number for one in left_out), left_out[0].first)}
+
+
+def _iter_left_out(look: ServiceSnapshot) -> Iterator[LeftOut]:
+    """What could not be accepted, in the lists and beside them."""
+    return (one for one in (*(listing.left_out for listing in look.listings), look.left_out) if one.number)
+
+
+def describe_anomalies(look: ServiceSnapshot) -> FindingContexts:
+    """What is known of findings besides ids. It is kept while the service does not answer, unlike the reason."""
+    said: dict[FindingKind, FindingContext] = {
+        one.kind: FindingContext(one.number, one.note) for one in look.anomalies if one.number or one.note
+    }
+    if mismatches := find_count_mismatches(look):
+        said["count-mismatch"] = FindingContext(note="; ".join(mismatches))
+    return said
 
 
 def read_published_contexts(last_published: ReconciliationUpdate | None) -> FindingContexts:

@@ -18,6 +18,7 @@ from app.db import read
 from app.eventlog import reader as log
 from app.eventlog.models import EventRow
 from app.infra.clock import parse_utc
+from app.infra.redaction import replace_unstorable
 from app.reconciliation.known_state import JobNotice, KnownState, PublishedState
 from app.reconciliation.loader import database_now
 from app.reconciliation.models import ServiceState
@@ -196,7 +197,7 @@ def _parse_event(text: Any, services: Collection[str]) -> tuple[str, str, str | 
         return None
     if not isinstance(job_id, str) or not 0 < len(job_id) <= MAX_JOB_ID_CHARS or not job_id.isprintable():
         return None
-    return service_id, job_id, queue if isinstance(queue, str) else None
+    return service_id, job_id, replace_unstorable(queue) if isinstance(queue, str) else None
 
 
 def _event_time(text: Any, now: datetime) -> datetime:

@@ -42,18 +42,23 @@ def has_fallen(known: KnownState, observation: Observation, evidence: CheckEvide
     if before is None or before.jobs < MIN_JOBS or after.jobs >= before.jobs:
         return False
     return (
-        _is_emptied(before, after)
+        _is_emptied(before, after, observation.look)
         or _is_replaced(known, before, after, observation)
         or _is_too_fast(known, before, after, observation, evidence)
     )
 
 
-def _is_emptied(before: Figures, after: Figures) -> bool:
-    """Jobs (also ended ones), queues and workers went together: work does not remove queues."""
+def _is_emptied(before: Figures, after: Figures, look: ServiceSnapshot) -> bool:
+    """Jobs (also ended ones), queues and workers went together: work does not remove queues.
+
+    Where a queue may be made for one batch and removed after it, only the workers tell. Where nothing but a person
+    removes a queue, workers may notice nothing of an emptied store.
+    """
     if before.queues is None or after.queues is None:
         return False
     fewer_workers = not before.workers or after.workers is None or after.workers < before.workers
-    return after.queues < before.queues and after.jobs * 10 <= before.jobs and fewer_workers
+    is_certain = look.queues_outlive_work or fewer_workers
+    return after.queues < before.queues and after.jobs * 10 <= before.jobs and is_certain
 
 
 def _is_replaced(known: KnownState, before: Figures, after: Figures, observation: Observation) -> bool:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from app.db import DatabaseUnavailable, read
 from app.infra.lease import Lease, LeaseClaim, LeaseLost
 from app.reconciliation import diff, item_lifecycle, loss_detection, reconcile, row_writer
 from app.reconciliation.check_batcher import CheckBatcher, UnchangedCheck
-from app.reconciliation.current_status import NOT_CHECKED_REASON, STALE_AFTER_INTERVALS
+from app.reconciliation.current_status import STALE_AFTER_INTERVALS
 from app.reconciliation.explanations import Explainer, find_explained, is_fall_explained
 from app.reconciliation.job_events import JobEventReader, PublishedEvents
 from app.reconciliation.known_state import KnownState
@@ -33,7 +33,7 @@ from app.reconciliation.types import (
     Observation,
     ServiceVerdict,
 )
-from app.reconciliation.writer import NO_ANSWER, record_check, record_silence
+from app.reconciliation.writer import record_check, record_silence
 from app.sources.poller import PollResult
 from app.sources.protocol import JobLookup, ServiceSnapshot, Source, SourceError
 
@@ -48,6 +48,7 @@ MAX_ITEM_LOOKUPS = 5
 MAX_LOOPS_AT_DATABASE = 3
 # The reason for any failure that has no reason of its own.
 UNUSABLE_ANSWER = "gave an answer that Beacon could not handle"
+UNSTORABLE_ANSWER = "gave data that the database rejects"
 # How many polls must find a queue without a worker before that is reported.
 MIN_UNSERVED_POLLS = 3
 # How often a verdict is made, if the known state changes while it is made.
@@ -106,6 +107,9 @@ class ServiceObserver:
         except row_writer.ServiceRemoved:
             self._cache.evict(service.id)
             self._job_events.forget(service.id)
+        except DataError as error:  # the database works, and rejects what the service said
+            log.error("the database rejects data of service_id=%s: %s", service.id, error.orig)
+            return self._record_silence(claim, service.id, (UNSTORABLE_ANSWER, clock.waited_ms))
         except (LeaseLost, row_writer.StaleVersion, DatabaseUnavailable, SQLAlchemyError):
             raise  # an error in Beacon, not of the service
         except Exception:
@@ -123,14 +127,14 @@ class ServiceObserver:
         for service_id in self._batcher.flush(claim):
             self._cache.invalidate(service_id)
         for service_id in self._overdue.find(claim):
-            self._record_silence(claim, service_id, None, NOT_CHECKED_REASON)
+            self._record_silence(claim, service_id, None, is_overdue=True)
 
     def _record_silence(
-        self, claim: LeaseClaim, service_id: str, failure: tuple[str, int] | None, why: str = NO_ANSWER
+        self, claim: LeaseClaim, service_id: str, failure: tuple[str, int] | None, *, is_overdue: bool = False
     ) -> PollResult:
         self._cache.invalidate(service_id)
         try:
-            left = record_silence(claim, service_id, self._stale_after, failure, why)
+            left = record_silence(claim, service_id, self._stale_after, failure, is_overdue=is_overdue)
         except row_writer.ServiceRemoved:
             left = None
         return PollResult(answered=False, silent_in_s=None if left is None else left.total_seconds())

@@ -24,7 +24,7 @@ class OverdueChecks:
         self._look_at = 0.0
 
     def find(self, claim: LeaseClaim) -> Sequence[str]:
-        """Services without any recorded check, good or bad, for longer than makes a service stale.
+        """Services without any recorded check, good or bad, for longer than makes a service stale; also new ones.
 
         A process that has just taken the lease has checked nothing yet: its own polls come first.
         """
@@ -41,9 +41,10 @@ def _find_overdue(after: timedelta) -> Sequence[str]:
     with read() as session:
         before = utc_text(database_now(session) - after)
         fresh = sa.or_(ServiceState.status.is_(None), ServiceState.status != "stale")
+        last_news = sa.func.coalesce(ServiceState.last_poll_at, Service.registered_at)
         query = (
-            sa.select(ServiceState.service_id)
-            .join(Service, Service.id == ServiceState.service_id)
-            .where(Service.removed_at.is_(None), fresh, ServiceState.last_poll_at < before)
+            sa.select(Service.id)
+            .outerjoin(ServiceState, ServiceState.service_id == Service.id)
+            .where(Service.removed_at.is_(None), fresh, last_news < before)
         )
-        return session.scalars(query.order_by(ServiceState.service_id)).all()
+        return session.scalars(query.order_by(Service.id)).all()

@@ -38,7 +38,8 @@ class ServiceWithState:
         return payload
 
     def current_status(self, poll_interval_s: float) -> CurrentStatus:
-        return current_status(self.state, self.payload, utc_now(), timedelta(seconds=poll_interval_s))
+        interval = timedelta(seconds=poll_interval_s)
+        return current_status(self.state, self.payload, utc_now(), interval, self.service.registered_at)
 
     def counts(self, poll_interval_s: float) -> tuple[Mapping[str, int] | None, str]:
         """The current counts; None and the reason if they are unknown."""
@@ -48,6 +49,11 @@ class ServiceWithState:
     def not_told(self) -> Mapping[str, str]:
         """States without a count, each with the reason from the newest answer."""
         return (self.payload or {}).get("notTold") or {}
+
+    @property
+    def counts_as_of(self) -> Mapping[str, str]:
+        """States whose count is older than the check, each with its time."""
+        return (self.payload or {}).get("countsAsOf") or {}
 
 
 @dataclass(frozen=True, slots=True)

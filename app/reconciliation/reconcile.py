@@ -107,6 +107,7 @@ def reconcile(known: KnownState, observation: Observation, evidence: CheckEviden
         details=findings.build_details(found, job_diff.size),
         reason=findings.build_reason(observation.look),
         contexts={
+            **findings.describe_anomalies(observation.look),
             **findings.describe_unreadable(observation.look),
             **findings.describe_loss(loss),
             **unserved.contexts,
@@ -133,7 +134,8 @@ def judge_silence(
 ) -> ServiceVerdict:
     """The verdict on silence, or on figures of another time. Known jobs are kept; counts are not repeated."""
     verdict = _stale_verdict(known, findings.find_loss(known.loss), waited_ms, reason, now)
-    return replace(verdict, silent_since=silent_since)
+    # A flapping service may answer again at any poll, and what it shows stays until it is calm.
+    return replace(verdict, silent_since=None if verdict.flaps.since is not None else silent_since)
 
 
 def judge_acceptance(
@@ -179,10 +181,11 @@ def judge_acceptance(
 
 
 def _stale_verdict(known: KnownState, also: IdsByKind, waited_ms: int, reason: str, now: datetime) -> ServiceVerdict:
-    """Stale, with the findings from before: no answer has contradicted them since."""
+    """Stale, with the findings and the list bounds from before: no answer has contradicted them since."""
+    last_published = known.last_published
     found: IdsByKind = {
         **findings.group_items(known.items.values()),
-        **findings.read_published_discrepancies(known.last_published),
+        **findings.read_persisting_findings(last_published),
         **also,
     }
     verdict = ServiceVerdict(
@@ -194,6 +197,8 @@ def _stale_verdict(known: KnownState, also: IdsByKind, waited_ms: int, reason: s
         reason=reason,
         contexts=findings.describe_loss(known.loss),
         last_verified_at=known.last_verified_at,
+        counts_only=tuple((last_published and last_published.counts_only) or ()),
+        counts_only_queues=tuple((last_published and last_published.counts_only_queues) or ()),
     )
     return change_detection.judge_check(known, verdict, found)
 

@@ -192,11 +192,15 @@ def build_sample(service_id: str, verdict: ServiceVerdict, status: str | None, *
 def record_update(session: Session, row: ServiceState, known: KnownState, verdict: ServiceVerdict) -> NewEvent:
     """Write the row of a change of state, if it is one, and return the event, to be appended last in the transaction.
 
-    Row and event have the same id. The row keeps every missing id, the event as many as fit.
+    Row and event have the same id. The row keeps every missing id, the event as many as fit. An outage whose reasons
+    alternate gets one row for each reason.
     """
     event_id = uuid.uuid4().hex
     payload = _build_payload(row.service_id, known, verdict, event_id)
+    episode = None
     if verdict.status_changed:
+        episode = find_continued_episode(session, row.service_id, known.last_published, verdict)
+    if verdict.status_changed and not _is_known_reason(session, episode, verdict):
         # Written as text directly: it may hold a hundred thousand ids.
         details = verdict.details.model_dump_json(by_alias=True, exclude_none=True) if verdict.details else None
         session.add(
@@ -211,13 +215,22 @@ def record_update(session: Session, row: ServiceState, known: KnownState, verdic
                 discrepancy_details_json=details,
                 reason=verdict.reason,
                 findings_json=_dump_findings(verdict),
-                episode=find_continued_episode(session, row.service_id, known.last_published, verdict),
+                episode=episode,
             )
         )
     row.flapping_json = flapping.dump_flaps(verdict.flaps)
     row.status = verdict.status
     row.payload_json = json.dumps(payload.to_wire(), ensure_ascii=False)
     return NewEvent("reconciliation.update", payload)
+
+
+def _is_known_reason(session: Session, episode: str | None, verdict: ServiceVerdict) -> bool:
+    """True if only the reason of an outage is another one, and its record has that reason already."""
+    if episode is None or verdict.status != "stale" or verdict.opened or verdict.closed:
+        return False
+    of_outage = sa.or_(DiscrepancyEvent.id == episode, DiscrepancyEvent.episode == episode)
+    known = sa.select(DiscrepancyEvent.id).where(of_outage, DiscrepancyEvent.reason == verdict.reason)
+    return session.scalar(known.limit(1)) is not None
 
 
 def _dump_findings(verdict: ServiceVerdict) -> str | None:

@@ -20,9 +20,10 @@ from app.eventlog.append import append
 from app.infra.clock import parse_utc, utc_text
 from app.infra.lease import LeaseClaim
 from app.reconciliation import flapping, reconcile, row_memory, row_writer
+from app.reconciliation.current_status import NEVER_CHECKED_REASON, NOT_CHECKED_REASON
 from app.reconciliation.known_state import KnownState, TrackedItem
 from app.reconciliation.loader import database_now, load_known_state
-from app.reconciliation.models import ServiceState
+from app.reconciliation.models import Service, ServiceState
 from app.reconciliation.types import JobDiff, Observation, ServiceVerdict, iter_slices
 
 # Pause between two of many transactions, so that other writers get their turn.
@@ -117,12 +118,17 @@ class _Staging:
 
 
 def record_silence(
-    claim: LeaseClaim, service_id: str, stale_after: timedelta, failure: tuple[str, int] | None, why: str = NO_ANSWER
+    claim: LeaseClaim,
+    service_id: str,
+    stale_after: timedelta,
+    failure: tuple[str, int] | None,
+    *,
+    is_overdue: bool = False,
 ) -> timedelta | None:
     """Record a failed poll (`failure`: its reason and how long it waited in ms), or only check how long it is silent.
 
-    `why` is the reason if no poll has failed. Returns the time until the service counts as stale; None if it already
-    does.
+    `is_overdue`: nobody has checked it for too long, perhaps never since it was added. Returns the time until the
+    service counts as stale; None if it already does.
     """
     with write() as session:
         claim.guard(session)
@@ -130,7 +136,9 @@ def record_silence(
         now = database_now(session)
         if failure is not None:
             _record_failure(row, now, *failure)
-        silent_since = row.last_answer_at or row.failing_since
+        silent_since, why = row.last_answer_at or row.failing_since, NOT_CHECKED_REASON if is_overdue else NO_ANSWER
+        if silent_since is None and is_overdue:
+            silent_since, why = session.get_one(Service, service_id).registered_at, NEVER_CHECKED_REASON
         if silent_since is None:
             return None
         left = parse_utc(silent_since) + stale_after - now

@@ -35,8 +35,8 @@ def begin_plan(
     lock_flags(session)
     row = {"steps_json": json.dumps(steps), "step": -1, "since": read_epoch(session), "paused_at": None}
     wanted, there = PlanRow(flag=flag, **row, actor=who, reason=reason), session.get(PlanRow, flag)
-    if seen is None and there is not None and there.actor != who:
-        raise _not_reviewed_problem(there)
+    if there is not None:
+        _require_review(there, who, seen, "replace")
     if seen is not None and not _is_seen_plan(there, seen):
         if _plan_id(there) == _plan_id(wanted):
             return
@@ -50,11 +50,12 @@ def steer_plan(
 ) -> None:
     """Pause or resume the plan; the time held before a pause counts. Call it inside `db.write()`.
 
-    Raises the 404 `Problem` if there is no plan, and the 409 if it is not the one that was `seen`, or if a plan to
-    resume was paused again since.
+    Without `seen` only the person's own. Raises the 404 `Problem` if there is no plan, and the 409 if it is not the one
+    that was `seen`, or if a plan to resume was paused again since.
     """
     lock_flags(session)
     row = _require_row(session, flag)
+    _require_review(row, who, seen, action)
     if seen is not None:
         if not _is_seen_plan(row, seen):
             raise _changed_problem(row)
@@ -69,12 +70,14 @@ def steer_plan(
 def stop_plan(session: Session, flag: Flag, who: str, seen: str | None = None) -> None:
     """Stop the plan; the flag stays where it is. Call it inside `db.write()`.
 
-    Raises the 404 `Problem` if there is no plan, and the 409 if it is not the one that was `seen`. If the plan that was
-    seen is already gone, nothing happens."""
+    Without `seen` only the person's own. Raises the 404 `Problem` if there is no plan, and the 409 if it is not the one
+    that was `seen`. If the plan that was seen is already gone, nothing happens.
+    """
     lock_flags(session)
     if seen and session.get(PlanRow, flag) is None:
         return
     row = _require_row(session, flag)
+    _require_review(row, who, seen, "stop")
     if seen is not None and not _is_seen_plan(row, seen):
         raise _changed_problem(row)
     session.delete(row)
@@ -159,10 +162,14 @@ def _changed_problem(row: PlanRow | None) -> Problem:
     return Problem(409, "Changed by somebody else", f"{detail} Nothing was changed.", plan=plan_as_json(row))
 
 
-def _not_reviewed_problem(row: PlanRow) -> Problem:
-    detail = f"There is a plan already, started by {row.actor} ({_describe_plan(row)})."
-    advice = "To replace it, pass its id as expected. Nothing was changed."
-    return Problem(409, "Not reviewed", f"{detail} {advice}", plan=plan_as_json(row))
+def _require_review(row: PlanRow, who: str, seen: str | None, verb: str) -> None:
+    """Raises the 409 `Problem` for somebody else's plan of which it is not said that it was seen."""
+    if seen is not None or row.actor == who:
+        return
+    there = "There is a plan already," if verb == "replace" else "The plan was"
+    detail = f"{there} started by {row.actor} ({_describe_plan(row)})."
+    advice = f"To {verb} it, pass its id as expected. Nothing was changed."
+    raise Problem(409, "Not reviewed", f"{detail} {advice}", plan=plan_as_json(row))
 
 
 def _describe_plan(row: PlanRow) -> str:

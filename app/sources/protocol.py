@@ -30,6 +30,7 @@ from app.sources.operations import (
 )
 from app.sources.snapshot import (
     FAILED_STATES,
+    MAX_ATTEMPT,
     MAX_JOB_ID_BYTES,
     MAX_JOB_ID_CHARS,
     MAX_RELATED_JOBS,
@@ -45,7 +46,10 @@ from app.sources.snapshot import (
     StuckJob,
     UnservedQueue,
     Worker,
+    clean_text,
     find_job_id_fault,
+    find_name_fault,
+    limit_attempt,
 )
 from app.sources.source_errors import (
     NotSent,
@@ -59,6 +63,7 @@ from app.sources.tracebacks import JobError
 __all__ = [
     "ACTION_NAMES",
     "FAILED_STATES",
+    "MAX_ATTEMPT",
     "MAX_JOB_ID_BYTES",
     "MAX_JOB_ID_CHARS",
     "MAX_RELATED_JOBS",
@@ -97,7 +102,10 @@ __all__ = [
     "Unsupported",
     "View",
     "Worker",
+    "clean_text",
     "find_job_id_fault",
+    "find_name_fault",
+    "limit_attempt",
 ]
 
 

@@ -1,5 +1,6 @@
 """What a source reports about jobs, queues and workers: the snapshot of a poll, and single jobs."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,10 @@ FAILED_STATES = frozenset(
 # Limits for what is read of a single job: the end of its traceback, and the jobs it depends on or that depend on it.
 MAX_TRACEBACK_BYTES = 256 * 1024
 MAX_RELATED_JOBS = 100
+# Larger numbers lose digits in JSON clients, and a database rejects still larger ones.
+MAX_ATTEMPT = 2**53
+# What no page can show and PostgreSQL does not store: control characters and unpaired surrogates.
+_UNSOUND = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Job(NamedTuple):
@@ -71,18 +76,21 @@ class Listing:
 class Anomaly:
     """An inconsistency that the source itself detects, such as an id in a queue whose job is gone.
 
-    `note` adds details if they are known, such as since when or why.
+    `note` adds details if they are known, such as since when or why. `number`: how many jobs there are, if `job_ids`
+    does not hold all of them.
     """
 
     kind: Literal["dangling", "duplicate", "orphaned", "overdue"]
     job_ids: tuple[str, ...]
     note: str = ""
+    number: int = 0
 
     @classmethod
-    def overdue(cls, job_ids: Iterable[str], oldest: float, why: str) -> "Anomaly":
+    def overdue(cls, job_ids: Iterable[str], oldest: float, why: str, number: int = 0) -> "Anomaly":
         """Jobs that should have started. `oldest`: the first such time, in seconds; `why`: the reason, if known."""
         due = f"the oldest was due at {display_text(datetime.fromtimestamp(oldest, UTC))}"
-        return cls("overdue", tuple(sorted(set(job_ids))), "; ".join(filter(None, (due, why))))
+        ids = tuple(sorted(set(job_ids)))
+        return cls("overdue", ids, "; ".join(filter(None, (due, why))), number if number > len(ids) else 0)
 
 
 class Worker(NamedTuple):
@@ -115,10 +123,12 @@ class ServiceSnapshot:
     job that changes state during the poll appears again further down. `one_revision`: counts and lists belong to the
     same moment; if it is False they must not be compared with each other. `workers` is None if the source does not
     know them; an empty tuple means that there are none. `health`: the service's own description of its health.
-    `queues`: the number of queues, if the service also keeps empty ones. `not_told`: states whose count is unknown,
+    `queues`: the number of queues, if the service also keeps empty ones; `queues_outlive_work`: nothing that is done
+    with jobs and workers alone removes a queue. `not_told`: states whose count is unknown,
     with the reason. `counts_as_of`: states whose count is older than this poll. `unserved` is None if the source does
     not know which queues workers serve; that does not mean that nobody serves them. `failed`: the ids of
-    all failed jobs if they are in no list, as of `counts_as_of["failed"]`.
+    all failed jobs if they are in no list, as of `counts_as_of["failed"]`. `left_out`: entries besides jobs, such as
+    queues and workers, whose names cannot be accepted.
     """
 
     counts: Mapping[str, int]
@@ -132,10 +142,12 @@ class ServiceSnapshot:
     workers: tuple[Worker, ...] | None = None
     health: str | None = None
     queues: int | None = None
+    queues_outlive_work: bool = False
     not_told: Mapping[str, str] = field(default_factory=dict)
     counts_as_of: Mapping[str, datetime] = field(default_factory=dict)
     unserved: tuple[UnservedQueue, ...] | None = None
     failed: frozenset[str] | None = None
+    left_out: LeftOut = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +207,33 @@ def find_job_id_fault(value: object) -> str:
     if len(value) > MAX_JOB_ID_CHARS:
         return f"its id has more than {MAX_JOB_ID_CHARS:,} characters"
     if not value.isprintable():
-        return "its id has a control character"
+        return f"its id has {_name_unprintable(value)}"
     if not value.isascii() and len(value.encode()) > MAX_JOB_ID_BYTES:
         return f"its id has more than {MAX_JOB_ID_BYTES:,} bytes"
     return ""
+
+
+def _name_unprintable(value: str) -> str:
+    if _UNSOUND.search(value):
+        return "a control character"
+    sign = next(sign for sign in value if not sign.isprintable())
+    return f"U+{ord(sign):04X}, which cannot be seen"
+
+
+def find_name_fault(value: bytes) -> str:
+    """Return why Beacon cannot accept this as the name of a queue or worker. Empty if it can."""
+    try:
+        name = value.decode()
+    except UnicodeDecodeError:
+        return "its name is not UTF-8"
+    return "its name has a control character" if _UNSOUND.search(name) else ""
+
+
+def clean_text(value: str) -> str:
+    """The text with what cannot be stored or shown replaced."""
+    return value if value.isascii() and value.isprintable() else _UNSOUND.sub("\N{REPLACEMENT CHARACTER}", value)
+
+
+def limit_attempt(number: int | None) -> int | None:
+    """The number of an attempt; None if it cannot be one."""
+    return number if number is not None and 0 <= number <= MAX_ATTEMPT else None

@@ -1,5 +1,6 @@
 """The attention strip and the figures: they tell at once, and move nothing from under a hand."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,10 @@ from tests.browser.tab import Tab
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
 from tests.support.waiting import wait_for
+from tests.web.payloads import update
 from tests.web.test_weight import fill
+
+T0 = "2026-11-21T12:00:00.000Z"
 
 # Whether some figure of this state was ever tinted, and for how long the animation was to run.
 WATCH_TINT = """(state) => {
@@ -174,12 +178,25 @@ def test_of_two_hundred_services_the_verified_ones_are_lines_and_the_wrong_ones_
 ) -> None:
     beacon = start_beacon(POLL_INTERVAL_S=3600)
     fill(beacon.app, 200)
+    no_worker, unreadable = (
+        {"kind": kind, "jobIds": [], "since": T0, "count": 3} for kind in ("no-worker", "unreadable")
+    )
+    limited = [{"findings": [no_worker]}, {"findings": [unreadable]}, {"countsOnly": ["queued"]}]
+    for place, members in enumerate(limited, 1):
+        payload = json.dumps(update(f"service-{place}", **members))
+        beacon.sql("UPDATE service_state SET payload_json = ? WHERE service_id = ?", payload, f"service-{place}")
     tab = visit(beacon, "alice", viewport={"width": 1280, "height": 800})
     tab.wait_state("connected")
-    expect(tab.page.locator(".tiles-quiet")).to_have_text("183 verified")
+    expect(tab.page.locator(".tiles-quiet")).to_have_text("180 verified")
     heights = "all => [...new Set(all.map((one) => one.offsetHeight))]"
-    [line] = tab.page.locator(".tile[data-state=verified]").evaluate_all(heights)
+    [line] = tab.page.locator(".tile[data-state=verified]:not([data-limited])").evaluate_all(heights)
     [tile] = tab.page.locator(".tile[data-state=discrepancy]").evaluate_all(heights)
     assert line <= 40 < 100 < tile
     expect(tab.page.locator(".strip-row:visible")).to_have_count(5)
     expect(tab.page.locator("#strip-more")).to_have_text("12 more")
+    said = ["3 jobs without a worker", "3 unreadable", "counts only: waiting"]
+    for width in (1280, 390):
+        tab.page.set_viewport_size({"width": width, "height": 800})
+        for place, words in enumerate(said, 1):
+            expect(tab.tile(f"service-{place}").locator(".tile-limit")).to_contain_text(words)
+            expect(tab.tile(f"service-{place}").locator(".tile-limit")).to_be_visible()

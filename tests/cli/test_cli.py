@@ -244,6 +244,7 @@ class TestRollout:
 
     def test_what_was_seen_is_where_it_must_stand(self, beacon: Beacon, script: Script) -> None:
         beacon("rollout", "set", "10")
+        assert script("rollout", "set", "50", "--expected", "12.5").status == 1
         refused = script("rollout", "set", "50", "--expected", "25").one_sentence()
         assert refused.startswith("beacon: enable_sse_streaming is now at 10 % and on, changed by cli:")
         assert beacon("rollout", "set", "50", "--expected", "10").exit_code == 0
@@ -280,6 +281,11 @@ class TestRollout:
             "beacon: There is a plan already, started by bea (10 %: hers). "
             "To replace it, pass its id as expected. Nothing was changed."
         )
+        for verb in ("pause", "resume", "stop"):
+            assert script("rollout", "plan", verb).one_sentence() == (
+                f"beacon: The plan was started by bea (10 %: hers). To {verb} it, pass its id as expected. "
+                "Nothing was changed."
+            )
         seen = beacon("rollout", "plan").stdout.split()[2]
         assert "stopped" not in script("rollout", "plan", "stop", "--expected", "another").one_sentence()
         assert beacon(*start, "--expected", seen).exit_code == 0

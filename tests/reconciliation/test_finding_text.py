@@ -60,6 +60,17 @@ def test_a_stale_service_says_what_was_missing_before() -> None:
     )
 
 
+def test_a_stale_service_says_what_disagreed_and_could_not_be_read_before() -> None:
+    odd = {"kind": "unreadable", "jobIds": [], "count": 3}
+    mismatch = {"kind": "count-mismatch", "jobIds": []}
+    for found, said in (
+        ([mismatch], "its counts and lists disagreed before"),
+        ([odd], "3 jobs were listed but unreadable before"),
+        ([odd, mismatch], "3 jobs were listed but unreadable and its counts and lists disagreed before"),
+    ):
+        assert finding_text.describe_earlier_findings(found) == said
+
+
 def test_jobs_beyond_those_that_an_event_names_are_counted() -> None:
     assert (
         finding_text.list_findings([{"kind": "dangling", "jobIds": ["a"], "count": 5_000}])

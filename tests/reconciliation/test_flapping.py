@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from app.db import write
 from app.eventlog.event_types import Status
-from app.reconciliation import flapping
+from app.infra.clock import utc_now
+from app.reconciliation import finding_text, flapping
 from app.reconciliation.accept import accept_items
+from app.reconciliation.current_status import current_status
 from app.reconciliation.flapping import (
     CALM_AFTER,
     FLAPPING_WINDOW,
@@ -24,7 +26,7 @@ from app.reconciliation.flapping import (
 )
 from app.reconciliation.models import ServiceState
 from app.sources.protocol import SourceError
-from tests.reconciliation.desk import SERVICE, Desk
+from tests.reconciliation.desk import INTERVAL_S, SERVICE, Desk
 from tests.reconciliation.values import at, look
 
 GOOD = look(queued=["a", "b"])
@@ -215,6 +217,20 @@ def test_a_service_that_answers_by_turns_is_stale_until_it_is_calm(desk: Desk) -
         desk.observe(SourceError("answered 500"))
     assert len(desk.events()) == events
     assert desk.told["reason"] == "answered 500"
+
+
+def test_a_service_that_comes_and_goes_is_not_said_to_be_silent_while_it_answers(desk: Desk) -> None:
+    desk.observe(GOOD)
+    for _ in range(MAX_ARRIVALS + 1):
+        desk.observe(SourceError("answered 500"))
+        desk.pass_time(15.1)
+        desk.observe(SourceError("answered 500"))
+        desk.observe(GOOD)
+    said = "flapping, 4 times; last: answered 500"
+    assert "silentSince" not in desk.told
+    assert finding_text.describe_problem("Mail", desk.told) == said
+    now = current_status(desk.state, desk.told, utc_now(), timedelta(seconds=INTERVAL_S))
+    assert (now.health, now.reason, now.silent_since) == ("ok", f"is {said}", None)
 
 
 def test_what_is_remembered_of_turns_stands_in_the_row(desk: Desk) -> None:

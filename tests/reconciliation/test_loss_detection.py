@@ -44,6 +44,12 @@ class TestALoss:
     def test_also_a_small_one_whose_first_new_job_has_come(self) -> None:
         assert lost(before(Figures(30, 10, 2, 3)), now(queued=1, queues=1)) == Loss(at(5), 40, 1)
 
+    def test_an_emptied_broker_whose_workers_notice_nothing_is_one(self) -> None:
+        was = before(Figures(300, 0, 2, 1))
+        answer = now(workers=2, queues=0)
+        assert lost(was, replace(answer, queues_outlive_work=True)) == Loss(at(5), 300, 0)
+        assert lost(was, answer) is None, "a queue for one batch, which is done"
+
     def test_a_store_that_went_back_to_an_old_state_under_another_run_is_one(self) -> None:
         answer = now(queued=100, failed=2, workers=2, queues=3, instance_id="two")
         assert lost(before(Figures(400, 9, 2, 3)), answer) == Loss(at(5), 409, 102)

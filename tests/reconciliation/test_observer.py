@@ -9,14 +9,15 @@ import sqlalchemy as sa
 
 from app.db import db, read, write
 from app.eventlog.append import NewEvent, append
-from app.infra.clock import parse_utc, utc_now
+from app.infra.clock import parse_utc, utc_now, utc_text
 from app.infra.lease import Lease, LeaseLost
-from app.reconciliation import incidents, observer, registry
+from app.reconciliation import finding_text, incidents, observer, registry
 from app.reconciliation.accept import accept_items
+from app.reconciliation.models import Service, ServiceState
 from app.reconciliation.row_writer import compute_checksum
 from app.sources.protocol import Anomaly, Capabilities, Job, JobLookup, Listing, ServiceSnapshot, SourceError
 from tests.reconciliation.desk import SERVICE, Desk, everything
-from tests.reconciliation.values import at, look
+from tests.reconciliation.values import at, left_out, look
 from tests.support.clock import own_time
 
 THREE = look(queued=["a", "b"], running=["c"])
@@ -235,6 +236,22 @@ class TestSilence:
         desk.observe(look(queued=["q"], running=["r"]))
         assert "findings" not in desk.told
 
+    def test_an_outage_takes_neither_words_nor_beginnings_nor_the_bound(self, desk: Desk) -> None:
+        late = Anomaly("overdue", ("q",), "the oldest was due at noon; no scheduler serves mail")
+        answer = left_out(look(queued=["q"], cut=["failed"], anomalies=(late,), counts={"queued": 5, "failed": 9}), 2)
+        desk.observe(answer)
+        before = desk.told["findings"]
+        assert [one["kind"] for one in before] == ["count-mismatch", "overdue", "unreadable"]
+        desk.pass_time(15.1)
+        desk.observe(SourceError("answered 500"))
+        assert (desk.told["status"], desk.told["countsOnly"], desk.told["findings"]) == ("stale", ["failed"], before)
+        assert finding_text.describe_problem("Mail", desk.told) == (
+            "answered 500; 1 job was scheduled and overdue, 2 listed but unreadable "
+            "and its counts and lists disagreed before"
+        )
+        desk.observe(answer)
+        assert (desk.told["status"], desk.told["findings"]) == ("discrepancy", before)
+
     def test_an_outage_does_not_end_what_was_wrong_and_the_record_keeps_its_reason(self, desk: Desk) -> None:
         lost = look(queued=["q"], running=["r"], anomalies=(Anomaly("dangling", ("d",)),))
         desk.observe(look(queued=["q"], running=["r"]))
@@ -253,6 +270,24 @@ class TestSilence:
             (silent.id, "discrepancy"),
             (first.id, "verified"),
         ]
+
+    def test_every_reason_of_an_outage_is_recorded_once_and_the_outage_is_one(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.observe(SourceError("answered 500"))
+        desk.pass_time(15.1)
+        for reason in ("answered 500", "did not answer within 5 s", "answered 500", "did not answer within 5 s"):
+            desk.observe(SourceError(reason))
+            assert desk.told["reason"] == reason
+        desk.observe(THREE)
+        assert [(row.status, row.reason) for row in desk.record] == [
+            ("verified", None),
+            ("stale", "answered 500"),
+            ("stale", "did not answer within 5 s"),
+            ("verified", None),
+        ]
+        with read() as session:
+            [outage] = incidents.read_incidents(session, incidents.IncidentFilter(), incidents.START_POSITION, 10, None)
+        assert (outage.id, outage.ending and outage.ending.status) == (desk.record[1].id, "verified")
 
     def test_a_look_at_the_silence_too_early_only_says_when(self, desk: Desk) -> None:
         desk.observe(THREE)
@@ -380,6 +415,24 @@ class TestWhatNobodyHasThoughtOf:
         now = 20.1
         desk.observer.tick()
         assert (desk.told["status"], desk.told["reason"]) == ("stale", "was not checked in time")
+
+    def test_a_service_that_was_never_checked_becomes_stale_when_its_check_is_overdue(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 0.0
+        own_time(monkeypatch, "app.reconciliation.overdue_checks", monotonic=lambda: now)
+        desk.observer.tick()
+        now = 20.1
+        desk.observer.tick()
+        with read() as session:
+            assert session.get(ServiceState, SERVICE) is None, "it was added just now"
+        with write() as session:
+            session.get_one(Service, SERVICE).registered_at = utc_text(utc_now() - timedelta(seconds=20.1))
+        now = 40.2
+        desk.observer.tick()
+        assert (desk.told["status"], desk.told["reason"]) == ("stale", "has not been checked since it was added")
+        desk.observe(THREE)
+        assert desk.told["status"] == "verified"
 
     def test_one_that_fails_is_left_to_its_own_polls(self, desk: Desk) -> None:
         desk.observe(THREE)

@@ -330,6 +330,12 @@ class TestOneLookByItself:
         verdict = judge(known(), heard(answer), evidence())
         assert (verdict.status, ids_of(verdict, "orphaned")) == ("discrepancy", ["y", "z"])
 
+    def test_more_of_them_than_are_listed_are_counted_with_what_is_known(self) -> None:
+        answer = look(anomalies=(Anomaly.overdue(("y", "z"), at(0).timestamp(), "no scheduler serves mail", 50_000),))
+        [found] = judge(known(), heard(answer), evidence()).findings
+        assert (found.job_ids, found.count) == (["y", "z"], 50_000)
+        assert found.note == "the oldest was due at 2026-11-21 12:00:00 UTC; no scheduler serves mail"
+
 
 class TestRewound:
     OLD = look(queued=["b"], instance_id="two", as_of=at(-60))

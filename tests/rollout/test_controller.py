@@ -163,6 +163,27 @@ def test_somebody_elses_plan_is_replaced_only_by_who_has_seen_it(scene: Scene) -
     assert problem(scene.plan("PUT", {**STEPS, "expected": mine["seen"]}), 409)["plan"]["actor"] == "ada"
 
 
+def test_somebody_elses_plan_is_steered_only_by_who_has_seen_it(scene: Scene) -> None:
+    ada, client = headers_of(scene.app, ADA, "rollout"), scene.app.test_client()
+    mine = scene.plan("PUT", STEPS).get_json()["plan"]
+    for verb, unseen in (
+        ("pause", client.patch(f"{URL}/plan", json={"action": "pause"}, headers=ada)),
+        ("resume", client.patch(f"{URL}/plan", json={"action": "resume", "expected": None}, headers=ada)),
+        ("stop", client.delete(f"{URL}/plan", headers=ada)),
+    ):
+        refused = problem(unseen, 409)
+        assert refused["plan"] == mine
+        assert refused["detail"] == (
+            f"The plan was started by pia (10 → 50 %: slowly). To {verb} it, pass its id as expected. "
+            "Nothing was changed."
+        )
+    for action in ("pause", "resume"):
+        seen = scene.plan("GET").get_json()["plan"]["seen"]
+        body = {"action": action, "expected": seen}
+        assert client.patch(f"{URL}/plan", json=body, headers=ada).status_code == 200
+    assert client.delete(f"{URL}/plan?expected={mine['seen']}", headers=ada).get_json()["plan"] is None
+
+
 def test_who_steers_a_plan_may_say_which_they_saw(scene: Scene) -> None:
     seen = scene.plan("PUT", STEPS).get_json()["plan"]["seen"]
     assert problem(scene.plan("PATCH", {"action": "pause", "expected": "another"}), 409)["plan"]["seen"] == seen

@@ -160,6 +160,8 @@ class TestChanging:
             ({"percentage": 5, "expected": "10"}, "expected"),
             ({"percentage": 5, "expected": True}, "expected"),
             ({"percentage": 5, "expected": 101}, "expected.percentage"),
+            ({"percentage": 5, "expected": 100.5}, "expected.percentage"),
+            ({"percentage": 12.5, "expected": 10}, "percentage"),
             ({"percentage": 5, "expected": {"percentage": "10"}}, "expected.percentage"),
             ({"percentage": 5, "expected": {"enabled": 1}}, "expected.enabled"),
             ({"percentage": 5, "expected": {"workers": 1}}, "expected.workers"),
@@ -201,6 +203,7 @@ class TestExpected:
         "expected",
         [
             10,
+            10.0,
             {"percentage": 10},
             {"enabled": True},
             {"percentage": 10, "enabled": True},
@@ -217,6 +220,7 @@ class TestExpected:
         [
             0,
             11,
+            12.5,
             {"percentage": 9},
             {"enabled": False},
             {"percentage": 10, "enabled": False},

@@ -22,7 +22,7 @@ from tests.services.valkey import Valkey
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
-READS = {"MULTI", "EXEC", "INFO", "TIME", "LLEN", "HLEN", "LRANGE", "HGETALL", "ZRANGE", "GETRANGE", "SCAN"}
+READS = {"MULTI", "EXEC", "INFO", "TIME", "LLEN", "HLEN", "LRANGE", "HGETALL", "ZRANGE", "GETRANGE", "SCAN", "EXISTS"}
 CONNECTS = {"CLIENT", "SELECT", "HELLO", "AUTH"}
 # Of the questions to workers: no task queue is under any of these, and `beacon.…` is Beacon's own list.
 ASKS = {"PUBLISH", "PSUBSCRIBE", "BRPOP", "DEL"}
@@ -212,6 +212,9 @@ def test_a_full_queue_hides_none_of_the_others(valkey: Valkey) -> None:
         fleet.redis.delete("celery")
         assert source.read_snapshot().counts["queued"] == 1
         assert source.look_up(known[0]).kind == "cannot-tell"
+        assert look.queues == 2
+        fleet.redis.flushall()
+        assert source.read_snapshot().queues == 0
     finally:
         source.close()
         fleet.close()

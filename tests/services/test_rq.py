@@ -15,7 +15,7 @@ from rq.job import Job as RqJob
 from rq.suspension import resume, suspend
 
 from app.sources.protocol import Anomaly, Job, JobFilter, JobLookup, LeftOut, SourceError, UnservedQueue
-from app.sources.rq import KIND
+from app.sources.rq import KIND, rq_snapshot
 from app.sources.rq.anomalies import CONFIRM_AFTER_S
 from app.sources.rq.rq_source import RqSource
 from app.sources.rq.rq_workers import SUSPENDED
@@ -240,6 +240,21 @@ class TestLook:
         assert (len(started.jobs), look.counts["started"]) == (0, 1)
         assert started.left_out == LeftOut(1, "entry 1 of rq:wip:mail: its id has a control character")
 
+    def test_an_odd_name_of_a_queue_or_worker_costs_no_other(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        put(queue, "a")
+        scene.redis.sadd("rq:queues", b"rq:queue:\xff", b"rq:queue:a\0b")
+        scene.redis.sadd("rq:workers", b"rq:worker:\xff", b"rq:worker:anna")
+        scene.redis.hset("rq:worker:anna", mapping={"birth": b"\xff", "queues": b"mail,\xff"})
+        scene.redis.zadd("rq:wip:mail", {b"run:\xff": time.time() + 60, b"odd:1": time.time() + 60})
+        scene.redis.hset("rq:execution:odd:1", mapping={"worker_name": b"\xff", "created_at": b"yesterday"})
+        look = source.read_snapshot()
+        assert ids(look, "queued") == ["a"]
+        assert look.left_out == LeftOut(3, "rq:queue:a\ufffdb of rq:queues: its name has a control character")
+        assert [(worker.id, worker.queues) for worker in look.workers or ()] == [("anna", ("mail", "\ufffd"))]
+        assert "orphaned" not in anomalies(look)
+
 
 class TestOverdue:
     """Scheduled jobs whose time has come and gone."""
@@ -275,6 +290,18 @@ class TestOverdue:
         )
         assert stuck.since is not None
         assert stuck.since.timestamp() == pytest.approx(due)
+
+    def test_all_are_counted_and_each_has_its_own_time(
+        self, scene: Scene, source: RqSource, monkeypatch: pytest.MonkeyPatch, due: float
+    ) -> None:
+        monkeypatch.setattr(rq_snapshot, "MAX_OVERDUE", 3)
+        scene.redis.zadd("rq:scheduled:mail", {b"\xff": due + 1, **{f"late{n}": due + 10 + n for n in range(5)}})
+        (found,) = (one for one in source.read_snapshot().anomalies if one.kind == "overdue")
+        assert (found.job_ids, found.number) == (("late", "late0"), 7)
+        assert [(one.job.id, round((one.since.timestamp() if one.since else 0) - due)) for one in source.stuck()] == [
+            ("late", 0),
+            ("late0", 10),
+        ]
 
     def test_they_are_found_where_there_are_too_many_scheduled_jobs_to_list(self, scene: Scene, due: float) -> None:
         look = scene.source(bound=1).read_snapshot()

@@ -455,7 +455,8 @@ class TestInForce:
         wait_for(lambda: desk.get()["percentage"] == 12.5, FOLLOW_S)
         assert desk.get()["outcome"].endswith("nobody is in")
         wait_for(lambda: desk.share() == 0, FOLLOW_S)
-        assert desk.put(percentage=25, expected={"enabled": True}).status_code == 200
+        assert desk.put(percentage=25, expected=12).status_code == 409
+        assert desk.put(percentage=25, expected=12.5).status_code == 200
         desk.stands_at(25)
 
 

@@ -15,7 +15,9 @@ ODD: list[tuple[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("job_id", "fault"), [*ODD, ("a\x85", CONTROL)])
+@pytest.mark.parametrize(
+    ("job_id", "fault"), [*ODD, ("a\x85", CONTROL), ("a\u3000b", "its id has U+3000, which cannot be seen")]
+)
 def test_the_limit_is_said(job_id: str, fault: str) -> None:
     assert find_job_id_fault(job_id) == fault
 

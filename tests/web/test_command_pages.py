@@ -11,6 +11,7 @@ from werkzeug.test import TestResponse
 from app.commands.models import CommandRow
 from app.db import write
 from app.reconciliation import registry
+from app.web.commands import views
 from tests.commands.operator_desk import OperatorDesk
 from tests.support.application import start_worker
 from tests.support.cast import ALICE, BOB, Person, csrf_token, headers_of, logged_in
@@ -303,6 +304,26 @@ def test_counts_that_nobody_knows_are_not_shown_as_none(idle: OperatorDesk) -> N
         row = session.get_one(CommandRow, "intent-0001")
         row.before_json, row.after_json = '{"counts": null}', '{"counts": {"failed": 11}}'
     assert "failed, in the whole service — 11" in words(reader.get("/commands/intent-0001"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({"queued": 5}, {"queued": 5, "failed": 340}, [("failed, in the whole service", "—", "340")]),
+        (
+            {"queued": 5, "failed": 340},
+            {"queued": 4},
+            [("queued, in the whole service", "5", "4"), ("failed, in the whole service", "340", "—")],
+        ),
+        ({"queued": 0}, {"queued": 3}, [("queued, in the whole service", "0", "3")]),
+        (None, None, []),
+        ({"queued": 5}, None, []),
+    ],
+)
+def test_a_state_that_one_of_two_reads_did_not_tell_did_not_start_at_zero(
+    before: dict[str, int] | None, after: dict[str, int] | None, told: list[tuple[str, str, str]]
+) -> None:
+    assert views.diff_before_after({"counts": before}, {"counts": after}) == told
 
 
 def test_a_command_that_did_nothing_does_not_claim_a_look(desk: OperatorDesk) -> None:

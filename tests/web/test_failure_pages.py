@@ -17,7 +17,10 @@ from app.sources.protocol import Job, JobDetail, JobError
 from app.sources.tracebacks import Frame
 from app.web.failures.group_view import describe_attempts
 from tests.support.cast import ALICE, headers_of, logged_in, publish
+from tests.web.payloads import update
 from tests.web.record_scene import watched
+from tests.web.test_one_verdict import checked
+from tests.web.test_pages import watch
 
 FUNCTION = "mail.send"
 PLACE = Frame("shop/mail/transport.py in deliver", 88)
@@ -217,6 +220,47 @@ def test_messages_are_text(failing: Flask) -> None:
     text = page(failing, "/failures")
     assert "<b>bad</b>" not in text
     assert "<b>bad</b>" in words(text)
+
+
+NO_RESULTS = "without a result backend Celery keeps no record of failed tasks"
+
+
+@pytest.mark.parametrize(
+    ("payload", "hours_ago", "reason"),
+    [
+        (update(counts={"queued": 1}, notTold={"failed": NO_RESULTS}), 0, NO_RESULTS),
+        (update(counts={"queued": 1}), 0, "does not count failed jobs"),
+        (update(countsOnly=["failed"]), 0, "has more failed jobs than Beacon lists"),
+        (update(status="stale", counts={}, reason="answered 500"), 0, "answered 500"),
+        (update(), 3, "was not checked in time"),
+        (None, 0, "has not been checked yet"),
+    ],
+    ids=["not-told", "not-counted", "not-listed", "silent", "unchecked-for-long", "never-checked"],
+)
+def test_a_service_that_does_not_tell_its_failures_is_not_said_to_have_none(
+    cast: Flask, payload: dict[str, object] | None, hours_ago: int, reason: str
+) -> None:
+    watch(cast, "mail", payload)
+    answered_at = None if payload is None else utc_text(utc_now() - timedelta(hours=hours_ago))
+    if payload is not None:
+        checked(cast, timedelta(hours=hours_ago), last_answer_at=answered_at)
+    watch(cast, "shop", update("shop"))
+    for path in ("/failures", "/services/mail/failures"):
+        said = words(page(cast, path))
+        assert f"Not known for: Mail ({reason})." in said
+        assert "No failed job is known." in said
+        assert "No job is failed" not in said
+        answer = cast.test_client().get(path, headers=headers_of(cast, ALICE, "read")).get_json()
+        assert answer["meta"]["notKnown"] == [{"service": "mail", "reason": reason}]
+        assert answer["meta"]["asOf"] == answered_at
+    assert "No job is failed." in words(page(cast, "/services/shop/failures"))
+
+
+def test_what_a_silent_service_said_is_told_as_of_then(cast: Flask) -> None:
+    watch(cast, "mail", update(status="stale", counts={}, reason="answered 500"))
+    fail(cast, "mail", "a", "b")
+    [group] = re.findall(r'href="(/failures/[0-9a-f]+)">', page(cast, "/failures"))
+    assert "Not known for: Mail (answered 500)." in words(page(cast, group))
 
 
 def test_without_failures_the_page_says_so(cast: Flask) -> None:

@@ -1,5 +1,6 @@
 """`/healthz`, `/readyz` and the headers that every answer carries."""
 
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -9,6 +10,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.db import db, read
+from app.monitoring import readiness
 from app.monitoring.models import WriteProbe
 from app.monitoring.readiness import Readiness
 from tests.support.cast import ALICE, BOB, headers_of, logged_in
@@ -28,8 +30,9 @@ def test_not_ready_before_the_live_half_runs(app: Flask) -> None:
 
 
 def test_ready_when_it_runs(live_app: Flask) -> None:
-    response = live_app.test_client().get("/readyz")
-    assert (response.status_code, response.get_json()["status"]) == (200, "ready")
+    client = live_app.test_client()
+    wait_for(lambda: client.get("/readyz").get_json()["status"] == "ready", "the first write to come back")
+    assert client.get("/readyz").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,7 @@ def test_ready_when_it_runs(live_app: Flask) -> None:
 def test_a_database_that_answers_and_takes_no_writes_is_not_ready(live_app: Flask, pragma: str, state: str) -> None:
     """It is the same to every look: only a write tells."""
     client, headers = live_app.test_client(), headers_of(live_app, BOB, "read")
-    assert client.get("/readyz").get_json()["parts"]["database"] == "ok"
+    wait_for(lambda: client.get("/readyz").get_json()["parts"]["database"] == "ok", "the first write to come back")
     live_app.extensions["beacon"].readiness = Readiness(live_app)  # one that has not written yet
     with live_app.app_context():
         engine, limit = db.engine, partial(_limit, pragma)
@@ -57,8 +60,37 @@ def _limit(pragma: str, connection: sa.Connection) -> None:
     connection.exec_driver_sql(f"PRAGMA {pragma}")
 
 
+def test_a_server_whose_first_write_has_not_come_back_is_not_ready(
+    live_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_done = threading.Event()
+    monkeypatch.setattr(readiness, "MAX_WAIT_S", 0.05)
+    monkeypatch.setattr(Readiness, "_read", lambda _: "ok")
+    monkeypatch.setattr(Readiness, "_write", lambda _: "ok" if is_done.wait(60) else "")
+    fresh = live_app.extensions["beacon"].readiness = Readiness(live_app)
+    client = live_app.test_client()
+    wait_for(lambda: fresh.database_state() == "no answer", "the reading to be done")
+    assert client.get("/readyz").status_code == 503
+    is_done.set()
+    wait_for(lambda: client.get("/readyz").status_code == 200, "the first write to be seen")
+
+
+def test_a_check_that_ends_in_an_unexpected_way_is_no_answer(live_app: Flask) -> None:
+    answers = iter(["ok"])
+    check = readiness.BackgroundCheck(lambda: next(answers), 0.0)
+    for state in ("ok", "no answer"):
+        wait_for(lambda: _checked(check), "the check to be made")
+        assert check.state == state
+
+
+def _checked(check: readiness.BackgroundCheck) -> bool:
+    check.start_if_stale()
+    return check.wait_until_done(10)
+
+
 def test_many_who_ask_whether_it_is_ready_cost_one_write(live_app: Flask) -> None:
     client = live_app.test_client()
+    wait_for(lambda: client.get("/readyz").status_code == 200, "the first write to come back")
     for _ in range(20):
         assert client.get("/readyz").status_code == 200
     with live_app.app_context(), read() as session:

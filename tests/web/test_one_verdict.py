@@ -10,7 +10,7 @@ from flask import Flask
 
 from app.db import write
 from app.infra.clock import utc_text
-from app.reconciliation.models import ServiceState
+from app.reconciliation.models import Service, ServiceState
 from tests.support.cast import ADA, ALICE, logged_in
 from tests.web.payloads import discrepancy, update
 from tests.web.test_pages import page, watch
@@ -75,6 +75,54 @@ def test_every_place_gives_the_same_verdict(
         assert word in seen(part(own, r'<section id="open-items".*?</section>'))
     assert part(table, r'<tr id="service-mail" data-state="\w+"').endswith(f'"{status}"')
     assert seen(part(own, r"<dl class=\"facts.*?</dl>")).split("Health ")[1].startswith(health)
+
+
+def test_a_service_that_comes_and_goes_is_nowhere_said_to_be_silent(cast: Flask) -> None:
+    flaps = {"kind": "flapping", "jobIds": [], "since": "2026-11-21T12:00:00.000Z", "count": 4}
+    watch(cast, "mail", {**SILENT, "findings": [*LOST, flaps]})
+    checked(cast, timedelta(0))  # it answers now
+    front, own = page(cast, ALICE), page(cast, ALICE, "/services/mail")
+    for text in (front, own):
+        assert "flapping, 4 times; last: answered 500; 1 job was missing before" in seen(
+            part(text, r"<article.*?</article>")
+        )
+        assert "not answering" not in seen(text)
+    assert "flapping, 4 times; last: answered 500" in seen(part(front, r'<li class="strip-row".*?</li>'))
+
+
+def test_a_service_whose_figures_are_of_another_time_says_of_when(cast: Flask) -> None:
+    reason = "answers with figures that are more than 10 min old"
+    watch(cast, "mail", update(status="stale", counts={}, reason=reason, asOf="2026-11-21T11:47:05.000Z"))
+    checked(cast, timedelta(0))
+    for path in ("/", "/services/mail"):
+        tile = seen(part(page(cast, ALICE, path), r"<article.*?</article>"))
+        assert reason in tile
+        assert "counts from 11:47:05 · last verified" in tile
+
+
+def test_the_exact_number_of_an_aged_tile_is_hidden_with_its_figure(cast: Flask) -> None:
+    """The style sheet hides the `span`; what hovers over it must not stay on what is left."""
+    watch(cast, "mail", update(counts={"queued": 50_008}))
+    checked(cast, timedelta(minutes=1))
+    tile = part(page(cast, ALICE), r"<article.*?</article>")
+    assert re.findall(r"<(\w+) title=\"50,008\"", tile) == ["span"]
+
+
+def test_a_service_that_nobody_has_ever_checked_is_stale_when_its_check_is_overdue(cast: Flask) -> None:
+    watch(cast, "mail")
+    with cast.app_context(), write() as session:
+        session.get_one(Service, "mail").registered_at = "2026-11-21T12:00:00.000Z"
+    front, own = page(cast, ALICE), page(cast, ALICE, "/services/mail")
+    [told] = logged_in(cast, ADA).get("/services/registered").json or []
+    assert (told["status"], told["reason"]) == ("stale", "has not been checked since it was added")
+    meta = (logged_in(cast, ADA).get("/services/mail/jobs", headers={"Accept": "application/json"}).json or {})["meta"]
+    assert meta["countsReason"] == "the service has not been checked since it was added"
+    assert part(front, r'id="summary" data-state="\w+"').endswith('"stale"')
+    for text in (part(front, r"<article.*?</article>"), part(own, r"<article.*?</article>")):
+        assert "Stale" in seen(text)
+        assert "has not been checked since it was added" in seen(text)
+    assert "has not been checked since it was added" in seen(part(front, r'<li class="strip-row".*?</li>'))
+    assert "No open differences: the service has not answered a check yet." in seen(own)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def steered(desk: Desk, what: str, who: str = "bob", percentages: tuple[int, ...
                 session, FLAG, who, "my turn", steps, plan_service.compute_seen(session.get(PlanRow, FLAG))
             )
         elif what == "stop":
-            plan_service.stop_plan(session, FLAG, who)
+            plan_service.stop_plan(session, FLAG, who, plan_service.compute_seen(session.get(PlanRow, FLAG)))
         else:
             plan_service.pause_for_person(session, FLAG, who, what)
 
@@ -158,8 +158,8 @@ def test_a_paused_plan_says_who_paused_it_and_why(desk: Desk) -> None:
     steered(desk, "the guardrail holds", "guardrail")
     found = desk.part("plan")
     assert re.search(r"Paused by the guardrail \S+ UTC : the guardrail holds. Nothing is raised until", found), found
-    assert desk.send(PLAN, do="resume").status_code == 303
-    assert desk.send(PLAN, do="pause").status_code == 303
+    assert desk.send(PLAN, do="resume", **sent_along(desk)).status_code == 303
+    assert desk.send(PLAN, do="pause", **sent_along(desk)).status_code == 303
     assert re.search(r"Paused by pia \S+ UTC . Nothing is raised until somebody resumes it", desk.part("plan"))
 
 

@@ -76,6 +76,7 @@ def test_what_the_service_itself_shows_wrong_is_listed_with_what_is_known_and_wh
     findings = [
         {"kind": "orphaned", "jobIds": ["job_on_dead"], "since": since},
         {"kind": "flapping", "jobIds": [], "since": since, "count": 5},
+        {"kind": "count-mismatch", "jobIds": [], "since": since, "note": "queued: 5 counted, 4 listed"},
     ]
     watch(cast, "mail", discrepancy(findings=findings))
     with cast.app_context(), write() as session:
@@ -85,6 +86,7 @@ def test_what_the_service_itself_shows_wrong_is_listed_with_what_is_known_and_wh
     assert "running in queue out, attempt 2" in text
     assert "until the service queues them again" in text
     assert "Flapping, 5 times" in text
+    assert "queued: 5 counted, 4 listed The service contradicts itself." in text
 
 
 def test_more_items_than_fit_are_counted_and_can_be_accepted_together(

@@ -122,6 +122,20 @@ def test_of_many_services_the_verified_ones_are_lines_without_a_graph() -> None:
     assert (many.is_dense, many.verified_count, set(many.trends)) == (True, MIN_DENSE_SERVICES - 1, {"wrong"})
 
 
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"countsOnly": ["queued"]},
+        {"findings": [{"kind": "no-worker", "jobIds": [], "since": "2026-11-21T12:03:05.000Z", "count": 3}]},
+        {"findings": [{"kind": "unreadable", "jobIds": [], "since": "2026-11-21T12:03:05.000Z", "count": 3}]},
+    ],
+)
+def test_of_many_services_a_verified_one_that_was_not_wholly_checked_stays_a_tile(limit: dict[str, Any]) -> None:
+    limited = Tile.from_payload("limited", "L", update(**limit))
+    board = Board.from_tiles([limited, Tile.from_payload("s", "S", update())], {})
+    assert (limited.shown_in_full, board.verified_count) == (True, 1)
+
+
 def test_what_was_changed_on_purpose_is_marked_at_its_minute_and_said() -> None:
     found = build_trend(failed(*range(POINTS)), [(59, "deploy done"), (0, "rollout 25 %")])
     assert [(mark.x, mark.label) for mark in found.marks] == [

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.commands.models import CommandRow
 from app.db import read, write
 from app.infra.clock import utc_text
-from app.reconciliation.models import CheckSample, KnownJob, ServiceState
+from app.reconciliation.models import CheckSample, KnownJob, Service, ServiceState
 from tests.support.cast import ADA, BOB, headers_of, logged_in
 from tests.web.payloads import update
 from tests.web.test_one_verdict import checked, part, seen
@@ -37,14 +38,29 @@ NOT_READ = (
     "/cost",  # Beacon's own
     "/trends",  # has a test of its own below
 )
-HISTORIES = ("/reconciliation/discrepancies",)
+COMMAND = "intent-0001"
+HISTORIES = ("/reconciliation/discrepancies", f"/commands/{COMMAND}")
 
 
-@pytest.fixture(params=["silent", "unchecked-for-long", "never-checked"])
+def commanded(app: Flask) -> None:
+    """A command, before which Mail did not tell its failed jobs."""
+    row = CommandRow(id=COMMAND, body_hash="h", asked_json="{}", action="retry-job", service_id="mail", target="j1")
+    row.actor, row.phase, row.total, row.verified = BOB.name, "success", 1, True
+    row.created_at = row.started_at = row.ended_at = utc_text()
+    row.before_json, row.after_json = '{"counts": {"queued": 5}}', '{"counts": {"queued": 4, "failed": 340}}'
+    with app.app_context(), write() as session:
+        session.add(row)
+
+
+@pytest.fixture(params=["silent", "unchecked-for-long", "never-checked", "never-checked-for-long"])
 def quiet(cast: Flask, request: pytest.FixtureRequest) -> Flask:
     """Mail, of which nothing is known now."""
-    if request.param == "never-checked":
+    if request.param.startswith("never-checked"):
         watch(cast, "mail")
+        if request.param.endswith("for-long"):
+            with cast.app_context(), write() as session:
+                session.get_one(Service, "mail").registered_at = "2026-11-21T12:00:00.000Z"
+        commanded(cast)
         return cast
     is_silent = request.param == "silent"
     watch(cast, "mail", SILENT if is_silent else update(counts=LAST))
@@ -55,12 +71,13 @@ def quiet(cast: Flask, request: pytest.FixtureRequest) -> Flask:
     with cast.app_context(), write() as session:
         session.add(CheckSample(service_id="mail", at=last, ok=True, latency_ms=4, counts_json=json.dumps(LAST)))
         session.add(KnownJob(service_id="mail", job_id="j1", state="queued"))
+    commanded(cast)
     return cast
 
 
 def addresses(app: Flask) -> Iterator[str]:
     """All that can be read, with Mail where a service is asked for."""
-    values = {"service_id": "mail", "job_id": "j1", "flag": "enable_sse_streaming"}
+    values = {"service_id": "mail", "job_id": "j1", "flag": "enable_sse_streaming", "command_id": COMMAND}
     for rule in app.url_map.iter_rules():
         known = rule.arguments <= values.keys()
         if "GET" in (rule.methods or ()) and known and not rule.rule.startswith(NOT_READ):
@@ -87,7 +104,7 @@ def test_no_page_shows_a_number_of_a_silent_source(quiet: Flask) -> None:
         # Scripts age a tile in the page: its figures stand in the markup, covered by a dash. A trend says until when.
         text = re.sub(r"<article[^>]*data-aged.*?</article>", "", answer.text, flags=re.DOTALL)
         text = re.sub(r'<p class="tile-trend".*?</p>|<footer.*?</footer>', "", text, flags=re.DOTALL)
-        if found := NUMBERS.findall(text) or re.findall(r"<(?:dd|b|span)[^>]*>(?:<span>)?0</", text):
+        if found := NUMBERS.findall(text) or re.findall(r"<(?:dd|b|span|td)[^>]*>(?:<span>)?0</", text):
             shown[address] = found
     assert shown == {}
 
@@ -126,6 +143,23 @@ def test_a_state_that_a_service_does_not_count_has_no_number_either(cast: Flask)
     tabs = part(_jobs(logged_in(cast, BOB)), r'<nav class="states".*?</nav>')
     assert 'title="the service does not count failed jobs">—</span>' in tabs
     assert ">3</span>" in tabs
+
+
+def test_a_number_that_is_older_than_the_check_is_told_with_its_time(cast: Flask) -> None:
+    at = "2026-11-21T12:01:00.000Z"
+    watch(cast, "mail", update(counts={"queued": 3, "failed": 340}, countsAsOf={"failed": at}))
+    checked(cast, timedelta(0))
+    tabs = part(_jobs(logged_in(cast, BOB)), r'<nav class="states".*?</nav>')
+    assert "Failed 340 as of 12:01:00" in seen(tabs)
+    assert seen(tabs).count("as of") == 1
+    answer = cast.test_client().get("/services/mail/jobs", headers=headers_of(cast, BOB, "read"))
+    assert (answer.json or {})["meta"]["countsAsOf"] == {"failed": at}
+
+
+def test_nobody_says_of_a_silent_service_that_none_of_its_jobs_is_failed(quiet: Flask) -> None:
+    client = logged_in(quiet, ADA)
+    texts = {address: client.get(address, headers={"Accept": "text/html"}).text for address in addresses(quiet)}
+    assert [address for address, text in texts.items() if "No job is failed" in text] == []
 
 
 def test_workers_of_a_silent_service_are_told_as_of_its_last_answer(quiet: Flask) -> None:

@@ -111,7 +111,7 @@ def test_figures_are_short(number: int, text: str) -> None:
     assert display_text.abbreviate_number(number) == text
 
 
-@pytest.mark.parametrize("status", ["verified", "discrepancy"])
+@pytest.mark.parametrize("status", ["verified", "discrepancy", "stale"])
 def test_what_limits_a_check_is_on_the_tile_in_every_state(status: str) -> None:
     odd = {"kind": "unreadable", "jobIds": [], "since": "2026-11-21T12:03:05.000Z", "count": 1_200, "note": "entry 3"}
     tile = Tile.from_payload("mail", "Mail", update(status=status, countsOnly=["queued", "failed"], findings=[odd]))

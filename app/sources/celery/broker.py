@@ -44,7 +44,8 @@ class BrokerSnapshot:
     `counts`: Redis's counts, without second messages of a task and messages of other services. `left_out`, by state:
     the unreadable messages among them. `index`: the tags of all taken messages. `cut`: queues whose messages were not
     read because of the limit; `taken_cut`: the same for messages that workers took. `waiting`: how many messages each
-    queue has, read or not.
+    queue has, read or not. `bindings`: how many queues are bound to an exchange of their own name, as by
+    default.
     """
 
     instance_id: str | None
@@ -58,6 +59,7 @@ class BrokerSnapshot:
     twice: tuple[str, ...] = ()
     index: frozenset[str] = frozenset()
     waiting: Counter[str] = field(default_factory=Counter)
+    bindings: int = 0
 
     def __contains__(self, task_id: str) -> bool:
         return task_id in self.queued or task_id in self.taken
@@ -79,6 +81,7 @@ class _Raw:
     unacked: dict[bytes, bytes]
     index: dict[bytes, float]
     waiting: Counter[str]
+    bindings: int
     unread_queued: int = 0
     unread_taken: int = 0
 
@@ -91,6 +94,7 @@ class Broker:
             (queue, key) for queue in queues for key in list_queue_keys(queue, tuple(steps), separator, prefix)
         ]
         self._unacked, self._index = f"{prefix}unacked", f"{prefix}unacked_index"
+        self._bindings = [f"{prefix}_kombu.binding.{queue}" for queue in queues]
         self._bound = bound
         self._routes = set(queues)
         # Parsed messages by their bytes: most are there again in the next poll.
@@ -123,7 +127,7 @@ class Broker:
         made.counts = {state: number + made.left_out[state].number for state, number in numbers.items()}
         made.twice = tuple(sorted({task_id for (task_id, _), count in turns.items() if count > 1}))
         made.index = frozenset(_decode(tag) for tag in raw.index)
-        made.waiting = raw.waiting
+        made.waiting, made.bindings = raw.waiting, raw.bindings
         return made
 
     def _parse(
@@ -194,15 +198,16 @@ class Broker:
                 pipe.lrange(key, 0, -1) if queue in listed else pipe.llen(key)
             pipe.hgetall(self._unacked) if None in listed else pipe.hlen(self._unacked)
             pipe.zrange(self._index, 0, -1, withscores=True) if None in listed else pipe.zcard(self._index)
-            info, now, *lists, unacked, index = pipe.execute()
+            pipe.exists(*self._bindings)
+            info, now, *lists, unacked, index, bindings = pipe.execute()
         read = [found if isinstance(found, list) else [] for found in lists]
         unread = sum(found for found in lists if isinstance(found, int))
         waiting = Counter[str]()
         for (queue, _), found in zip(self._lists, lists, strict=True):
             waiting[queue] += found if isinstance(found, int) else len(found)
         if None not in listed:
-            return _Raw(*_parse_server(info, now), read, {}, {}, waiting, unread, unacked)
-        return _Raw(*_parse_server(info, now), read, unacked, dict(index), waiting, unread)
+            return _Raw(*_parse_server(info, now), read, {}, {}, waiting, bindings, unread, unacked)
+        return _Raw(*_parse_server(info, now), read, unacked, dict(index), waiting, bindings, unread)
 
 
 def _parse_server(info: Any, now: Any) -> tuple[str | None, datetime]:

@@ -109,6 +109,8 @@ class CelerySource(CommandedSource):
             ),
             workers=list_workers(roster, orphans, seen_at),
             unserved=_find_unserved(snapshot, roster.served_queues() if is_fresh else None),
+            queues=snapshot.bindings,
+            queues_outlive_work=True,
             failed=None if failed.number is None else self._storage.find_task_ids(failed.keys),
         )
 

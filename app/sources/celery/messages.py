@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from app.infra import json_limits
-from app.sources.protocol import find_job_id_fault
+from app.sources.protocol import clean_text, find_job_id_fault, limit_attempt
 
 # The separator between a queue's name and a priority in kombu, and the priorities with a list of their own.
 SEPARATOR = "\x06\x16"
@@ -36,8 +36,8 @@ class TaskMessage(NamedTuple):
     due: float | None = None
 
     @property
-    def attempt(self) -> int:
-        return self.turn[1] + 1
+    def attempt(self) -> int | None:
+        return limit_attempt(self.turn[1] + 1)
 
     def state_at(self, now: float) -> Literal["scheduled", "reserved"]:
         """Return the task's state once a worker has taken it: scheduled until its ETA, then reserved."""
@@ -102,11 +102,11 @@ def _parse_message(message: Any) -> TaskMessage | str:
     if fault := find_job_id_fault(task_id):
         return fault
     task, eta = headers.get("task"), headers.get("eta")
-    name = task[:MAX_NAME_CHARS] if isinstance(task, str) else ""
+    name = clean_text(task[:MAX_NAME_CHARS]) if isinstance(task, str) else ""
     return TaskMessage(
         id=str(task_id),
         task=name,
-        route=str(_subdict(properties, "delivery_info").get("routing_key") or "")[:MAX_NAME_CHARS],
+        route=clean_text(str(_subdict(properties, "delivery_info").get("routing_key") or "")[:MAX_NAME_CHARS]),
         turn=(name, _int_or_zero(headers.get("retries")), _int_or_zero(headers.get("replaced_task_nesting"))),
         keeps_result=headers.get("ignore_result") is not True,
         eta=eta[:MAX_NAME_CHARS] if isinstance(eta, str) else None,

@@ -21,7 +21,7 @@ import redis
 from app.infra.concurrency import iterate_in_slices
 from app.sources.celery.celery_workers import Inspection, RunningTask, WorkerAnswer
 from app.sources.celery.messages import MAX_NAME_CHARS, parse_json
-from app.sources.protocol import find_job_id_fault
+from app.sources.protocol import clean_text, find_job_id_fault
 
 ANSWER_S = 1.0
 # Limit on answers in one round; no real set of workers sends more.
@@ -152,7 +152,7 @@ def _parse_running(task: Mapping[str, Any]) -> RunningTask:
     route = info.get("routing_key") if isinstance(info, dict) else None
     return RunningTask(
         name[:MAX_NAME_CHARS] if isinstance(name, str) else "",
-        route if isinstance(route, str) else "",
+        clean_text(route[:MAX_NAME_CHARS]) if isinstance(route, str) else "",
         float(started) if isinstance(started, int | float) else None,
     )
 

@@ -15,6 +15,7 @@ from app.sources.protocol import MAX_TRACEBACK_BYTES, Job, JobDetail, StuckJob, 
 MAX_QUEUES = 100  # of one worker
 NO_TIMES = dict.fromkeys(("enqueuedAt", "startedAt"), "Celery does not record it")
 NOT_EXTENDED = "Celery records it only with result_extended"
+DEATH_NOTE = "its death is detected within 5 s of the end of its connection to Redis"
 EXTENDED_FIELDS = ("function", "queue", "attempt", "worker")
 
 
@@ -91,7 +92,7 @@ def _describe(message: TaskMessage | None) -> str | None:
 def _build_worker(name: str, answer: WorkerAnswer) -> Worker:
     first = next(iter(answer.active), None)
     queues = tuple(sorted(answer.queues or ()))[:MAX_QUEUES]
-    return Worker(name, "busy" if first else "idle", queues, job_id=first, seen_at=to_datetime(answer.at))
+    return Worker(name, "busy" if first else "idle", queues, first, to_datetime(answer.at), DEATH_NOTE)
 
 
 def to_datetime(at: float) -> datetime:

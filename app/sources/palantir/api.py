@@ -5,14 +5,23 @@ from contextlib import suppress
 from typing import Annotated, Any, NotRequired, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from typing_extensions import TypedDict  # before Python 3.12 pydantic cannot read the standard library's
 
 from app.infra import json_limits
 from app.infra.clock import Moment
 from app.sources.arguments import ShowArguments, show_values
 from app.sources.http_client import parse_json
-from app.sources.protocol import MAX_JOB_ID_CHARS, MAX_TRACEBACK_BYTES, Job, JobDetail, JobError, SourceError
+from app.sources.protocol import (
+    MAX_ATTEMPT,
+    MAX_JOB_ID_CHARS,
+    MAX_TRACEBACK_BYTES,
+    Job,
+    JobDetail,
+    JobError,
+    SourceError,
+    clean_text,
+)
 from app.sources.tracebacks import Frame, parse_error
 
 PAGE_SIZE = 1_000
@@ -35,15 +44,18 @@ FINISHED = frozenset(
     }
 )
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")]
+NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS, pattern=NO_CONTROLS)]
 # Where the next page starts. Usually the last id of a page, which may be one that is left out.
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=20 * MAX_JOB_ID_CHARS)]
 # Ids of purged jobs need not be acceptable as job ids.
 Purged = Annotated[str, StringConstraints(min_length=1)]
 State = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
-QueueName = Annotated[str, StringConstraints(max_length=200)]
-Number = Annotated[int, Field(ge=0, le=2**53)]
-Revision = int | Annotated[str, StringConstraints(max_length=200)]
+QueueName = Annotated[str, StringConstraints(max_length=200, pattern=NO_CONTROLS)]
+Number = Annotated[int, Field(ge=0, le=MAX_ATTEMPT)]
+# What the service says of itself costs no job, so it is cleaned instead of refused.
+Text = Annotated[str, StringConstraints(max_length=200), AfterValidator(clean_text)]
+Revision = int | Text
 
 
 def _shorten(text: Any) -> Any:
@@ -65,8 +77,8 @@ A = TypeVar("A", bound=PalantirAnswer)
 
 
 class HealthAnswer(PalantirAnswer):
-    status: Annotated[str, StringConstraints(max_length=100)] = "ok"
-    instance_id: Annotated[str, StringConstraints(max_length=200)] | None = Field(None, alias="instanceId")
+    status: Annotated[str, StringConstraints(max_length=100), AfterValidator(clean_text)] = "ok"
+    instance_id: Text | None = Field(None, alias="instanceId")
     started_at: Moment | None = Field(None, alias="startedAt")
 
 
@@ -130,6 +142,8 @@ class ListedJob(TypedDict):
     state: State
     queue: NotRequired[QueueName | None]
     attempt: NotRequired[Number | None]
+    # Parsed where it matters (`late_jobs.py`): a time that cannot be read costs no row.
+    scheduledFor: NotRequired[Any]
 
 
 class PageAnswer(PalantirAnswer):

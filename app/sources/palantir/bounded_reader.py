@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
 from app.sources.http_client import HttpClient
 from app.sources.palantir.api import PAGE_SIZE, A, PageAnswer, WholePageAnswer, is_finished, parse_body
 from app.sources.palantir.job_rows import read_rows
+from app.sources.palantir.late_jobs import SCHEDULED, parse_due_times
 from app.sources.protocol import NOTHING_LEFT_OUT, Job, LeftOut, Listing, SourceError
 
 P = TypeVar("P", PageAnswer, WholePageAnswer)
@@ -22,6 +24,8 @@ class BoundedReader:
         self._http, self._left, self._seconds = http, bound, seconds
         self._began = time.monotonic()
         self.revisions: set[int | str | None] = set()
+        # When the scheduled jobs that were listed should start.
+        self.due: dict[str, datetime] = {}
 
     @property
     def latency_ms(self) -> int:
@@ -45,6 +49,8 @@ class BoundedReader:
         left_out = NOTHING_LEFT_OUT
         for page, bad in self.read_pages(state, PageAnswer):
             left_out = left_out.merge(bad)
+            if state.lower() == SCHEDULED:
+                self.due.update(parse_due_times(page.jobs))
             # Do not use the state in the row: a job that moves on may already have the next one.
             jobs |= {(i := job["id"]): Job(i, state, job.get("queue"), job.get("attempt")) for job in page.jobs}
             if len(jobs) > self._left:

@@ -75,6 +75,8 @@ def _explain_fault(model: type, row: Any) -> str:
         field, message = describe_first_fault(error)
         if field == "id":
             return _ID_FAULTS.get(error.errors(include_url=False)[0]["type"], f"id: {message}")
+        if field == "queue" and error.errors(include_url=False)[0]["type"] == "string_pattern_mismatch":
+            return "its queue has a control character"
         return f"{field}: {message}" if field else message
     return _TOO_MANY_BYTES if _has_long_id(job) else ""
 

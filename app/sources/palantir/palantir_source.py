@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.infra.clock import utc_now
 from app.sources.arguments import ShowArguments
 from app.sources.http_client import HttpClient
 from app.sources.list_choice import choose_lists
@@ -22,6 +23,7 @@ from app.sources.palantir.api import (
 )
 from app.sources.palantir.bounded_reader import READ_TIMEOUT_S, BoundedReader
 from app.sources.palantir.job_rows import read_rows
+from app.sources.palantir.late_jobs import find_anomaly
 from app.sources.palantir.palantir_commands import COMMAND_TIMEOUT_S, PalantirCommands
 from app.sources.protocol import (
     Capabilities,
@@ -77,6 +79,7 @@ class PalantirSource(CommandedSource):
             as_of=counts.as_of,
             revision=None if counts.revision is None else str(counts.revision),
             one_revision=counts.revision is not None and reading.revisions <= {counts.revision},
+            anomalies=find_anomaly(reading.due, listings, counts.as_of or utc_now()),
         )
 
     def look_up(self, job_id: str) -> JobLookup:
@@ -99,12 +102,18 @@ class PalantirSource(CommandedSource):
         return parse(JobAnswer, answer.json).to_detail(self._show_arguments)
 
     def stuck(self) -> Sequence[StuckJob]:
-        found, _ = read_rows(StuckAnswer, self._http.fetch("/api/v1/jobs/stuck"), str)
+        found, left_out = read_rows(StuckAnswer, self._http.fetch("/api/v1/jobs/stuck"), _name_stuck_row)
+        if left_out.number and not found.jobs:
+            raise SourceError(f"lists {left_out.number:,} stuck jobs that Beacon cannot read; {left_out.first}")
         limit = f" for more than {found.threshold_s:g} s" if found.threshold_s is not None else ""
         return [StuckJob(job.to_job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
 
     def close(self) -> None:
         self._http.close()
+
+
+def _name_stuck_row(place: int) -> str:
+    return f"entry {place + 1:,}"
 
 
 def _to_fate(job: Job, asked: str) -> JobLookup:

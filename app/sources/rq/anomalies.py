@@ -13,10 +13,10 @@ from rq import Worker
 from rq.job import Job as RqJob
 
 from app.infra.concurrency import TimeSlice
-from app.sources.protocol import Anomaly
+from app.sources.protocol import Anomaly, find_name_fault
 from app.sources.rq.job_places import ENDED
 from app.sources.rq.placement import PlacedJobs, list_expected_ids, place_jobs
-from app.sources.rq.responses import Batch, parse_score, parse_text, split_into_parts
+from app.sources.rq.responses import Batch, parse_text, split_into_parts
 from app.sources.rq.rq_snapshot import JobExecution, RqSnapshot, read_snapshot
 from app.sources.rq.rq_workers import CURRENT, find_silent_workers, is_alive, parse_moment
 
@@ -104,9 +104,10 @@ def _find_jobs_without_worker(client: redis.Redis, left: Sequence[JobExecution],
     for started in left:
         executions.add("HMGET", f"rq:execution:{started.key}", "worker_name", "created_at")
     known = [
-        (started.job_id, parse_text(name), parse_score(created))
+        (started.job_id, name.decode(), created_at)
         for started, (name, created) in zip(left, executions.run(), strict=True)
-        if name and created
+        # Nothing follows for an execution of which this cannot be read.
+        if name and not find_name_fault(name) and (created_at := _parse_seconds(created)) is not None
     ]
     births = read_births(client, [name for _, name, _ in known])
     return {
@@ -134,6 +135,13 @@ def _filter_ended(client: redis.Redis, job_ids: Sequence[str]) -> set[str]:
     return {
         job_id for job_id, status in zip(job_ids, batch.run(), strict=True) if status and parse_text(status) in ENDED
     }
+
+
+def _parse_seconds(value: bytes | None) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
 
 
 def _to_seconds(written: str) -> float:

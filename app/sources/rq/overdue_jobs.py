@@ -2,28 +2,28 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from itertools import chain
 
 from app.sources.protocol import Anomaly, Job, StuckJob
 from app.sources.rq.rq_snapshot import OverdueJobs, RqSnapshot
 
 
 def find_anomaly(snapshot: RqSnapshot) -> Iterable[Anomaly]:
-    """Return one anomaly for all queues, with the oldest due time and, if known, the reason; or nothing."""
+    """Return one anomaly for all queues, with number, oldest due time and, if known, the reason; or nothing."""
     if not snapshot.overdue:
         return ()
     late = snapshot.overdue.values()
     unserved = sorted(place.queue for place, one in snapshot.overdue.items() if not one.served)
     why = _describe_unserved(unserved) if unserved else ""
-    return (Anomaly.overdue(chain.from_iterable(one.job_ids for one in late), min(one.since for one in late), why),)
+    ids = (job_id for one in late for job_id, _ in one.jobs)
+    return (Anomaly.overdue(ids, min(one.since for one in late), why, sum(one.number for one in late)),)
 
 
 def list_stuck(snapshot: RqSnapshot) -> list[StuckJob]:
     """Return each overdue job for the list of stuck jobs."""
     return [
-        StuckJob(Job(job_id, "scheduled", place.queue), _explain(late), datetime.fromtimestamp(late.since, UTC))
+        StuckJob(Job(job_id, "scheduled", place.queue), _explain(late), datetime.fromtimestamp(due, UTC))
         for place, late in snapshot.overdue.items()
-        for job_id in late.job_ids
+        for job_id, due in late.jobs
     ]
 
 

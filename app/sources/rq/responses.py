@@ -7,7 +7,14 @@ from typing import Any, TypeVar
 import redis
 from redis.exceptions import ResponseError
 
-from app.sources.protocol import LeftOut, SourceError, find_job_id_fault
+from app.sources.protocol import (
+    NOTHING_LEFT_OUT,
+    LeftOut,
+    SourceError,
+    clean_text,
+    find_job_id_fault,
+    find_name_fault,
+)
 
 T = TypeVar("T")
 IDS_PER_PART = 1_000
@@ -102,10 +109,19 @@ def require_bytes(value: Any) -> bytes:
 
 
 def parse_text(value: Any) -> str:
-    try:
-        return require_bytes(value).decode()
-    except UnicodeDecodeError:
-        raise unexpected_answer() from None
+    """The text, in which bytes that are no UTF-8 and control characters are replaced: one odd field costs no check."""
+    return clean_text(require_bytes(value).decode(errors="replace"))
+
+
+def parse_names(keys: Sequence[Any], where: str) -> tuple[list[str], LeftOut]:
+    """Return the names of queues or workers, sorted, without those that Beacon cannot accept."""
+    names, left_out = list[str](), NOTHING_LEFT_OUT
+    for key in sorted(map(require_bytes, keys)):
+        if fault := find_name_fault(key):
+            left_out = left_out.merge(LeftOut(1, f"{parse_text(key)[:200]} of {where}: {fault}"))
+        else:
+            names.append(key.decode())
+    return names, left_out
 
 
 def parse_fields(values: Any) -> list[str | None]:
@@ -113,7 +129,7 @@ def parse_fields(values: Any) -> list[str | None]:
 
 
 def _parse_field(value: Any) -> str:
-    if isinstance(value, bytes) and len(value) > MAX_FIELD_BYTES:
+    if len(require_bytes(value)) > MAX_FIELD_BYTES:
         raise unexpected_answer()
     return parse_text(value)
 

@@ -15,7 +15,7 @@ from rq.suspension import WORKERS_SUSPENDED
 
 from app.infra.concurrency import TimeSlice
 from app.sources.list_choice import choose_lists
-from app.sources.protocol import LeftOut, SourceError
+from app.sources.protocol import NOTHING_LEFT_OUT, LeftOut, SourceError
 from app.sources.rq.job_places import FINISHED, JobPlace, list_places
 from app.sources.rq.responses import (
     IDS_PER_PART,
@@ -24,6 +24,7 @@ from app.sources.rq.responses import (
     parse_fields,
     parse_int,
     parse_members,
+    parse_names,
     parse_score,
     parse_text,
     parse_time,
@@ -51,9 +52,13 @@ class JobExecution(NamedTuple):
 
 
 class OverdueJobs(NamedTuple):
-    """Overdue scheduled jobs of one queue: the first ids, the oldest due time, whether a scheduler serves the queue."""
+    """Overdue scheduled jobs of one queue: the first ids, each with the time when it was due, and how many there are.
 
-    job_ids: Sequence[str]
+    `since`: the oldest such time. `served`: whether a scheduler serves the queue.
+    """
+
+    jobs: Sequence[tuple[str, float]]
+    number: int
     since: float
     served: bool
 
@@ -64,9 +69,10 @@ class RqSnapshot:
 
     `ids` lacks the places that exceed the limit. `gone`: the checked jobs that do not exist. `expiring`: the slice of a
     place's ids whose jobs may rightly have expired. `left_out`: entries that Beacon cannot accept as ids. `workers`:
-    the fields of each worker, None if only its name is left. `overdue`: at most `MAX_OVERDUE` for each queue. `left_s`:
-    how long RQ still considers each worker alive without another heartbeat. `queues`: the number of queues that RQ
-    knows, watched or not.
+    the fields of each worker, None if only its name is left. `overdue`: at most `MAX_OVERDUE` are
+    listed for each queue. `left_s`: how long RQ still considers each worker alive without another heartbeat. `queues`:
+    the number of queues that RQ knows, watched or not. `names_left_out`: queues and workers whose names Beacon cannot
+    accept.
     """
 
     at: float
@@ -81,6 +87,7 @@ class RqSnapshot:
     left_out: Mapping[JobPlace, LeftOut] = field(default_factory=dict)
     queues: int | None = None
     left_s: Mapping[str, float] = field(default_factory=dict)
+    names_left_out: LeftOut = NOTHING_LEFT_OUT
 
 
 def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: Iterable[str] = ()) -> RqSnapshot:
@@ -93,10 +100,9 @@ def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: I
     queue_keys, workers = parse_members(queue_keys), parse_members(workers)
     if len(queue_keys) > MAX_QUEUES or len(workers) > MAX_WORKERS:  # before any of them is read
         raise SourceError(f"has more than {MAX_QUEUES:,} queues or {MAX_WORKERS:,} workers")
-    names = list(queues) or sorted(
-        parse_text(key).removeprefix(Queue.redis_queue_namespace_prefix) for key in queue_keys
-    )
-    worker_keys = sorted(parse_text(key) for key in workers)
+    known, odd_queues = parse_names(queue_keys, Queue.redis_queues_keys)
+    names = list(queues) or [key.removeprefix(Queue.redis_queue_namespace_prefix) for key in known]
+    worker_keys, odd_workers = parse_names(workers, Worker.redis_workers_keys)
     places = [place for name in names for place in list_places(name)]
     counts = Batch(client)
     for place in places:
@@ -104,7 +110,7 @@ def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: I
     numbers = dict(zip(places, map(parse_int, counts.run()), strict=True))
     listed = choose_lists(numbers, bound, lambda place: place.state in FINISHED)
     made = _SnapshotReader(client, parse_time(now), bound).read(places, listed, worker_keys, list(ask))
-    return replace(made, queues=len(queue_keys))
+    return replace(made, queues=len(queue_keys), names_left_out=odd_queues.merge(odd_workers))
 
 
 class _SnapshotReader:
@@ -135,8 +141,9 @@ class _SnapshotReader:
         started: list[JobExecution] = []
         for place in places:
             counts[place] = parse_int(next(answers))
-            if place.state == "scheduled" and (late := _parse_overdue(place, next(answers), next(answers))):
-                overdue[place] = late
+            if place.state == "scheduled":
+                late = _parse_overdue(place, next(answers), next(answers), next(answers))
+                overdue.update({place: late} if late else {})
             if place not in listed:
                 continue
             kept, ends = (parse_int(next(answers)) if place.state in EXPIRING else 0 for _ in range(2))
@@ -168,6 +175,7 @@ class _SnapshotReader:
         if place.state == "scheduled":
             due = self._now - SCHEDULED_OVERDUE_AFTER_S
             batch.add("ZRANGE", key, 0, due, "BYSCORE", "LIMIT", 0, MAX_OVERDUE, "WITHSCORES")
+            batch.add("ZCOUNT", key, 0, due)
             batch.add("EXISTS", RQScheduler.get_locking_key(place.queue))
         if not listed:
             return
@@ -206,13 +214,16 @@ class _SnapshotReader:
         return [], found
 
 
-def _parse_overdue(place: JobPlace, entries: Any, served: Any) -> OverdueJobs | None:
+def _parse_overdue(place: JobPlace, entries: Any, number: Any, served: Any) -> OverdueJobs | None:
     flat = parse_members(entries)
     if not flat:
         return None
-    late = JobIds(place.key)
+    late, due = JobIds(place.key), [parse_score(score) for score in flat[1::2]]
     late.add_entries(flat[::2])
-    return OverdueJobs(late.ids, parse_score(flat[1]), bool(parse_int(served)))
+    odd = frozenset(late.left_out)
+    times = [at for index, at in enumerate(due) if index not in odd]
+    jobs = list(zip(late.ids, times, strict=True))
+    return OverdueJobs(jobs, parse_int(number), due[0], bool(parse_int(served)))
 
 
 def _parse_executions(place: JobPlace, entries: Any) -> tuple[list[JobExecution], JobIds]:

@@ -94,6 +94,7 @@ class RqSource(CommandedSource):
             health=describe_health(snapshot),
             queues=snapshot.queues,
             unserved=find_unserved_queues(snapshot, workers),
+            left_out=snapshot.names_left_out,
         )
 
     def look_up(self, job_id: str) -> JobLookup:

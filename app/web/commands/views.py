@@ -98,7 +98,7 @@ def show_command(command_id: str) -> ResponseReturnValue:
         items=ITEM_STATE_LABELS,
         outcome=_describe_outcome(session, row),
         took=_format_duration(row),
-        differences=_diff_before_after(detail["before"] or {}, detail["after"] or {}),
+        differences=diff_before_after(detail["before"] or {}, detail["after"] or {}),
     )
 
 
@@ -139,7 +139,7 @@ def _format_duration(row: CommandRow) -> str:
     return f"{max(0.0, seconds):,.1f} s"
 
 
-def _diff_before_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def diff_before_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """What changed between the two reads: the single job or instance, and the service's counts, by any cause."""
     was, now = before.get("counts"), after.get("counts")
     found = [
@@ -155,4 +155,5 @@ def _diff_before_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> l
 
 
 def _format_count(counts: Mapping[str, int] | None, state: str) -> str:
-    return f"{counts.get(state, 0):,}" if counts else UNKNOWN
+    """A state that the read did not tell is unknown, not zero: then nothing rose or fell."""
+    return f"{counts[state]:,}" if counts and state in counts else UNKNOWN

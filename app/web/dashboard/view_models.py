@@ -118,7 +118,8 @@ class Tile:
     """One service on the dashboard.
 
     `state` is the last published state, `status` the current one: they differ if `is_aged`, when no check was made for
-    too long. `last_problem`: what was wrong in the last answer, for a service that does not answer.
+    too long. `last_problem`: what was wrong in the last answer, for a service that does not answer. `figures_at`: the
+    time of the answer's figures, for a service that is stale because they are of another time.
 
     `findings_digest` changes with the state and the findings, so that other parts of a page know when to reload.
     `counts_only`: states of which only the number is known. `unreadable`: entries that cannot be read. `unserved`: jobs
@@ -144,6 +145,7 @@ class Tile:
     lost: str = ""
     silent_since: str | None = None
     last_problem: str = ""
+    figures_at: str | None = None
 
     @property
     def href(self) -> str:
@@ -164,16 +166,22 @@ class Tile:
     @property
     def shown_in_full(self) -> bool:
         """True if it stays a tile when verified services are shown as rows."""
-        return self.status != "verified"
+        return self.status != "verified" or self.is_limited
+
+    @property
+    def is_limited(self) -> bool:
+        """True if the newest check could not cover everything: that must not hide in a row."""
+        return any((self.counts_only, self.unreadable, self.unserved))
 
     @property
     def word(self) -> str:
         return display_text.STATE_WORDS[self.state]
 
     @classmethod
-    def not_checked(cls, service_id: str, name: str) -> Self:
-        """A registered service that has not been checked yet."""
-        return cls(service_id, dom_key(service_id), name, "unknown", _unknown_stats())
+    def not_checked(cls, service_id: str, name: str, reason: str | None = None) -> Self:
+        """A registered service that has not been checked yet; `reason` if its first check is overdue."""
+        state = "stale" if reason else "unknown"
+        return cls(service_id, dom_key(service_id), name, state, _unknown_stats(), reason=reason, words=reason or "")
 
     @classmethod
     def from_payload(
@@ -207,8 +215,9 @@ class Tile:
             _unreadable_limit(payload),
             _unserved_limit(payload),
             finding_text.list_findings([one for one in findings if one["kind"] == "lost"]),
-            payload.get("silentSince"),
+            None if finding_text.is_flapping(payload) else payload.get("silentSince"),
             finding_text.describe_earlier_findings(findings),
+            payload.get("asOf") if payload["status"] == "stale" else None,
         )
 
 

@@ -6,11 +6,11 @@ from sqlalchemy.orm import Session
 
 from app.accounts.actors import Actor
 from app.commands.actions import ACTIONS
+from app.config import current_settings
 from app.db import db
 from app.failures import failure_store, queries
 from app.failures.failure_history import TEN_MINUTES, SliceScale, load_history
 from app.failures.models import FailureGroup
-from app.infra.clock import utc_text
 from app.infra.problems import Problem
 from app.reconciliation import registry
 from app.web.auth import actor, require
@@ -22,6 +22,7 @@ from app.web.failures.deploy_marks import CHART, LABEL_ENDS_FROM, mark_deploys
 from app.web.failures.failure_query import MAX_GROUPS, FailureAddress, FailureQuery
 from app.web.failures.group_view import build_views
 from app.web.failures.mute_views import MUTE_CHOICES
+from app.web.failures.unknown_failures import FailureCoverage
 from app.web.layout import build_layout, render_page
 from app.web.listing import parse_args, wants_data
 
@@ -70,6 +71,7 @@ def _render_group(session: Session, who: Actor, group: FailureGroup) -> Response
         ticks=cause_charts.list_ticks(view.now),
         hours=cause_charts.list_hours(view.hours, view.deploys, view.now),
         service_actions=ServiceActions.of(who, dashboard.require_service(session, group.service_id).service),
+        unknown=FailureCoverage.load(session, group.service_id, current_settings().poll_interval_s).unknown,
         job_actions=[one for one in ACTIONS.values() if one.scope == "job" and one.is_offered_in("failed")],
         jobs=queries.list_jobs(session, group.id, JOBS_SHOWN),
         href=service_href(group.service_id),
@@ -87,7 +89,14 @@ def _list_as_json(service_id: str | None) -> ResponseReturnValue:
     wanted = query.as_filter(service_id)
     views = build_views(session, queries.list_groups(session, wanted, query.limit))
     unread, total = failure_store.count_unread(session, service_id), queries.count_groups(session, wanted).groups
-    meta = {"notReadYet": unread, "asOf": utc_text(), "limit": query.limit, "total": total}
+    coverage = FailureCoverage.load(session, service_id, current_settings().poll_interval_s)
+    meta = {
+        "notReadYet": unread,
+        "asOf": coverage.as_of,
+        "notKnown": coverage.as_json,
+        "limit": query.limit,
+        "total": total,
+    }
     return jsonify(data=group_view.to_json(session, views), meta=meta)
 
 
@@ -95,6 +104,7 @@ def _render_list(service_id: str | None) -> ResponseReturnValue:
     who, session = actor(), db.session()
     cursor = dashboard.cursor(session)
     address = FailureAddress.parse(request.path, request.args)
+    coverage = FailureCoverage.load(session, service_id, current_settings().poll_interval_s)
     wanted = address.query.as_filter(service_id)
     found = build_views(session, queries.list_groups(session, wanted, address.query.limit))
     muted = [view for view in found if view.is_muted]
@@ -107,6 +117,7 @@ def _render_list(service_id: str | None) -> ResponseReturnValue:
         muted=muted,
         total=queries.count_groups(session, wanted),
         most=MAX_GROUPS,
+        unknown=coverage.unknown,
         unread=failure_store.count_unread(session, service_id),
         service_id=service_id,
         service_name=registry.service_name(service_id) if service_id else "",

@@ -59,7 +59,8 @@ def list_known_jobs(service_id: str) -> ResponseReturnValue:
     """`/services/{id}/jobs` for API clients: the unfinished jobs that Beacon knows, by id.
 
     `meta.counts` are the service's own counts, including finished jobs; null if unknown, with the reason in
-    `countsReason`. `meta.notTold` gives the reason for each single state whose count is unknown.
+    `countsReason`. `meta.notTold` gives the reason for each single state whose count is unknown, `meta.countsAsOf` the
+    time of each count that is older than the check.
     """
     query = parse_args(JobsQuery)
     watched = require_service(db.session(), service_id)
@@ -76,6 +77,7 @@ def list_known_jobs(service_id: str) -> ResponseReturnValue:
             "counts": counts,
             "countsReason": why_not or None,
             "notTold": None if counts is None else watched.not_told,
+            "countsAsOf": None if counts is None else watched.counts_as_of,
         },
     )
 

@@ -31,12 +31,16 @@ DEFAULT_STATE = "failed"
 
 @dataclass(frozen=True, slots=True)
 class StateTab:
-    """A state with its number of jobs, or `why_not` if the number is unknown."""
+    """A state with its number of jobs, or `why_not` if the number is unknown.
+
+    `as_of`: the number's own time, if it is older than the check.
+    """
 
     name: str
     label: str
     count: int | None
     why_not: str = ""
+    as_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,9 @@ def index(service_id: str) -> ResponseReturnValue:
         "layout": build_layout("service", who, cursor, has_form=True),
         "service_actions": ServiceActions.of(who, watched.service),
         "href": service_href(service_id),
-        "states": _build_state_tabs(*watched.counts(current_settings().poll_interval_s), watched.not_told),
+        "states": _build_state_tabs(
+            *watched.counts(current_settings().poll_interval_s), watched.not_told, watched.counts_as_of
+        ),
         "queues": live_preview.list_queues(session, service_id),
     }
     found, why = _preview_page(service_id, state, queue, page)
@@ -96,14 +102,18 @@ def index(service_id: str) -> ResponseReturnValue:
     )
 
 
-def _build_state_tabs(counts: Mapping[str, int] | None, why_not: str, not_told: Mapping[str, str]) -> list[StateTab]:
+def _build_state_tabs(
+    counts: Mapping[str, int] | None, why_not: str, not_told: Mapping[str, str], as_of: Mapping[str, str]
+) -> list[StateTab]:
     """A count is None if it is unknown: not yet, not at the moment, or for the reason in `not_told`."""
     if counts is None:
         return [StateTab(name, display_text.state_label(name), None, why_not) for name in UNKNOWN_COUNT_STATES]
     why = {DEFAULT_STATE: f"the service does not count {display_text.state_label(DEFAULT_STATE)} jobs", **not_told}
     names = [name for name, _ in display_text.sort_counts({**dict.fromkeys(why, 0), **counts})]
     return [
-        StateTab(name, display_text.state_label(name), counts.get(name), "" if name in counts else why[name])
+        StateTab(name, display_text.state_label(name), counts[name], as_of=as_of.get(name, ""))
+        if name in counts
+        else StateTab(name, display_text.state_label(name), None, why[name])
         for name in names
     ]
 

@@ -76,7 +76,8 @@ def put_plan(flag: str) -> Response:
 @bp.patch("/api/rollout/<flag>/plan")
 @require("product", scope="rollout")
 def patch_plan(flag: str) -> Response:
-    """`{action: pause | resume, expected?}`; the time held before a pause counts."""
+    """`{action: pause | resume, expected?}`; the time held before a pause counts. Somebody else's plan only with
+    `expected`."""
     which, wanted = require_flag(flag), PlanActionBody.model_validate(request.get_json())
     with write() as session:
         plan_service.steer_plan(session, which, actor().name, wanted.action, wanted.expected)
@@ -86,7 +87,8 @@ def patch_plan(flag: str) -> Response:
 @bp.delete("/api/rollout/<flag>/plan")
 @require("product", scope="rollout")
 def delete_plan(flag: str) -> Response:
-    """Stop the plan; the flag stays where it is. With `expected=` only that plan is stopped."""
+    """Stop the plan; the flag stays where it is. With `expected=` only that plan is stopped, without it only the
+    caller's own."""
     which = require_flag(flag)
     with write() as session:
         plan_service.stop_plan(session, which, actor().name, request.args.get("expected"))

@@ -32,10 +32,12 @@ def _reject_unstorable(text: str) -> str:
 
 def _wrap_percentage(given: object) -> object:
     """A bare number means the percentage."""
-    return {"percentage": given} if isinstance(given, int) and not isinstance(given, bool) else given
+    return {"percentage": given} if isinstance(given, int | float) and not isinstance(given, bool) else given
 
 
 Percentage = Annotated[int, Field(ge=0, le=100)]
+# In Unleash a flag may be at 12.5 %.
+SeenPercentage = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 _ReasonLength = StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON_LENGTH)
 Reason = Annotated[str, _ReasonLength, AfterValidator(_reject_unstorable)]
 
@@ -45,7 +47,7 @@ class ExpectedBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    percentage: Percentage | None = None
+    percentage: SeenPercentage | None = None
     enabled: bool | None = None
 
     @model_validator(mode="after")

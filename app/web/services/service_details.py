@@ -177,7 +177,7 @@ def _build_finding_row(
     if kind == "no-worker":
         note = finding_text.describe_unserved_in_full([finding])
     shown_number = finding_text.count_jobs(finding) if kind in _NUMBER_IN_NOTE else len(shown) or (1 if note else 0)
-    rest = IdList(tuple(shown), finding_text.count_jobs(finding) - shown_number)
+    rest = IdList(tuple(shown), max(0, finding_text.count_jobs(finding) - shown_number))
     return FindingRow(kind, word.capitalize(), finding["since"], rest, words, advice.get(kind, ""), note)
 
 

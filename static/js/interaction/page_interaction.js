@@ -59,12 +59,12 @@ function refreshPage() {
   }
 }
 
-/** With many services, verified ones shrink to one line below their number. */
+/** With many services, wholly verified ones shrink to one line below their number. */
 function arrangeTiles() {
   const board = document.getElementById("tiles");
   if (!board) return;
   const tiles = board.querySelectorAll(":scope > .tile");
-  const quiet = board.querySelectorAll(":scope > .tile[data-state=verified]:not([data-aged])").length;
+  const quiet = board.querySelectorAll(":scope > .tile[data-state=verified]:not([data-aged], [data-limited])").length;
   board.toggleAttribute("data-dense", tiles.length >= Number(board.dataset.denseFrom));
   const words = `${quiet} verified`;
   const place = board.querySelector(".tiles-quiet");

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.sources.celery.broker import Broker
+from app.sources.celery.messages import TaskMessage, parse_queued
 from app.sources.protocol import LeftOut
 from tests.sources.test_left_out import CONTROL, LONG, TOO_LONG
 
@@ -31,6 +32,20 @@ def test_a_message_that_is_no_task_is_counted_by_its_place(entry: bytes, fault: 
     assert snapshot.left_out["reserved"].first.startswith("entry tag of unacked: ")
 
 
+@pytest.mark.parametrize(("retries", "attempt"), [(2, 3), (-5, None), (10**30, None)])
+def test_a_number_that_is_no_attempt_is_not_known(retries: int, attempt: int | None) -> None:
+    message = parse_queued(json.dumps({"headers": {"id": "a", "retries": retries}}).encode())
+    assert isinstance(message, TaskMessage)
+    assert message.attempt == attempt
+
+
+def test_a_name_that_no_database_stores_is_cleaned() -> None:
+    body = {"headers": {"id": "a", "task": "t\ud800"}, "properties": {"delivery_info": {"routing_key": "mail\0"}}}
+    message = parse_queued(json.dumps(body).encode())
+    assert isinstance(message, TaskMessage)
+    assert (message.task, message.route) == ("t\ufffd", "mail\ufffd")
+
+
 class Held:
     """Stands for a client of a Redis that holds these messages: what is asked in a pipeline is answered in order."""
 
@@ -41,6 +56,7 @@ class Held:
             "lrange": queued,
             "hgetall": unacked,
             "zrange": [],
+            "exists": 1,
             "info": {},
             "time": (0, 0),
         }

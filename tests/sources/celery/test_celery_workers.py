@@ -8,6 +8,7 @@ from app.sources.celery.celery_workers import (
     RunningTask,
     WorkerAnswer,
 )
+from app.sources.celery.task_details import list_workers
 
 ONE, PID = "one@x", 7
 RUNS = RunningTask("mail.send", "celery", None)
@@ -165,3 +166,10 @@ def test_queues_are_known_only_where_every_worker_has_named_its_own() -> None:
     assert serve(2, one={"mail"}, two=None).served_queues() is None, "somebody did not say"
     assert serve(1, one={"mail"}).served_queues() is None, "one may be saying its last words"
     assert serve(1, one={"mail"}).served_queues() == {"mail"}
+
+
+def test_its_row_says_how_long_its_end_may_go_unnoticed() -> None:
+    scene = with_one_at_work()
+    [worker] = list_workers(scene.roll.roster, set(), scene.now) or ()
+    assert (worker.id, worker.state, worker.job_id) == (ONE, "busy", "runs")
+    assert worker.note == "its death is detected within 5 s of the end of its connection to Redis"

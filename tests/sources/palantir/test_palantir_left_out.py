@@ -69,5 +69,33 @@ def test_stuck_jobs_are_told_without_the_odd_one(service: Upstream) -> None:
     assert [one.job.id for one in PalantirSource(service.url, 10).stuck()] == ["a"]
 
 
+def test_stuck_jobs_that_are_all_odd_are_not_none(service: Upstream) -> None:
+    odd = page("a", "a\n")
+    odd["jobs"][0]["attempt"] = -1
+    service.json("/api/v1/jobs/stuck", odd)
+    with pytest.raises(SourceError) as refused:
+        PalantirSource(service.url, 10).stuck()
+    assert refused.value.reason.startswith("lists 2 stuck jobs that Beacon cannot read; entry 1: attempt: ")
+
+
 def page(*job_ids: str) -> dict[str, Any]:
     return {"jobs": [{"id": job_id, "state": "queued"} for job_id in job_ids], "revision": 7}
+
+
+def test_a_queue_that_no_database_stores_costs_its_row(service: Upstream) -> None:
+    serve_palantir(service, {"queued": ["a", "b"]}, queued=2)
+    odd = page("a", "b")
+    odd["jobs"][1]["queue"] = "mail\0"
+    service.json("/api/v1/jobs", odd)
+    queued, *_ = PalantirSource(service.url, 10).read_snapshot().listings
+    assert list(queued.jobs) == ["a"]
+    assert queued.left_out == LeftOut(1, "entry 2 of queued: its queue has a control character")
+
+
+def test_what_the_service_says_of_itself_costs_no_job(service: Upstream) -> None:
+    serve_palantir(service, {"queued": ["a"]})
+    service.json("/api/v1/health", {"status": "o\0k", "instanceId": "one\n"})
+    service.json("/api/v1/jobs/counts", {"counts": {"queued": 1}, "revision": "7\0"})
+    found = PalantirSource(service.url, 10).read_snapshot()
+    assert (found.health, found.instance_id, found.revision) == ("o\ufffdk", "one\ufffd", "7\ufffd")
+    assert list(found.listings[0].jobs) == ["a"]

@@ -1,6 +1,9 @@
 """The Palantir API as a source: what is read, in which order, within which bounds, and what is refused."""
 
+import json
 import time
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,7 +15,7 @@ from app.sources.palantir.api import is_finished, sort_by_flow
 from app.sources.palantir.palantir_source import PalantirSource
 from app.sources.protocol import JobLookup, SourceError
 from tests.sources.palantir.answers import serve_palantir
-from tests.sources.upstream import Upstream
+from tests.sources.upstream import Upstream, query, send
 from tests.support.machine import scaled
 
 JOBS = {"queued": ["q1", "q2"], "running": ["r1"], "succeeded": ["s1"], "failed": ["f1"]}
@@ -37,6 +40,39 @@ def test_a_look_holds_counts_jobs_and_which_moment_they_belong_to(service: Upstr
     assert look.as_of is not None
     assert began <= look.as_of <= utc_now()
     assert look.listings[0].jobs["q1"].queue == "mail"
+
+
+def test_scheduled_jobs_whose_time_is_over_by_a_minute_are_overdue(service: Upstream) -> None:
+    serve_palantir(service, {"scheduled": ["late", "later", "soon", "moved", "odd", "plain"], "queued": ["moved"]})
+    now = utc_now()
+    times = {
+        "late": utc_text(now - timedelta(seconds=90)),
+        "later": utc_text(now - timedelta(seconds=600)),
+        "soon": utc_text(now - timedelta(seconds=30)),
+        "moved": utc_text(now - timedelta(seconds=600)),
+        "odd": "tomorrow",
+    }
+    rows = [{"id": job_id, "state": "scheduled", "scheduledFor": at} for job_id, at in times.items()]
+    listing = service.answers["/api/v1/jobs"]
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        if query(request)["state"] != "scheduled":
+            return listing(request)
+        body = {"jobs": [*rows, {"id": "plain", "state": "scheduled"}], "revision": 7}
+        return send(request, json.dumps(body).encode())
+
+    service.answers["/api/v1/jobs"] = answer
+    look = source(service).read_snapshot()
+    [found] = look.anomalies
+    assert (found.kind, found.job_ids) == ("overdue", ("late", "later"))
+    assert found.note == f"the oldest was due at {now - timedelta(seconds=600):%Y-%m-%d %H:%M:%S} UTC"
+    assert {"odd", "plain"} <= look.listings[0].jobs.keys()
+
+
+def test_a_job_whose_list_is_cut_is_not_said_to_be_overdue(service: Upstream) -> None:
+    serve_palantir(service, {"scheduled": ["a", "b"]})
+    service.json("/api/v1/jobs", {"jobs": [{"id": "a", "state": "scheduled", "scheduledFor": "2026-01-01T00:00:00Z"}]})
+    assert source(service, bound=1).read_snapshot().anomalies == ()
 
 
 def test_unfinished_states_are_read_first_as_jobs_flow(service: Upstream) -> None:
