@@ -1,11 +1,11 @@
-"""Deletes failed jobs that are gone for longer than events are kept, and causes that nothing is left of."""
+"""Deletes failed jobs that are gone for longer than events are kept, and causes and places that nothing is left of."""
 
 from datetime import timedelta
 
 import sqlalchemy as sa
 
 from app.db import read, write
-from app.failures.models import FailedJob, FailureGroup
+from app.failures.models import FailedJob, FailureGroup, FailureLocation
 from app.infra.clock import utc_now, utc_text
 
 BATCH_ROWS = 1_000
@@ -21,6 +21,10 @@ def prune(retention_days: float) -> None:
         empty = sa.and_(FailureGroup.jobs <= 0, FailureGroup.last_at < before)
         is_muted = sa.and_(FailureGroup.muted_until.is_not(None), FailureGroup.muted_until > utc_text())
         session.execute(sa.delete(FailureGroup).where(empty, sa.not_(sa.func.coalesce(is_muted, sa.false()))))
+        # While a service has jobs that failed so long ago and still are, so are its queues and workers.
+        still = sa.select(FailedJob.service_id).where(FailedJob.failed_at < before, FailedJob.gone_at.is_(None))
+        old = sa.delete(FailureLocation).where(FailureLocation.last_at < before)
+        session.execute(old.where(FailureLocation.service_id.not_in(still)))
 
 
 def _delete_batch(before: str) -> int:

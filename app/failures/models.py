@@ -11,7 +11,8 @@ class FailedJob(Base):
 
     `seen_at` is the first poll that found it failed. `read_at` and everything after it are null until its facts were
     read; `failed_at` is the end that the service tells, or else `seen_at`. A job that fails again after it was gone
-    starts anew.
+    starts anew. `text_id` is the row of its message in SQLite's full-text index `failure_text`, which triggers of the
+    migration keep; PostgreSQL indexes the message itself.
     """
 
     __tablename__ = "failed_job"
@@ -27,6 +28,9 @@ class FailedJob(Base):
         sa.Index("ix_failed_job_group", "group_id", "failed_at"),
         sa.Index("ix_failed_job_recent", "failed_at", "group_id"),
         sa.Index("ix_failed_job_gone", "gone_at"),
+        sa.Index("ix_failed_job_text", "text_id", unique=True, sqlite_where=sa.text("text_id IS NOT NULL")).ddl_if(
+            dialect="sqlite"
+        ),
     )
 
     service_id: Mapped[str] = mapped_column(sa.Text, sa.ForeignKey("service.id"), primary_key=True)
@@ -42,6 +46,7 @@ class FailedJob(Base):
     attempt: Mapped[int | None] = mapped_column(sa.BigInteger)
     max_attempts: Mapped[int | None] = mapped_column(sa.BigInteger)
     run_s: Mapped[float | None] = mapped_column(sa.Double)
+    text_id: Mapped[int | None] = mapped_column(sa.BigInteger)
 
 
 class FailureGroup(Base):
@@ -49,7 +54,10 @@ class FailureGroup(Base):
     newest one."""
 
     __tablename__ = "failure_group"
-    __table_args__ = (sa.Index("ix_failure_group_service", "service_id", "jobs"),)
+    __table_args__ = (
+        sa.Index("ix_failure_group_service", "service_id", "jobs"),
+        sa.Index("ix_failure_group_last_at", "last_at", "id"),
+    )
 
     id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
     service_id: Mapped[str] = mapped_column(sa.Text, sa.ForeignKey("service.id"))
@@ -62,3 +70,18 @@ class FailureGroup(Base):
     last_at: Mapped[str] = mapped_column(sa.Text)
     muted_until: Mapped[str | None] = mapped_column(sa.Text)
     muted_by: Mapped[str | None] = mapped_column(sa.Text)
+
+
+class FailureLocation(Base):
+    """A queue or a worker in which jobs have failed; `last_at` is when one did last. It makes them searchable."""
+
+    __tablename__ = "failure_location"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('queue', 'worker')", name="kind"),
+        sa.Index("ix_failure_location_last_at", "last_at"),
+    )
+
+    service_id: Mapped[str] = mapped_column(sa.Text, sa.ForeignKey("service.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    last_at: Mapped[str] = mapped_column(sa.Text)
