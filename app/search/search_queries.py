@@ -14,7 +14,7 @@ from app.search.search_terms import SearchTerms
 # Causes are looked at newest first, so many at a time.
 GROUPS_PER_WINDOW = 5_000
 # Queues of healthy services are those of so many unfinished jobs each.
-JOBS_READ_FOR_QUEUES = 500
+JOBS_READ_FOR_QUEUES = 200
 MAX_SERVICES_PER_STATEMENT = 100
 # So many of the newest queues and workers in which jobs have failed are looked at.
 MAX_LOCATIONS = 10_000

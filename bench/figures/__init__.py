@@ -17,6 +17,7 @@ from bench.figures import (
     resume,
     saturation,
     scale,
+    search,
     stalled,
 )
 
@@ -40,5 +41,6 @@ ALL = [
         dom,
         first_load,
         audit,
+        search,
     )
 ]

@@ -107,7 +107,7 @@ def test_services_are_asked_for_an_id_that_beacon_does_not_know(failing: Flask, 
     assert asked == ["done-1"]
     said = words(page(failing, "done-1"))
     assert "No answer from Shop: the job may be there." in said
-    assert "1 of 2 services were asked" in said
+    assert "Asked for this id: 2 services, of which 1 answered" in said
 
 
 @pytest.mark.parametrize("text", ["mail", "two words", "order 4711", "bad"])

@@ -16,14 +16,14 @@ from app.web.jobs.job_page import find_mark, shorten_id
 
 MAX_DETAIL_CHARS = 300
 # The order of the page. A job comes first if its whole id was typed.
-KINDS: Mapping[Kind, str] = {
-    "service": "Services",
-    "queue": "Queues",
-    "worker": "Workers",
-    "failure": "Causes of failures",
-    "job": "Jobs",
-    "command": "Commands",
-    "person": "People",
+KINDS: Mapping[Kind, tuple[str, str]] = {
+    "service": ("service", "services"),
+    "queue": ("queue", "queues"),
+    "worker": ("worker", "workers"),
+    "failure": ("cause of failures", "causes of failures"),
+    "job": ("job", "jobs"),
+    "command": ("command", "commands"),
+    "person": ("person", "people"),
 }
 # Icon and word of the states that are Beacon's own.
 _JOB_STATES = {
@@ -75,14 +75,23 @@ class HitView:
 @dataclass(frozen=True, slots=True)
 class HitSection:
     kind: Kind
-    label: str
     hits: Sequence[HitView]
     has_more: bool
+
+    @property
+    def label(self) -> str:
+        return KINDS[self.kind][1].capitalize()
+
+    @property
+    def number(self) -> str:
+        """`1 job`, `20+ jobs`"""
+        one, many = KINDS[self.kind]
+        return f"1 {one}" if len(self.hits) == 1 else f"{len(self.hits)}{'+' if self.has_more else ''} {many}"
 
 
 def build_sections(hits: HitList, text: str) -> list[HitSection]:
     kinds = sorted(KINDS, key=lambda kind: kind != "job") if hits.is_known_job(text) else KINDS
-    sections = (HitSection(kind, KINDS[kind], _build_views(hits.of_kind(kind)), kind in hits.more) for kind in kinds)
+    sections = (HitSection(kind, _build_views(hits.of_kind(kind)), kind in hits.more) for kind in kinds)
     return [section for section in sections if section.hits]
 
 
