@@ -163,7 +163,9 @@ def _find_messages(reader: LimitedReader, terms: SearchTerms, scope: FactScope, 
         if len(rows) < _LIMIT:
             rows = reader.fetch(queries.select_messages(reader.dialect, terms, _LIMIT, prefixes=prefixes))
     watched = set(scope.service_ids)
-    rows = sorted((row for row in rows if row["service_id"] in watched), key=lambda row: row["failed_at"], reverse=True)
+    rows = sorted(
+        (row for row in rows if row["service_id"] in watched), key=lambda row: row["failed_at"] or "", reverse=True
+    )
     found.hits.add(*map(_failed_hit, rows))
     causes = {row["group_id"] for row in rows if row["group_id"]}
     found.hits.add(*map(_cause_hit, reader.fetch(queries.select_groups(sorted(causes)))))

@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 from app.config import current_settings
-from app.db import db, read
+from app.db import db
 from app.infra.clock import utc_now, utc_text
+from app.infra.concurrency import iterate_in_slices
 from app.reconciliation.queries import ServiceWithState, list_services
 from app.search.fact_search import FactFindings, FactScope, search_facts
 from app.search.limited_reader import run_search
@@ -50,8 +51,7 @@ def search_everything(terms: SearchTerms, *, with_people: bool) -> SearchReport:
     since = found.since or horizon
     if not _is_worth_asking(terms, hits):
         return SearchReport(hits, since, found.unfinished)
-    with read() as session:
-        services = list_askable(session, settings.job_list_bound)
+    services = list_askable(settings.job_list_bound)
     answers = ask_services(services, terms.text, ends_at)
     hits.add(*answers.hits)
     return SearchReport(hits, since, found.unfinished, len(services), answers.not_answered)
@@ -68,22 +68,19 @@ def _merge_services(
     watched: Sequence[ServiceWithState], terms: SearchTerms, interval_s: float, found: FactFindings
 ) -> HitList:
     """Services, their workers and queues come from the rows that every page reads. What tells most of one is first."""
-    hits = HitList()
-    hits.add(*(_service_hit(one, interval_s) for one in watched if _is_named(one, terms)))
-    for one in watched:
-        workers = _load_workers(one)
-        hits.add(*(_worker_hit(one, worker) for worker in workers if terms.is_in(worker["id"])))
+    first, last = list[Hit](), list[Hit]()
+    for one in iterate_in_slices(watched):
+        if _is_named(one, terms):
+            first.append(_service_hit(one, interval_s))
+        workers = _load_workers(one, terms)
+        first += [_worker_hit(one, worker) for worker in workers if terms.is_in(worker["id"])]
         unserved = json.loads(one.state.unserved_json or "{}") if one.state else {}
-        for queue, since in unserved.items():
-            if terms.is_in(queue):
-                hits.add(Hit("queue", queue, "no-worker", one.service.id, since))
-    hits.add(*found.hits)
-    for one in watched:
+        first += [_queue_hit(one, queue, "no-worker", at) for queue, at in unserved.items() if terms.is_in(queue)]
         configured = json.loads(one.service.options_json).get("queues") or ()
-        served = (queue for worker in _load_workers(one) for queue in worker.get("queues") or ())
-        for queue in dict.fromkeys((*configured, *served)):
-            if terms.is_in(queue):
-                hits.add(Hit("queue", queue, "watched", one.service.id))
+        served = (queue for worker in workers for queue in worker.get("queues") or ())
+        last += [_queue_hit(one, queue, "watched") for queue in (*configured, *served) if terms.is_in(queue)]
+    hits = HitList()
+    hits.add(*first, *found.hits, *last)
     hits.more |= found.hits.more
     return hits
 
@@ -102,10 +99,16 @@ def _worker_hit(one: ServiceWithState, worker: Mapping[str, Any]) -> Hit:
     return Hit("worker", worker["id"], worker["state"], one.service.id, worker.get("seen_at") or _checked_at(one))
 
 
+def _queue_hit(one: ServiceWithState, queue: str, state: str, at: str | None = None) -> Hit:
+    return Hit("queue", queue, state, one.service.id, at)
+
+
 def _checked_at(one: ServiceWithState) -> str | None:
     return one.state.checked_at if one.state else None
 
 
-def _load_workers(one: ServiceWithState) -> Sequence[Mapping[str, Any]]:
+def _load_workers(one: ServiceWithState, terms: SearchTerms) -> Sequence[Mapping[str, Any]]:
+    """None where no name can fit: reading them all takes long, and escaped signs are in few names."""
     text = one.state.workers_json if one.state else None
-    return json.loads(text) if text else ()
+    may_fit = text and (terms.is_in(text) or '"' in terms.text or "\\" in terms.text)
+    return json.loads(text) if text and may_fit else ()

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm import undefer
 
+from app.db import read
+from app.infra.concurrency import iterate_in_slices, yield_to_loop
 from app.reconciliation import registry
 from app.reconciliation.models import Service
 from app.search.search_hits import Hit
@@ -34,16 +36,18 @@ class LookupResult:
     not_answered: Sequence[str]
 
 
-def list_askable(session: Session, job_list_bound: int) -> list[AskableService]:
-    watched = sa.select(Service).where(Service.removed_at.is_(None)).order_by(Service.name, Service.id)
-    rows = session.scalars(watched.options(undefer(Service.password))).all()
-    return [
-        AskableService(
-            row.id,
-            None if registry.capabilities_of(row).why_not("detail") else registry.source_maker(row, job_list_bound),
-        )
-        for row in rows
-    ]
+def list_askable(job_list_bound: int) -> list[AskableService]:
+    """All watched services. Building the source of each takes a moment, so other requests run in between."""
+    with read() as session:
+        watched = sa.select(Service).where(Service.removed_at.is_(None)).order_by(Service.name, Service.id)
+        rows = session.scalars(watched.options(undefer(Service.password))).all()
+    return [_make_askable(row, job_list_bound) for row in iterate_in_slices(rows)]
+
+
+def _make_askable(row: Service, job_list_bound: int) -> AskableService:
+    if registry.capabilities_of(row).why_not("detail"):
+        return AskableService(row.id, None)
+    return AskableService(row.id, registry.source_maker(row, job_list_bound))
 
 
 def ask_services(services: Sequence[AskableService], job_id: str, ends_at: float) -> LookupResult:
@@ -72,6 +76,7 @@ def _ask_in_turn(
             service = waiting.get_nowait()
         except Empty:
             return
+        yield_to_loop()  # those that refuse at once, or cannot be asked, let nobody else run
         left = ends_at - time.monotonic()
         if service.make is None or left < _MIN_REQUEST_S:
             continue

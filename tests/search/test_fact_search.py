@@ -3,15 +3,17 @@
 import time
 from collections.abc import Sequence
 
+import flask_migrate
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 
 from app.commands.models import CommandRow
-from app.db import write
+from app.db import db, write
 from app.failures import failure_retention, failure_store
 from app.failures.models import FailedJob
 from app.infra.clock import utc_now, utc_text
+from app.infra.database_upgrade import MIGRATIONS
 from app.reconciliation.models import KnownJob, OpenItem
 from app.search import search_queries
 from app.search.fact_search import FactFindings, FactScope, search_facts
@@ -186,3 +188,23 @@ def test_without_a_full_text_index_the_rest_is_searched_and_it_is_said(facts: Fl
     stopped = find(facts, "a1 ")
     assert [hit.id for hit in stopped.hits.of_kind("job")] == ["a1"]
     assert any("FTS5" in part for part in stopped.unfinished)
+
+
+def test_facts_from_before_the_upgrade_are_found_after_it(facts: Flask) -> None:
+    fail(facts, "a1", "some reason")
+    upgrade_again(facts)
+    assert jobs(facts, "reason") == jobs(facts, "a1") == ["a1"]
+    assert found(facts, "emails") == [("queue", "emails", "failed")]
+    with facts.app_context(), write() as session:
+        failure_store.mark_gone(session, "mail", ["a1"])
+    with facts.app_context():
+        failure_retention.prune(-1)
+    assert found(facts, "reason") == []
+
+
+def upgrade_again(app: Flask) -> None:
+    """As if it had run without the search until now."""
+    flask_migrate.Migrate(app, db, directory=MIGRATIONS, render_as_batch=False)
+    with app.app_context():
+        flask_migrate.downgrade(revision="0021")
+        flask_migrate.upgrade()

@@ -12,7 +12,7 @@ from app.failures import failure_retention, failure_store
 from app.infra.clock import utc_text
 from app.reconciliation.models import KnownJob
 from app.search.limited_reader import LimitedReader, TimeUp, run_search
-from tests.search.test_fact_search import SERVICES, fail, find, found, jobs
+from tests.search.test_fact_search import SERVICES, fail, find, found, jobs, upgrade_again
 from tests.search.test_search_terms import HOSTILE
 from tests.support.cast import ALICE, join
 from tests.web.record_scene import watched
@@ -33,7 +33,9 @@ def test_ids_names_and_words_are_found(facts: Flask) -> None:
         session.flush()
         row = {"body_hash": "h", "asked_json": "{}", "action": "retry-job", "target": "t", "actor": "bob"}
         at = utc_text()
-        session.add(CommandRow(id="4f6d", service_id="mail", phase="success", created_at=at, ended_at=at, total=1, **row))
+        session.add(
+            CommandRow(id="4f6d", service_id="mail", phase="success", created_at=at, ended_at=at, total=1, **row)
+        )
     for text in ("7f3a91c2e4d8", "7f3a", "closed", "CONNECTION 4711", "unexp order-4711"):
         assert jobs(facts, text) == ["7f3a91c2e4d8"], text
     assert jobs(facts, "überlauf") == jobs(facts, "Überl") == ["8c11d0aa0f2b"]
@@ -50,6 +52,13 @@ def test_ids_names_and_words_are_found(facts: Flask) -> None:
 def test_any_text_is_only_text(facts: Flask, text: str) -> None:
     fail(facts, "a1", f"before {text} after".replace("\0", " "))
     assert find(facts, text).unfinished == []
+
+
+def test_facts_from_before_the_upgrade_are_found_after_it(facts: Flask) -> None:
+    fail(facts, "a1", "some reason")
+    upgrade_again(facts)
+    assert jobs(facts, "reason") == jobs(facts, "a1") == ["a1"]
+    assert found(facts, "emails") == [("queue", "emails", "failed")]
 
 
 def test_what_is_deleted_is_not_found_any_more(facts: Flask) -> None:

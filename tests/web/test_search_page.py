@@ -1,5 +1,6 @@
 """The search: page and API, what each role finds, and what it says when it finds nothing or not everything."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from flask import Flask
 
 from app.db import write
 from app.failures import failure_store
-from app.reconciliation.models import KnownJob
+from app.reconciliation.models import KnownJob, ServiceState
 from app.search import finder
 from app.search.service_lookup import AskableService
 from app.sources.protocol import Job, JobDetail, JobError, ReadOnlySource, SourceError
@@ -191,3 +192,22 @@ def test_a_text_that_is_empty_or_too_long_is_refused_with_a_reason(failing: Flas
         answer = failing.test_client().get("/api/search", query_string={"q": text}, headers=headers)
         assert (answer.status_code, answer.get_json()["errors"]["q"][:8]) == (400, "expected")
     assert "too long to be searched for" in words(page(failing, "x" * 1_001, status=400))
+
+
+def test_workers_and_queues_of_the_newest_snapshot_are_found_with_their_state(failing: Flask) -> None:
+    workers = [{"id": 'shop-"9"', "state": "dead", "queues": ["letters"], "seen_at": None}]
+    unserved = {"letters-slow": "2026-11-21T12:00:00.000Z"}
+    with failing.app_context(), write() as session:
+        texts = {"workers_json": json.dumps(workers), "unserved_json": json.dumps(unserved)}
+        session.add(ServiceState(service_id="shop", **texts))
+    found = {(hit["kind"], hit["id"]): hit["state"] for hit in search(failing, "letters")["data"]}
+    assert found == {("queue", "letters"): "watched", ("queue", "letters-slow"): "no-worker"}
+    href = "/services/shop?workers=all#workers-title"
+    for text in ("op-", '"9"'):
+        [hit] = [hit for hit in search(failing, text)["data"] if hit["kind"] == "worker"]
+        assert (hit["id"], hit["state"], hit["href"]) == (
+            'shop-"9"',
+            "dead",
+            href,
+        )
+    assert "No worker" in words(page(failing, "letters"))
