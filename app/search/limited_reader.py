@@ -25,7 +25,7 @@ Record = Mapping[str, Any]
 
 # Searches of a worker that run at the same time, and that run or wait.
 MAX_CONCURRENT_SEARCHES = 2
-MAX_PENDING_SEARCHES = 8
+MAX_PENDING_SEARCHES = 30
 # SQLite asks for the time after so many steps of its virtual machine: every millisecond or so.
 _STEPS_PER_CHECK = 10_000
 # A statement with less time than this is not worth its journey to PostgreSQL; zero would be no limit at all.
@@ -33,6 +33,7 @@ _MIN_STATEMENT_S = 0.005
 _QUERY_CANCELED = "57014"
 _threads = concurrency.NativeThreads(MAX_CONCURRENT_SEARCHES)
 _pending = threading.BoundedSemaphore(MAX_PENDING_SEARCHES)
+_running = threading.BoundedSemaphore(MAX_CONCURRENT_SEARCHES)
 
 
 class TimeUp(Exception):
@@ -65,19 +66,32 @@ def run_search(search: Callable[[LimitedReader], T], ends_at: float) -> T:
     `search` runs on a native thread, so it must not use Flask or a session. The caller must hold no connection.
     """
     if not _pending.acquire(blocking=False):
-        detail = "Too many searches are running. Try again in a moment."
-        raise Problem(503, "Busy", detail, headers=build_retry_after(1, 3))
+        raise _busy_problem()
     try:
-        engine = db.engine
-        if engine.dialect.name == "sqlite":
-            result: T = _threads.run(_read_sqlite, engine.url.database or "", engine.dialect, search, ends_at)
-            return result
-        with engine.connect() as connection:
-            # Words always have an index; and compiling a statement takes longer than running it.
-            connection.execute(sa.text("SET LOCAL enable_seqscan = off; SET LOCAL jit = off"))
-            return search(LimitedReader("postgresql", _postgres_execute(connection, ends_at), True))
+        if not _running.acquire(timeout=max(0.0, ends_at - time.monotonic())):
+            raise _busy_problem()
+        try:
+            return _read(search, ends_at)
+        finally:
+            _running.release()
     finally:
         _pending.release()
+
+
+def _busy_problem() -> Problem:
+    detail = "Too many searches are running. Try again in a moment."
+    return Problem(503, "Busy", detail, headers=build_retry_after(1, 3))
+
+
+def _read(search: Callable[[LimitedReader], T], ends_at: float) -> T:
+    engine = db.engine
+    if engine.dialect.name == "sqlite":
+        result: T = _threads.run(_read_sqlite, engine.url.database or "", engine.dialect, search, ends_at)
+        return result
+    with engine.connect() as connection:
+        # Words always have an index; and compiling a statement takes longer than running it.
+        connection.execute(sa.text("SET LOCAL enable_seqscan = off; SET LOCAL jit = off"))
+        return search(LimitedReader("postgresql", _postgres_execute(connection, ends_at), True))
 
 
 def _read_sqlite(address: str, dialect: sa.Dialect, search: Callable[[LimitedReader], T], ends_at: float) -> T:

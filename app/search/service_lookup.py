@@ -17,9 +17,11 @@ from app.search.search_hits import Hit
 from app.sources.on_demand import MAX_CONCURRENT_REQUESTS, TooManyRequests, query_source
 from app.sources.protocol import JobDetail, Source, SourceError
 
-# Of all requests that one worker sends for people, a search takes half.
+# Of all requests that one worker sends for people, its searches take half: the pages of jobs need the others. One that
+# hangs counts until it ends by itself.
 MAX_ASKED_AT_ONCE = MAX_CONCURRENT_REQUESTS // 2
 _MIN_REQUEST_S = 0.02
+_slots = threading.BoundedSemaphore(MAX_ASKED_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +79,37 @@ def _ask_in_turn(
         except Empty:
             return
         yield_to_loop()  # those that refuse at once, or cannot be asked, let nobody else run
-        left = ends_at - time.monotonic()
-        if service.make is None or left < _MIN_REQUEST_S:
+        left = ends_at - _MIN_REQUEST_S - time.monotonic()
+        if service.make is None or left <= 0 or not _slots.acquire(timeout=left):
             continue
+        counted = _CountedRequest(service.make, job_id)
         try:
-            answers[service.service_id] = query_source(
-                service.make, lambda source: source.detail(job_id), left, service_id=service.service_id
-            )
-        except (SourceError, TooManyRequests):
+            left = max(_MIN_REQUEST_S, ends_at - time.monotonic())
+            answers[service.service_id] = query_source(counted.make, counted.ask, left, service_id=service.service_id)
+        except TooManyRequests:
+            _slots.release()  # it was not sent
+        except SourceError:
             continue
+
+
+class _CountedRequest:
+    """One request that gives its slot back when it has ended, which may be long after the search."""
+
+    def __init__(self, make: Callable[[], Source], job_id: str) -> None:
+        self._make, self._job_id = make, job_id
+
+    def make(self) -> Source:
+        try:
+            return self._make()
+        except BaseException:
+            _slots.release()
+            raise
+
+    def ask(self, source: Source) -> JobDetail | None:
+        try:
+            return source.detail(self._job_id)
+        finally:
+            _slots.release()
 
 
 def _build_hit(service_id: str, job_id: str, detail: JobDetail) -> Hit:

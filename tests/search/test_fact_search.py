@@ -1,5 +1,6 @@
 """What Beacon knows is found by ids, names and words, also after jobs were retried, failed again or were deleted."""
 
+import threading
 import time
 from collections.abc import Sequence
 
@@ -14,8 +15,9 @@ from app.failures import failure_retention, failure_store
 from app.failures.models import FailedJob
 from app.infra.clock import utc_now, utc_text
 from app.infra.database_upgrade import MIGRATIONS
+from app.infra.problems import Problem
 from app.reconciliation.models import KnownJob, OpenItem
-from app.search import search_queries
+from app.search import limited_reader, search_queries
 from app.search.fact_search import FactFindings, FactScope, search_facts
 from app.search.limited_reader import TimeUp, run_search
 from app.search.search_terms import SearchTerms
@@ -208,3 +210,13 @@ def upgrade_again(app: Flask) -> None:
     with app.app_context():
         flask_migrate.downgrade(revision="0021")
         flask_migrate.upgrade()
+
+
+def test_a_search_for_which_there_is_no_room_in_time_is_refused(facts: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_running", "_pending"):
+        with monkeypatch.context() as patch:
+            patch.setattr(limited_reader, name, threading.BoundedSemaphore(1))
+            getattr(limited_reader, name).acquire()
+            with pytest.raises(Problem) as refusal:
+                find(facts, "reason", within_s=0)
+            assert (refusal.value.status, refusal.value.title) == (503, "Busy")

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from app.search import service_lookup
 from app.search.service_lookup import AskableService, ask_services
 from app.sources.protocol import Job, JobDetail, ReadOnlySource, SourceError
 from tests.support.machine import scaled
+from tests.support.waiting import wait_for
 
 
 class OneJob(ReadOnlySource):
@@ -59,3 +61,17 @@ def test_one_that_hangs_delays_no_other_and_is_named() -> None:
 @pytest.mark.parametrize("number", [0, 1])
 def test_any_number_of_services_can_be_asked(number: int) -> None:
     assert ask(**{f"s{n}": OneJob() for n in range(number)}) == ([], [])
+
+
+def test_requests_that_hang_leave_room_for_others_and_give_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    slots = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(service_lookup, "_slots", slots)
+    released = threading.Event()
+    try:
+        assert ask(0.3, slow=OneJob("j1", released.wait)) == ([], ["slow"])
+        assert ask(0.3, quick=OneJob("j1")) == ([], ["quick"]), "the one that hangs still has the only slot"
+    finally:
+        released.set()
+    wait_for(lambda: ask(b=OneJob("j1")) == ([("b", "finished")], []), "the slot to be free again")
+    assert ask(a=Broken(), b=OneJob("j1")) == ([("b", "finished")], ["a"])
+    assert slots.acquire(timeout=scaled(5))
