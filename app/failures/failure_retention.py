@@ -1,4 +1,4 @@
-"""Deletes failed jobs that are gone for long, or too many of them, and causes that nothing is left of."""
+"""Deletes failed jobs that are gone for long, or too many of them, and causes and places that nothing is left of."""
 
 import logging
 import time
@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.db import count_changed, read, write
-from app.failures.models import FailedJob, FailureGroup
+from app.failures.models import FailedJob, FailureGroup, FailureLocation
 from app.failures.summaries import is_muted
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import Service
@@ -34,6 +34,10 @@ def prune(retention_days: float) -> None:
             break
     with write() as session:
         session.execute(sa.delete(FailureGroup).where(_IS_EMPTY, FailureGroup.last_at < before, _is_not_muted()))
+        # While a service has jobs that failed so long ago and still are, so are its queues and workers.
+        still = sa.select(FailedJob.service_id).where(FailedJob.failed_at < before, FailedJob.gone_at.is_(None))
+        unused = sa.delete(FailureLocation).where(FailureLocation.last_at < before)
+        session.execute(unused.where(FailureLocation.service_id.not_in(still)))
 
 
 def enforce_limits() -> int:

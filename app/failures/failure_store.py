@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.db import insert_into
 from app.failures import shares
 from app.failures.grouping import GroupKey, find_group
-from app.failures.models import FailedJob, FailureGroup
+from app.failures.models import FailedJob, FailureGroup, FailureLocation
 from app.infra.clock import utc_now, utc_text
 from app.infra.redaction import redact_text, replace_unstorable
 from app.reconciliation.models import Service
@@ -99,6 +99,7 @@ def record_facts(session: Session, service_id: str, asked: Sequence[str], facts:
         _add_to_group(session, key, members, is_ongoing=key.id in ongoing)
     shares.add(session, rows)
     if rows:
+        _record_locations(session, rows)
         session.execute(sa.update(FailedJob), rows)  # by primary key, in one call of the driver
     return {group_id for group_id, at in newest.items() if group_id not in ongoing and at >= began_before}
 
@@ -155,6 +156,27 @@ def _add_to_group(session: Session, key: GroupKey, members: Sequence[Mapping[str
                 else given.first_at,
                 "last_at": sa.case((is_newer, given.last_at), else_=FailureGroup.last_at),
             },
+        )
+    )
+
+
+def _record_locations(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Record the queues and workers of these jobs, each with its newest failure."""
+    last: dict[tuple[str, str, str], str] = {}
+    for row in rows:
+        for kind in ("queue", "worker"):
+            if row[kind]:
+                key = (row["service_id"], kind, row[kind])
+                last[key] = max(last.get(key, ""), row["failed_at"])
+    if not last:
+        return
+    names = ("service_id", "kind", "name")
+    values = [dict(zip(names, key, strict=True)) | {"last_at": at} for key, at in sorted(last.items())]
+    insert = insert_into(FailureLocation, session.get_bind().dialect.name).values(values)
+    given = insert.excluded.last_at
+    session.execute(
+        insert.on_conflict_do_update(
+            index_elements=names, set_={"last_at": given}, where=FailureLocation.last_at < given
         )
     )
 

@@ -11,7 +11,8 @@ class FailedJob(Base):
 
     `seen_at` is the first poll that found it failed. `read_at` and everything after it are null until its facts were
     read; `failed_at` is the end that the service tells, or else `seen_at`. A job that fails again after it was gone
-    starts anew.
+    starts anew. `text_id` is the row of its message in SQLite's full-text index `failure_text`, which triggers of the
+    migration keep; PostgreSQL indexes the message itself.
     """
 
     __tablename__ = "failed_job"
@@ -42,6 +43,9 @@ class FailedJob(Base):
             sqlite_where=sa.text("gone_at IS NOT NULL"),
             postgresql_where=sa.text("gone_at IS NOT NULL"),
         ),
+        sa.Index("ix_failed_job_text", "text_id", unique=True, sqlite_where=sa.text("text_id IS NOT NULL")).ddl_if(
+            dialect="sqlite"
+        ),
     )
 
     service_id: Mapped[str] = mapped_column(sa.Text, sa.ForeignKey("service.id"), primary_key=True)
@@ -57,6 +61,7 @@ class FailedJob(Base):
     attempt: Mapped[int | None] = mapped_column(sa.BigInteger)
     max_attempts: Mapped[int | None] = mapped_column(sa.BigInteger)
     run_s: Mapped[float | None] = mapped_column(sa.Double)
+    text_id: Mapped[int | None] = mapped_column(sa.BigInteger)
 
 
 class FailureGroup(Base):
@@ -64,7 +69,10 @@ class FailureGroup(Base):
     newest one."""
 
     __tablename__ = "failure_group"
-    __table_args__ = (sa.Index("ix_failure_group_service", "service_id", "jobs"),)
+    __table_args__ = (
+        sa.Index("ix_failure_group_service", "service_id", "jobs"),
+        sa.Index("ix_failure_group_last_at", "last_at", "id"),
+    )
 
     id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
     service_id: Mapped[str] = mapped_column(sa.Text, sa.ForeignKey("service.id"))
@@ -92,3 +100,18 @@ class FailureShare(Base):
     kind: Mapped[str] = mapped_column(sa.Text, primary_key=True)
     name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
     jobs: Mapped[int]
+
+
+class FailureLocation(Base):
+    """A queue or a worker in which jobs have failed; `last_at` is when one did last. It makes them searchable."""
+
+    __tablename__ = "failure_location"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('queue', 'worker')", name="kind"),
+        sa.Index("ix_failure_location_last_at", "last_at"),
+    )
+
+    service_id: Mapped[str] = mapped_column(sa.Text, sa.ForeignKey("service.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    last_at: Mapped[str] = mapped_column(sa.Text)

@@ -11,7 +11,7 @@ import mimetypes
 from functools import cached_property
 from pathlib import Path
 
-from flask import Blueprint, Flask, Response, request, send_from_directory
+from flask import Flask, Response, request, send_from_directory
 
 from app.components import components
 from app.infra.version import VERSION
@@ -26,8 +26,6 @@ BUNDLES = (SCRIPT, SHEET)
 MODULES = "js/"  # scripts of our own; those in `vendor/` are served as they came
 LEADING_SHEETS = ("tokens", "base")  # the other sheets follow sorted by name; their order does not matter
 TEXT_SUFFIXES = frozenset({".css", ".js", ".svg", ".json", ".html"})
-
-bp = Blueprint("assets", __name__)
 
 
 class Assets:
@@ -93,7 +91,7 @@ def init_app(app: Flask, folder: Path = STATIC_FOLDER) -> None:
     assets = Assets(folder)
     components(app).assets = assets
     app.jinja_env.globals.update(asset=assets.address, build=assets.build)
-    app.register_blueprint(bp)
+    app.add_url_rule("/static/<build>/<path:name>", "assets.file", send_file)  # one route needs no blueprint
 
 
 def build_name() -> str:
@@ -102,8 +100,7 @@ def build_name() -> str:
     return assets.build
 
 
-@bp.get("/static/<build>/<path:name>")
-def file(build: str, name: str) -> Response:
+def send_file(build: str, name: str) -> Response:
     """Serve a file. A page of another build gets this build's content, so it must not cache it."""
     assets = components().assets
     packed = takes_gzip()

@@ -26,6 +26,7 @@ from app.web import (
     notifications,
     request_body,
     rollout,
+    search,
     services,
     stream_api,
 )
@@ -34,7 +35,7 @@ REQUEST_LAYERS = (errors, malformed_requests, request_body, assets, compression,
 # Each URL prefix has one package with one blueprint. Its modules add their routes when they are imported.
 PACKAGES = (
     *(account, admin, audit, commands, dashboard, discrepancies, events_api, failures, health, jobs, notifications),
-    *(rollout, services, stream_api),
+    *(rollout, search, services, stream_api),
 )
 
 # Once, at import: a worker that is forked from a process that has imported Beacon need not do it again.

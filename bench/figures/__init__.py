@@ -18,6 +18,7 @@ from bench.figures import (
     resume,
     saturation,
     scale,
+    search,
     stalled,
 )
 
@@ -42,5 +43,6 @@ ALL = [
         first_load,
         audit,
         failures,
+        search,
     )
 ]

@@ -109,7 +109,7 @@ def test_failed_jobs_are_named_by_cause_and_stay_named_when_figures_change(
         quiet.move(str(quiet.create_job()["id"]), "failed")
     row = tab.page.locator("#failing-mail")
     expect(row).to_contain_text(re.compile(r"Failing.*Mail.*2 failed: 2 ", re.DOTALL))
-    causes = tab.page.locator("#causes-mail")
+    causes = tab.page.locator("#tile-mail .tile-causes")
     expect(causes).to_contain_text("2 failed: 2 ")
     quiet.create_job()
     expect(tab.figure("mail", "queued")).to_have_text("1")

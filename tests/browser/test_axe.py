@@ -18,6 +18,7 @@ AXE = (Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.
 PAGES = (
     "/",
     "/services/mail",
+    "/search?q=mail",
     "/notifications",
     "/widgets/notifications",
     "/services/nobody",

@@ -91,7 +91,7 @@ def test_the_keyboard_searches_and_leads_from_row_to_row(record: Beacon, visit: 
     tab = visit(record, "alice", "/discrepancies")
     tab.wait_state("connected")
     page = tab.page
-    page.keyboard.press("/")
+    page.keyboard.press("f")
     expect(page.locator("#q")).to_be_focused()
     page.keyboard.type("id:old-job-0001")
     page.keyboard.press("Enter")

@@ -24,13 +24,16 @@ def test_keys_search_help_pause_and_step_and_can_be_switched_off(beacon: Beacon,
     keyboard.press("Control+/")
     assert page.evaluate("document.activeElement === document.body")
 
-    keyboard.press("/")
+    keyboard.press("f")
     expect(page.locator("#q")).to_be_focused()
+    page.evaluate("document.activeElement.blur()")
+    keyboard.press("/")
+    expect(page.locator("#find")).to_be_focused()
     keyboard.type("r?n/")
-    expect(page.locator("#q")).to_have_value("r?n/")
+    expect(page.locator("#find")).to_have_value("r?n/")
     expect(page.locator("#help")).to_be_hidden()
     assert page.evaluate("window.toggles") == 1
-    page.locator("#q").fill("")
+    page.locator("#find").fill("")
     page.evaluate("document.activeElement.blur()")
 
     page.locator("#changes a").first.focus()

@@ -183,7 +183,7 @@ def test_the_page_works_without_scripts(beacon: Beacon, visit: Visit) -> None:
     expect(flash).to_be_visible()
     tab.page.locator("#bell").click()
     assert tab.page.url == f"{beacon.url}/notifications"
-    tab.page.get_by_role("searchbox").fill("without")
+    tab.page.get_by_label("Search").fill("without")
     tab.page.get_by_role("button", name="Filter").click()
     assert "q=without" in tab.page.url
     row = tab.page.locator("tr", has_text="Without scripts").first

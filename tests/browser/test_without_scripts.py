@@ -33,6 +33,11 @@ def test_login_dashboard_service_accept_and_logout_work_without_scripts(
     expect(tab.tile("mail")).to_be_visible()
     expect(page.locator("#changes > [data-id]").first).to_be_visible()
 
+    page.locator("#find").fill("mail")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search?q=mail")
+    expect(page.locator(".hits a").first).to_have_attribute("href", "/services/mail")
+
     wait_for(lambda: beacon.sql("SELECT count(*) FROM known_job") == [(4,)], "the jobs to be known")
     [lost] = service.lose(1)
     expect_after_reloads(lambda: page.goto(beacon.url), page.get_by_role("link", name="Review Mail"))

@@ -1,5 +1,6 @@
 """What each kind of source tells of a job, compared with what the app recorded; what it cannot tell has a reason."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
 from app.infra.clock import utc_text
+from app.search.service_lookup import AskableService, ask_services
 from app.sources.celery import KIND as CELERY
 from app.sources.celery.celery_source import CelerySource
 from app.sources.protocol import MAX_TRACEBACK_BYTES, JobDetail, ServiceAddress
@@ -17,6 +19,7 @@ from tests.services import rq_tasks
 from tests.services.celery_scene import TASKS, Fleet
 from tests.services.rq_scene import Scene
 from tests.services.valkey import Valkey
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 SEND = "tests.services.rq_tasks.send_mail"
@@ -103,6 +106,15 @@ class TestRq:
         queue.enqueue(rq_tasks.add, 3, 4, job_id="second", depends_on=first)
         assert told(scene, "first").dependents == ("second",)
         assert told(scene, "second").depends_on == ("first",)
+
+    def test_a_search_finds_a_finished_job_that_only_its_service_knows(self, scene: Scene) -> None:
+        scene.queue().enqueue(rq_tasks.add, 1, 2, job_id="sum-1")
+        scene.work()
+        found = ask_services([AskableService("mail", scene.source)], "sum-1", time.monotonic() + scaled(5))
+        assert [(hit.id, hit.state, hit.facts["function"]) for hit in found.hits] == [
+            ("sum-1", "finished", "tests.services.rq_tasks.add")
+        ]
+        assert ask_services([AskableService("mail", scene.source)], "sum-2", time.monotonic() + scaled(5)).hits == []
 
     def test_a_traceback_is_cut_at_its_beginning(self, scene: Scene) -> None:
         scene.queue().enqueue("exec", f"raise LookupError('x' * {2 * MAX_TRACEBACK_BYTES} + 'end')", job_id="a")

@@ -61,7 +61,7 @@ class TestFragments:
 
     def test_failed_jobs_enter_the_strip_and_their_causes_the_tile(self) -> None:
         text = push_fragments.render_fragments(event("reconciliation.failures", failures()))
-        assert targets(text) == [("hx-upsert", "#strip-rows"), ("hx-partial", "#causes-mail")]
+        assert targets(text) == [("hx-upsert", "#strip-rows"), ("hx-partial", "#tile-mail .tile-causes")]
         assert text_of(text).count("31 failed: 28 SMTPError in mail.send") == 2
 
     def test_without_a_recent_cause_the_row_is_hidden_and_the_tile_says_nothing(self) -> None:
@@ -154,7 +154,7 @@ class TestFragments:
         assert "\n" not in text
         assert "<script" not in text
         assert "<hx-partial hx-target='body'" not in text
-        assert all(re.fullmatch(r"#[A-Za-z0-9_-]+", target) for _, target in targets(text))
+        assert all(re.fullmatch(r"#[A-Za-z0-9_-]+(?: \.tile-causes)?", target) for _, target in targets(text))
 
     def test_half_a_surrogate_pair_is_replaced(self) -> None:
         text = push_fragments.render_fragments(event("test.broadcast", {"text": "a\ud800b"})) or ""

@@ -54,11 +54,11 @@ def show_job(service_id: str, job_id: str) -> Response:
         cause_title=describe_cause(report.cause.function, report.cause.error_type) if report.cause else "",
         title=_build_title(report),
         state=state,
-        mark=_find_mark(state),
+        mark=find_mark(state),
         state_label=display_text.state_label(state).capitalize() if state else "Unknown",
         belief=report.belief,
         belief_icon=_ICONS.get(report.belief.verdict, ""),
-        facts=_list_facts(shown, _find_mark(shown.job.state)) if shown else [],
+        facts=_list_facts(shown, find_mark(shown.job.state)) if shown else [],
         blocks=fold_traceback(report.said.traceback) if report.said and report.said.traceback else [],
         timeline=report.timeline,
         service_actions=ServiceActions.of(who, report.service),
@@ -70,8 +70,11 @@ def show_job(service_id: str, job_id: str) -> Response:
 def _build_title(report: JobReport) -> str:
     """The function and the short id, or the id alone."""
     function = report.shown.function if report.shown else None
-    short = report.job_id if len(report.job_id) <= SHORT_ID_CHARS else f"{report.job_id[:SHORT_ID_CHARS]}…"
-    return f"{function} {short}" if function else f"Job {report.job_id}"
+    return f"{function} {shorten_id(report.job_id)}" if function else f"Job {report.job_id}"
+
+
+def shorten_id(job_id: str) -> str:
+    return job_id if len(job_id) <= SHORT_ID_CHARS else f"{job_id[:SHORT_ID_CHARS]}…"
 
 
 def _find_state(report: JobReport) -> str:
@@ -85,7 +88,7 @@ def _find_state(report: JobReport) -> str:
     return report.open_items[0].last_state if report.open_items else ""
 
 
-def _find_mark(state: str) -> str:
+def find_mark(state: str) -> str:
     """The icon and colour of a state."""
     word = state.lower()
     if not word:

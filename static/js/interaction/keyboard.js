@@ -9,7 +9,8 @@ const TEXT_FIELDS = "input:not([type=checkbox], [type=radio], [type=button]), te
 
 /** @type {Record<string, () => void>} */
 const ACTIONS = {
-  search: focusSearch,
+  search: () => focusBox("find"),
+  filter: () => focusBox("q"),
   help: showHelp,
   notifications: () => document.getElementById("bell")?.click(),
   pause: () => void document.dispatchEvent(new CustomEvent("beacon:pause-toggle")),
@@ -29,7 +30,6 @@ export function watchKeyboard(earlierEvents) {
     choice.checked = choice.defaultChecked = areShortcutsOn();
     choice.addEventListener("change", () => localStorage.setItem(STORAGE_KEY, choice.checked ? "on" : "off"));
   }
-  if (location.hash === "#q") focusSearch();
 }
 
 /** @param {KeyboardEvent} event */
@@ -64,10 +64,9 @@ function areShortcutsOn() {
   return localStorage.getItem(STORAGE_KEY) !== "off";
 }
 
-function focusSearch() {
-  const box = /** @type {HTMLInputElement | null} */ (document.getElementById("q"));
-  if (box) box.select();
-  else location.assign("/#q");
+/** @param {string} id  of the search box of the bar, or of the filter that some pages have */
+function focusBox(id) {
+  /** @type {HTMLInputElement | null} */ (document.getElementById(id))?.select();
 }
 
 function showHelp() {

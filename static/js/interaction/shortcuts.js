@@ -2,7 +2,7 @@
 /** Which shortcut a key triggers. Pure. */
 
 /** @type {Record<string, string>} */
-const SHORTCUTS = { "/": "search", "?": "help", n: "notifications", r: "pause" };
+const SHORTCUTS = { "/": "search", "?": "help", f: "filter", n: "notifications", r: "pause" };
 
 /** @type {Record<string, number>} */
 const ARROW_STEPS = { ArrowDown: 1, ArrowUp: -1 };

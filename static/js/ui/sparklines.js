@@ -15,7 +15,7 @@ export function watchSparklines() {
  */
 export function keepTileParts(fragment) {
   for (const place of fragment.querySelectorAll(".tile-trend, .tile-causes")) {
-    const shown = document.getElementById(place.id);
+    const shown = document.querySelector(`#${place.closest(".tile")?.id} .${place.className}`);
     if (shown) place.replaceChildren(...shown.cloneNode(true).childNodes);
   }
 }

@@ -8,8 +8,8 @@ const press = (key, held = {}) => ({ key, ctrlKey: false, metaKey: false, altKey
 const free = { typing: false, inDialog: false, enabled: true };
 
 test("each key has its action", () => {
-  const actions = ["/", "?", "n", "r", "x", "Enter"].map((key) => findShortcut(press(key), free));
-  assert.deepEqual(actions, ["search", "help", "notifications", "pause", null, null]);
+  const actions = ["/", "?", "f", "n", "r", "x", "Enter"].map((key) => findShortcut(press(key), free));
+  assert.deepEqual(actions, ["search", "help", "filter", "notifications", "pause", null, null]);
 });
 
 test("shortcuts do nothing while typing, in a dialog, when turned off, or with modifiers", () => {

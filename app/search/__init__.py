@@ -1,0 +1,1 @@
+"""Finds jobs, causes, services, queues, workers, commands and people by a text that somebody typed."""
