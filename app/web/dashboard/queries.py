@@ -10,9 +10,11 @@ from sqlalchemy.orm import Session
 
 from app.eventlog import reader as log
 from app.eventlog.audience import Viewer
+from app.infra.clock import utc_now
 from app.infra.concurrency import yield_to_loop
 from app.infra.problems import Problem
 from app.reconciliation import queries as reconciliation
+from app.reconciliation.current_status import current_status
 from app.reconciliation.queries import ServiceWithState
 from app.web.dashboard.change_query import ChangeQuery
 from app.web.dashboard.change_rows import UNLISTED_TYPES, ChangeRow, NameOf
@@ -67,7 +69,7 @@ def search_changes(session: Session, viewer: Viewer, query: ChangeQuery, limit: 
 
 def build_tile(watched: ServiceWithState, interval: timedelta) -> Tile:
     service, payload = watched.service, watched.payload
-    current = watched.current_status(interval.total_seconds())
+    current = current_status(watched.state, payload, utc_now(), interval, service.registered_at)
     if payload is None:
         return Tile.not_checked(service.id, service.name, current.reason)
     return Tile.from_payload(service.id, service.name, payload, check=_latest_check(watched), is_aged=current.is_aged)

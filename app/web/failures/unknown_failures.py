@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from datetime import timedelta
+from typing import Self
 
 from sqlalchemy.orm import Session
 
+from app.infra.clock import utc_now
 from app.reconciliation import queries
+from app.reconciliation.current_status import current_counts, current_status
 from app.reconciliation.queries import ServiceWithState
 from app.sources.protocol import FAILED_STATES
 from app.web.dashboard.queries import require_service
@@ -49,15 +52,18 @@ class FailureCoverage:
 
 
 def _explain(watched: ServiceWithState, poll_interval_s: float) -> str:
-    counts, why = watched.counts(poll_interval_s)
-    if counts is None:
+    payload = watched.payload  # parsed once: there may be hundreds of services
+    interval, registered_at = timedelta(seconds=poll_interval_s), watched.service.registered_at
+    current = current_status(watched.state, payload, utc_now(), interval, registered_at)
+    counts, why = current_counts(current, payload)
+    if counts is None or payload is None:
         return why.removeprefix("the service ")
-    for state, reason in watched.not_told.items():
+    not_told: Mapping[str, str] = payload.get("notTold") or {}
+    for state, reason in not_told.items():
         if state.lower() in FAILED_STATES:
             return reason
     if not _has_failed(counts):
         return NOT_COUNTED
-    payload: Mapping[str, Any] = watched.payload or {}
     return NOT_LISTED if _has_failed(payload.get("countsOnly") or ()) else ""
 
 
