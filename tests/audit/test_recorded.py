@@ -8,11 +8,13 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.accounts import login_throttle
+from app.audit import attempt_log
 from app.audit.models import AuditRow
 from app.cli import demo
 from app.db import read, write
 from app.flags import embedded
 from app.flags.evaluation import Flag
+from app.infra.clock import utc_now
 from app.reconciliation import service_admin
 from app.sources.service_config import ServiceEntry, parse_entry
 from tests.support.cast import ADA, ALICE, BOB, Person, headers_of, log_in, make_token
@@ -121,6 +123,10 @@ def test_who_goes_on_guessing_when_nothing_is_checked_any_more_is_recorded(
 ) -> None:
     policy = login_throttle.ThrottlePolicy(free_failures=1, max_wait_s=60)
     monkeypatch.setitem(login_throttle.POLICIES, "address", policy)
+    # Neither the wait nor the second in which the same attempt is written once may end on a slow machine.
+    started_at = utc_now()
+    monkeypatch.setattr(login_throttle, "utc_now", lambda: started_at)
+    monkeypatch.setattr(attempt_log, "WRITE_INTERVAL_S", 3_600)
     client = cast.test_client()
     assert log_in(client, Person(name, "viewer"), "wrong").status_code == 401
     for _ in range(3):

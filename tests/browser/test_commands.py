@@ -49,7 +49,7 @@ def failed_jobs(service: DemoService, number: int = 1, queue: str = "mail") -> l
 
 
 def row_of(page: Page, job: str) -> Locator:
-    return page.locator("tr", has=page.locator(f'code[title="{job}"]'))
+    return page.locator("tr", has=page.locator("code.id", has_text=re.compile(f"^{re.escape(job)}$")))
 
 
 def command_ids(beacon: Beacon, job: str) -> list[str]:

@@ -29,7 +29,7 @@ def test_a_job_that_fails_shows_on_its_tile_and_in_the_list_within_a_poll_and_a_
     moved = time.monotonic()
     expect(tab.figure("mail", "failed")).to_have_text("1")
     new = tab.page.locator("#changes > [data-id]").first
-    expect(new).to_contain_text("1 failed")
+    expect(new).to_contain_text("new cause: 1 Error in mail.send")
     assert time.monotonic() - moved < scaled(POLL_S * 1.1 + SHOWN_WITHIN_S)  # 1.1: the jitter of the interval
     assert len(set(tab.change_ids()) - set(before)) == 1
     assert not tab.was_reloaded

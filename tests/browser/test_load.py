@@ -176,7 +176,7 @@ def test_tabs_show_all_of_100_events_a_second_and_take_what_is_typed(
     seen = [seen_by(tab) for tab in tabs]
 
     expected = listed_between(beacon, head, published.ids[-1])
-    assert len(expected) >= seconds * RATE
+    assert len(expected) >= seconds * RATE * 4 // 5  # each fifth is a check, and one that repeats the last is no news
     assert [one.rows_between(head, published.ids[-1]) for one in seen] == [expected] * number
     if seconds > 1:  # a short run has too few tasks to judge by the clock
         check_keys(seen, typed, check_tasks(seen, quiet_ms))

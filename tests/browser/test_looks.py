@@ -27,9 +27,10 @@ SIZES = """(names) => Object.fromEntries(names.map((name) => {
   const one = document.querySelector(name);
   return [name, [parseFloat(getComputedStyle(one).fontSize), one.getBoundingClientRect().height]];
 }))"""
+# Ids at the end of a line are cut for the eye; the line shows one that has the focus.
 BEYOND = """() => [...document.querySelectorAll("main *, header *, footer *")]
   .filter((one) => one.checkVisibility() && one.matches("a, button, input, h1, h2, h3, .state, .figure")
-    && one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".visually-hidden, td"))
+    && one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".visually-hidden, td, .tile-last"))
   .map((one) => one.outerHTML.slice(0, 120))"""
 FOCUSED = """() => {
   const one = document.activeElement;

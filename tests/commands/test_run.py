@@ -89,7 +89,12 @@ def test_a_command_leaves_two_entries_in_the_audit_and_one_notification(desk: Op
     assert accepted.origin == result.origin == "127.0.0.1"
     assert "address" not in json.loads(accepted.command_params_json or "")
     with desk.app.app_context(), read() as session:
-        assert session.scalar(sa.select(sa.func.count()).select_from(Notification)) == 1
+        assert (
+            session.scalar(
+                sa.select(sa.func.count()).select_from(Notification).where(Notification.audience == "user:bob")
+            )
+            == 1
+        )
 
 
 def test_the_end_of_my_command_is_a_notification_to_me_alone(desk: OperatorDesk) -> None:

@@ -13,7 +13,8 @@ from tests.test_permissions import VALUES
 TAKE_JSON = {
     "PATCH /api/rollout/<flag>/plan", "PATCH /api/users/<name>", "PATCH /services/<service_id>",
     "POST /api/client-reports", "POST /api/events", "POST /api/flash", "POST /api/tokens", "POST /api/users",
-    "POST /api/widgets/token", "POST /audit/client-error", "POST /commands/run", "POST /notifications",
+    "POST /api/widgets/token", "POST /audit/client-error", "POST /commands/run",
+    "POST /failures/<group_id>/mute", "POST /notifications",
     "POST /notifications/dismiss", "POST /notifications/mute", "POST /notifications/read", "POST /services",
     "POST /services/<service_id>/discrepancies/accept", "PUT /api/rollout/<flag>", "PUT /api/rollout/<flag>/plan",
 }  # fmt: skip

@@ -434,11 +434,11 @@ class TestStale:
         assert (verdict.job_diff, verdict.details, verdict.reason) == (None, None, "did not answer within 5 s")
         assert verdict.status_changed
 
-    def test_lasting_silence_is_no_news_and_another_reason_is(self) -> None:
+    def test_lasting_silence_is_no_news_and_another_reason_is_and_stays_in_the_record(self) -> None:
         before = known(last_published=told("stale", reason="answered 500"))
         assert not rules.judge_silence(before, 1, "answered 500", at(20)).changed
         other = rules.judge_silence(before, 1, "refused the connection", at(20))
-        assert (other.changed, other.status_changed) == (True, False)
+        assert (other.changed, other.status_changed) == (True, True)
 
 
 class TestAccept:

@@ -102,6 +102,7 @@ def to_datetime(at: float) -> datetime:
 def _show_arguments(ended: TaskResult | None, call: TaskCall | None, show: ShowArguments) -> str | None:
     if show == "none":
         return None
-    if call is not None and (call.args or call.kwargs):
-        return show_reprs(call.args, call.kwargs, show)
-    return show_values(ended.args, ended.kwargs, show) if ended is not None and ended.is_extended else None
+    # A message stays with its broker for a moment after the result is there: the words must not change with it.
+    if ended is not None and ended.is_extended and ended.state in ENDS:
+        return show_values(ended.args, ended.kwargs, show)
+    return show_reprs(call.args, call.kwargs, show) if call is not None and (call.args or call.kwargs) else None

@@ -17,7 +17,8 @@ export function watchCopyButtons() {
 export function addCopyButtons(root) {
   if (!navigator.clipboard) return;
   for (const id of root.querySelectorAll(":is(tr, .strip-row) code.id")) {
-    if (!id.nextElementSibling?.matches(".copy")) id.after(makeButton(id.textContent));
+    const whole = id.closest("a") ?? id; // a button in a link would follow it
+    if (!whole.nextElementSibling?.matches(".copy")) whole.after(makeButton(id.textContent));
   }
 }
 
