@@ -72,14 +72,6 @@ def until(page: Page, look: Callable[[], Any], what: str) -> Any:
     return wait_for(lambda: page.evaluate("1") and look(), what)
 
 
-@dataclass(frozen=True)
-class Load:
-    """One load of a page into an empty cache, until it follows the log."""
-
-    requests: int
-    size: int
-
-
 @dataclass
 class Trouble:
     """What may not happen in any tab: errors in the console, and requests to anybody else."""
@@ -124,18 +116,6 @@ class Tab:
         tab = Tab(self.page.context.new_page(), self.beacon, self.user, self.trouble)
         tab.goto(path)
         return tab
-
-    def load(self, state: str) -> Load:
-        """Load the dashboard and measure; bytes are those on the wire, heads included."""
-        sizes: list[int] = []
-        network = self.page.context.new_cdp_session(self.page)
-        network.on("Network.responseReceived", lambda event: sizes.append(event["response"]["encodedDataLength"]))
-        network.on("Network.dataReceived", lambda event: sizes.append(event["encodedDataLength"]))
-        network.send("Network.enable")
-        self.goto()
-        self.wait_state(state)
-        self.page.evaluate("1")  # what happened until now is heard
-        return Load(len(self.asked), sum(sizes))
 
     @property
     def badge(self) -> Locator:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count, groupby
+from urllib.parse import urlsplit
 
 from playwright.sync_api import expect
 
@@ -14,13 +15,12 @@ from app.flags.document import serialize_rollouts
 from app.flags.evaluation import Flag, Rollout, build_evaluator
 from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
 from tests.browser.fault_proxy import FaultProxy, refusal
-from tests.browser.tab import Load, Tab
+from tests.browser.tab import Tab
 from tests.support.beacon_server import PASSWORD, Beacon
 from tests.support.demo_service import DemoService
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
-LOADS = 2  # a load that takes long meets another poll
 STREAM, TOKEN = "/api/stream/events", "/api/stream/token"
 AWAY = "Failed to load resource"
 # Of thousands of pages that spread what they do at once over three seconds, these are among the first.
@@ -96,15 +96,14 @@ def test_a_page_without_the_flag_loads_no_more_than_one_with_it(start_beacon: Ma
     on, off = start_beacon(), start_beacon(streaming=0)
     for beacon in (on, off):
         beacon.publish([{"type": "filler", "data": {"n": n}} for n in range(50)])
-    loads: dict[str, list[Load]] = {"connected": [], "polling": []}
-    for _ in range(LOADS):
-        loads["connected"].append(visit(on, "alice", None, private=True).load("connected"))
-        loads["polling"].append(visit(off, "alice", None, private=True).load("polling"))
-    # The least of each: a load that takes long meets another poll, and what comes a second after the page.
-    requests = {state: min(load.requests for load in found) for state, found in loads.items()}
-    sizes = {state: min(load.size for load in found) for state, found in loads.items()}
-    assert requests["polling"] <= requests["connected"]
-    assert sizes["polling"] <= sizes["connected"]
+    with_stream, without = visit(on, "alice", private=True), visit(off, "alice", private=True)
+    with_stream.wait_state("connected")
+    without.wait_state("polling")
+    assert paths_of(without) - paths_of(with_stream) <= {"/api/events/frames"}  # a poll, in place of the stream
+
+
+def paths_of(tab: Tab) -> set[str]:
+    return {urlsplit(url).path for url in tab.asked}
 
 
 def test_a_flag_switched_off_moves_open_pages_to_polling_quietly_and_back_when_it_is_on(

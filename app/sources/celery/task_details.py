@@ -50,13 +50,15 @@ def build_detail(
             scheduled_for=to_datetime(message.due) if message.due is not None else None,
             not_told=NO_TIMES,
         )
+    # A message stays with its broker for a moment after the result is there: the facts must not change with it.
+    called = None if ended is not None and ended.state in ENDS else call
     return replace(
         facts,
         description=_describe(message),
         traceback=ended.traceback[-MAX_TRACEBACK_BYTES:] or None if ended else None,
         is_traceback_cut=ended is not None and len(ended.traceback) > MAX_TRACEBACK_BYTES,
-        arguments=_show_arguments(ended, call, show),
-        related=call.related if call else ended.related if ended else {},
+        arguments=_show_arguments(ended, called, show),
+        related=called.related if called else ended.related if ended else {},
     )
 
 
@@ -102,7 +104,6 @@ def to_datetime(at: float) -> datetime:
 def _show_arguments(ended: TaskResult | None, call: TaskCall | None, show: ShowArguments) -> str | None:
     if show == "none":
         return None
-    # A message stays with its broker for a moment after the result is there: the words must not change with it.
-    if ended is not None and ended.is_extended and ended.state in ENDS:
-        return show_values(ended.args, ended.kwargs, show)
-    return show_reprs(call.args, call.kwargs, show) if call is not None and (call.args or call.kwargs) else None
+    if call is not None and (call.args or call.kwargs):
+        return show_reprs(call.args, call.kwargs, show)
+    return show_values(ended.args, ended.kwargs, show) if ended is not None and ended.is_extended else None
