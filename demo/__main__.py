@@ -1,6 +1,7 @@
-"""python -m demo --database FILE: run the service until it is told to stop."""
+"""python -m demo --database FILE: run the service until it is told to stop. With --fleet FOLDER: all of the show."""
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -8,16 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.app import create_app
-from demo.clock import Clock
-from demo.faults import Faults
-from demo.ledger import Ledger
-from demo.life import TICK_S, Life
-from demo.listener import Listener
-from demo.service import Service
-from demo.snapshots import INTERVAL_S, Snapshots
-from demo.store import Store, UnusableDatabase
-from demo.ticker import Ticker
+from demo.fleet import start_fleet
+from demo.server import Server, ServerOptions
+from demo.store import UnusableDatabase
 
 PARENT_CHECK_S = 0.2
 STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -28,6 +22,8 @@ class Options:
     """The command line, checked."""
 
     database: Path
+    fleet: Path | None
+    without: list[str]
     port: int
     speed: float
     name: str
@@ -51,33 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: Options, orphaned: Callable[[], bool] | None) -> None:
-    store = Store(options.database, Clock())
-    life = Life(store, options.speed, options.seed)
-    if not options.quiet_jobs:
-        life.wake()
-    snapshots = Snapshots(store)
-    snapshots.take()
-    faults = Faults(store, snapshots)
-    service = Service(options.name, options.speed, store, Ledger(store), faults)
-    listener = Listener(create_app(service), options.port)
-    faults.port = listener
-    tickers = [Ticker("snapshots", INTERVAL_S, snapshots.take)]
-    if not options.quiet_jobs:
-        tickers.append(Ticker("life", TICK_S, life.tick))
-
-    listener.listen()
-    for ticker in tickers:
-        ticker.start()
-    print(f"demo job service at {listener.url}", flush=True)
-    _wait(orphaned)
-    for ticker in tickers:
-        ticker.stop()
-    listener.close()
-    snapshots.close()
-    store.close()
+    if options.fleet:
+        with start_fleet(options.fleet, options.port, options.speed, options.without) as services:
+            print(json.dumps(services), flush=True)
+            wait_for_stop(orphaned)
+        return
+    settings = ServerOptions(options.name, options.port, options.speed, options.seed, options.quiet_jobs)
+    server = Server(options.database, settings)
+    server.start()
+    print(f"demo job service at {server.url}", flush=True)
+    wait_for_stop(orphaned)
+    server.stop()
 
 
-def _wait(orphaned: Callable[[], bool] | None) -> None:
+def wait_for_stop(orphaned: Callable[[], bool] | None) -> None:
+    """Wait for one of `STOPS`, which must be blocked, or until `orphaned` says so."""
     if orphaned is None:
         signal.sigwait(STOPS)
         return
@@ -91,7 +75,10 @@ def _orphaned(parent: int) -> Callable[[], bool]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    parser.add_argument("--database", type=Path, required=True, metavar="FILE", help="the SQLite file")
+    one_or_all = parser.add_mutually_exclusive_group(required=True)
+    one_or_all.add_argument("--database", type=Path, metavar="FILE", help="the SQLite file of a single service")
+    one_or_all.add_argument("--fleet", type=Path, metavar="FOLDER", help="run all services, with their files in here")
+    parser.add_argument("--without", action="append", default=[], metavar="ID", help="a service to leave out of all")
     parser.add_argument(
         "--port", type=_port, default=os.environ.get("DEMO_PORT", "0"), help="0 is any free one (DEMO_PORT)"
     )

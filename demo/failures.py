@@ -50,17 +50,32 @@ class Failure:
         }
 
 
-FUNCTIONS = {"mail": "mail.send", "reports": "reports.render", "billing": "billing.charge"}
+FUNCTIONS = {
+    "mail": "mail.send",
+    "reports": "reports.render",
+    "billing": "billing.charge",
+    "newsletter": "newsletter.send",
+    "invoices": "invoice.render",
+    "search": "search.index",
+    "thumbnails": "images.resize",
+    "exports": "exports.write",
+}
+DISCONNECTED = Failure(
+    "smtplib.SMTPServerDisconnected",
+    "Connection unexpectedly closed",
+    (
+        Place(f"{ROOT}/shop/mail/transport.py", 88, "deliver", "self.smtp.sendmail(sender, to, text)"),
+        Place(f"{LIBRARIES}/smtplib.py", 405, "getreply", "raise SMTPServerDisconnected(...)"),
+    ),
+)
+NO_VAT = Failure(
+    "KeyError",
+    "'vat_id'",
+    (Place(f"{ROOT}/shop/invoices/render.py", 52, "head", "number = customer.facts['vat_id']"),),
+)
 FAILURES = {
     "mail": (
-        Failure(
-            "smtplib.SMTPServerDisconnected",
-            "Connection unexpectedly closed",
-            (
-                Place(f"{ROOT}/shop/mail/transport.py", 88, "deliver", "self.smtp.sendmail(sender, to, text)"),
-                Place(f"{LIBRARIES}/smtplib.py", 405, "getreply", "raise SMTPServerDisconnected(...)"),
-            ),
-        ),
+        DISCONNECTED,
         Failure(
             "shop.mail.MailboxFull",
             "The mailbox is full",
@@ -91,8 +106,16 @@ FAILURES = {
             (Place(f"{ROOT}/shop/billing/rates.py", 22, "rate_of", "return self.rates[currency, day]"),),
         ),
     ),
+    "newsletter": (DISCONNECTED,),
+    "invoices": (NO_VAT,),
+    "exports": (
+        Failure(
+            "PermissionError",
+            "[Errno 13] Permission denied: 'exports/orders.csv'",
+            (Place(f"{ROOT}/shop/exports/files.py", 18, "write", "with open(path, 'w') as file:"),),
+        ),
+    ),
 }
-QUEUES = tuple(FAILURES)
 _BY_TEXT = {failure.text: failure for failures in FAILURES.values() for failure in failures}
 
 

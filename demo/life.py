@@ -2,26 +2,22 @@
 
 import random
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 from demo.clock import iso
-from demo.failures import FAILURES, QUEUES
+from demo.failures import FAILURES
 from demo.job import Job, enqueue, move
+from demo.profiles import SHOP, PastFailures, Profile
 from demo.store import Store
 
 TICK_S = 0.1
 BATCH = 50  # changes in one tick: after a leap of the clock they come in portions
 
-# Seconds at speed 1. A third of a job a second, three changes a job, some 40 s each: one change a
-# second and some 14 jobs under way.
-ARRIVAL_EVERY_S = 3.0
-WAIT_S = (3.0, 20.0)
-RUN_S = (10.0, 45.0)
+# Seconds at speed 1.
 STUCK_AFTER_S = 120.0
 STUCK_FOR_S = 600.0
 
-FAILING = 0.08
-STUCK = 0.005
 MOST_UNFINISHED = 30
 FIRST_JOBS = 12
 
@@ -35,8 +31,9 @@ SWEEP_EVERY_S = 1.0
 class Life:
     """Works on what the store holds only, so a job lost, deleted or rewound is not brought back."""
 
-    def __init__(self, store: Store, speed: float, seed: int | None) -> None:
+    def __init__(self, store: Store, speed: float, seed: int | None, profile: Profile = SHOP) -> None:
         self._store = store
+        self._profile = profile
         self._speed = speed
         self._random = random.Random(seed)  # noqa: S311 - chance for a show, nothing secret
         self._next_arrival = time.monotonic()
@@ -59,9 +56,19 @@ class Life:
         jobs = [self._new_job() for _ in range(FIRST_JOBS)]
         started = [move(job, "running", self._store.now()) for job in jobs[::2]]
         self._store.put(*jobs[1::2], *started)
+        for past in self._profile.past:
+            self._store.put(*self._fail_in_the_past(past))
+
+    def _fail_in_the_past(self, past: PastFailures) -> Iterator[Job]:
+        step_min = (past.first_min_ago - past.last_min_ago) / max(past.number - 1, 1)
+        for number in range(past.number):
+            ended_at = self._store.clock.now() - timedelta(minutes=past.first_min_ago - number * step_min)
+            started_at = ended_at - timedelta(seconds=self._random.uniform(*self._profile.run_s))
+            job = move(enqueue(past.queue, iso(started_at)), "running", iso(started_at))
+            yield move(job, "failed", iso(ended_at), past.failure.text)
 
     def _new_job(self) -> Job:
-        return enqueue(self._random.choice(QUEUES), self._store.now())
+        return enqueue(self._random.choice(self._profile.queues), self._store.now())
 
     def _arrive(self) -> None:
         now = time.monotonic()
@@ -73,7 +80,7 @@ class Life:
                 self._store.put(self._new_job())
 
     def _pause(self) -> float:
-        return self._random.expovariate(1 / ARRIVAL_EVERY_S) / self._speed
+        return self._random.expovariate(1 / self._profile.arrival_every_s) / self._speed
 
     def _schedule(self) -> None:
         with self._store.transaction():
@@ -83,10 +90,10 @@ class Life:
 
     def _duration(self, job: Job) -> float:
         if job.state == "queued":
-            return self._random.uniform(*WAIT_S)
-        if self._random.random() < STUCK:
+            return self._random.uniform(*self._profile.wait_s)
+        if self._random.random() < self._profile.stuck:
             return STUCK_FOR_S
-        return self._random.uniform(*RUN_S)
+        return self._random.uniform(*self._profile.run_s)
 
     def _move_due(self) -> None:
         with self._store.transaction():
@@ -99,7 +106,7 @@ class Life:
             return move(job, "running", now)
         if job.started_at and job.started_at <= stuck_before(self._store, self._speed):
             return move(job, "failed", now, "Its worker stopped answering")
-        if self._random.random() < FAILING:
+        if self._random.random() < self._profile.failing:
             causes = FAILURES.get(job.queue)
             return move(job, "failed", now, self._random.choice(causes).text if causes else "Its worker crashed")
         return move(job, "succeeded", now)

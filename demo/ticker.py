@@ -1,4 +1,4 @@
-"""A thread that does one thing again and again until it is told to stop."""
+"""Threads that do one thing again and again, or once after a while, until they are told to stop."""
 
 import logging
 import threading
@@ -8,7 +8,7 @@ log = logging.getLogger(__name__)
 
 
 class Ticker:
-    def __init__(self, name: str, interval_s: float, action: Callable[[], None]) -> None:
+    def __init__(self, name: str, interval_s: float, action: Callable[[], object]) -> None:
         self._interval_s = interval_s
         self._action = action
         self._stopped = threading.Event()
@@ -28,3 +28,11 @@ class Ticker:
             except Exception:
                 # One bad turn must not end the thread: the next may be good.
                 log.exception("%s failed", self._thread.name)
+
+
+class Delay(Ticker):
+    """Does it once."""
+
+    def _run(self) -> None:
+        if not self._stopped.wait(self._interval_s):
+            self._action()

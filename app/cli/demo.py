@@ -1,4 +1,4 @@
-"""`beacon demo`, which `make run` starts: a demo job service, demo logins, streaming for all, the web server."""
+"""`beacon demo`, which `make run` starts: demo job services, demo logins, streaming for all, the web server."""
 
 import json
 import os
@@ -7,19 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import IO
 
 import click
 import requests
 import sqlalchemy as sa
 from flask import Flask
+from sqlalchemy.orm import Session
 
 from app import ROOT
 from app.accounts import users
 from app.accounts.models import User
-from app.cli import doctor, processes
+from app.cli import demo_history, demo_services, doctor, processes
 from app.cli.context import open_app
 from app.config import Settings
 from app.db import write
@@ -29,6 +30,7 @@ from app.flags.evaluation import Flag
 from app.flags.models import FlagRow
 from app.flags.provider import current_provider
 from app.infra import database_upgrade
+from app.infra.demo_guide import DemoService, read_guide, write_guide
 from app.reconciliation import registry, service_admin
 
 # Long enough for a slow machine; a server that cannot start exits, which is noticed at once.
@@ -36,7 +38,6 @@ READY_TIMEOUT_S = 300.0
 PROGRESS_INTERVAL_S = 10.0
 LOG_TAIL_LINES = 20
 STOP_TIMEOUT_S = 30.0
-DEMO_SERVICE_ID = "palantir"
 
 
 class CannotStart(Exception):
@@ -57,15 +58,15 @@ def _run(app: Flask, settings: Settings) -> int:
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda *_: sys.exit(0))
     try:
-        service, url = _start_service(settings.instance_dir)
-        children.append(service)
+        running = _start_services(settings.instance_dir)
+        children.extend(running.processes)
         with app.app_context():
-            logins = _prepare_database(settings.instance_dir, url)
+            logins = _prepare_database(settings.instance_dir, running.services)
         children.append(_start_web(settings))
         _wait_ready(settings, children)
         with app.app_context():
             _, flags = doctor.describe_flag_source(app)
-        _print_addresses(settings, url, flags, logins)
+        _print_addresses(settings, running.services, flags, logins)
         while all(child.poll() is None for child in children):
             time.sleep(0.2)
         raise CannotStart(_describe_ended(settings, children))
@@ -92,14 +93,22 @@ def _is_loopback(host: str) -> bool:
 
 
 def _describe_ended(settings: Settings, children: list[subprocess.Popen[bytes]]) -> str:
-    names = ("the demo job service", "the web server")
+    """The last child is the web server."""
+    web = children[-1]
     ended = [
-        f"{name} ended (status {child.poll()})"
-        for name, child in zip(names, children, strict=False)
+        f"{'the web server' if child is web else 'a demo job service'} ended (status {child.poll()})"
+        for child in children
         if child.poll() is not None
     ]
     words = f"{' and '.join(ended)}; everything else was stopped, start again with make run"
-    return f"{words}{_log_tail(settings)}" if children[1:] and children[1].poll() is not None else words
+    return f"{words}{_log_tail(settings)}" if web.poll() is not None else words
+
+
+def _start_services(folder: Path) -> demo_services.RunningServices:
+    try:
+        return demo_services.start_services(folder)
+    except demo_services.NoServices as error:
+        raise CannotStart("the demo job services did not start; their own message is above") from error
 
 
 def _web_log(settings: Settings) -> Path:
@@ -113,20 +122,8 @@ def _log_tail(settings: Settings) -> str:
     return f". The end of {log}:\n" + "\n".join(lines) if lines else f". There is no output in {log}"
 
 
-def _start_service(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start the demo service in its own process, on a free port or on `DEMO_PORT`."""
-    command = [sys.executable, "-m", "demo", "--with-parent", "--database", str(folder / "demo.db")]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)  # noqa: S603 -- our own module
-    stdout: IO[bytes] = child.stdout  # type: ignore[assignment]  # given with PIPE
-    line = stdout.readline().decode().strip()
-    if " at http" not in line:
-        child.kill()
-        raise CannotStart("the demo job service did not start; its own message is above")
-    return child, line.rsplit(" ", 1)[1]
-
-
-def _prepare_database(folder: Path, url: str) -> dict[str, str]:
-    """Register the service with its current URL, add one login per role, turn streaming on unless it was changed.
+def _prepare_database(folder: Path, services: Sequence[DemoService]) -> dict[str, str]:
+    """Register the services with their current URLs, add one login per role, turn streaming on unless it was changed.
 
     In a real Unleash no flag is changed, because others use it too.
     """
@@ -135,12 +132,25 @@ def _prepare_database(folder: Path, url: str) -> dict[str, str]:
         for role, password in logins.items():
             if session.scalar(sa.select(User).where(User.name == role)) is None:
                 users.add(session, role, role, password, "demo")
-        # Names no kind: the demo service speaks the API of the default one.
-        entry = registry.parse_service({"id": DEMO_SERVICE_ID, "name": "Demo jobs", "url": url})
-        service_admin.put(session, entry, "demo")
+        _register_services(session, services, read_guide(folder))
+        demo_history.invent_hour(session, services)
         if current_provider().mode == "embedded" and session.get(FlagRow, Flag.SSE_STREAMING) is None:
             embedded.change_rollout(session, Flag.SSE_STREAMING, "demo", "the demo streams to everyone", 100)
+    write_guide(folder, services)
     return logins
+
+
+def _register_services(session: Session, services: Sequence[DemoService], last: Sequence[DemoService]) -> None:
+    """Those of the last start that do not run now would be stale for ever."""
+    for service in services:
+        # The demo's own API is that of the default kind.
+        kind = {"kind": service.kind} if service.kind else {}
+        entry = registry.parse_service({"id": service.id, "name": service.title, "url": service.url, **kind})
+        service_admin.put(session, entry, "demo")
+    watched = {row.id for row in registry.list_services(session)}
+    for gone in {service.id for service in last} - {service.id for service in services}:
+        if gone in watched:
+            service_admin.remove(session, gone, "demo")
 
 
 def _load_or_create_logins(path: Path) -> dict[str, str]:
@@ -181,9 +191,11 @@ def _wait_ready(settings: Settings, children: list[subprocess.Popen[bytes]]) -> 
     raise CannotStart(f"the web server was not ready within {READY_TIMEOUT_S:.0f} s{_log_tail(settings)}")
 
 
-def _print_addresses(settings: Settings, service_url: str, flags: str, logins: dict[str, str]) -> None:
+def _print_addresses(settings: Settings, services: Sequence[DemoService], flags: str, logins: dict[str, str]) -> None:
     click.echo(f"\nBeacon            {_address(settings)}")
-    click.echo(f"demo job service  {service_url}   (break it: PUT /_fault, see README)")
+    for service in services:
+        click.echo(f"demo job service  {service.url}   ({service.title})")
+    click.echo(f"how to break them {_address(settings)}/help")
     where = f"{settings.unleash_url}\n{'':<18}{flags}" if settings.unleash_url else flags
     click.echo(f"feature flags     {where}")
     click.echo(f"web server log    {_web_log(settings)}")

@@ -101,6 +101,7 @@ class ReconciliationUpdate(Payload):
     `previous_status`: the status before this change. `counts_only`: states with more jobs than can be listed, so that
     only their number is known; `counts_only_queues`: the queues this applies to, if other queues are listed.
     `not_told`: states whose number is unknown, with the reason; `counts_as_of`: states whose number is older.
+    `change`: "figures" if neither the state nor what is wrong has changed since the event before, only numbers.
     """
 
     event_id: str
@@ -123,6 +124,7 @@ class ReconciliationUpdate(Payload):
     previous_status: Status | None = None
     reason: str | None = None
     silent_since: Moment | None = None
+    change: Literal["figures"] | None = None
 
 
 class VerifiedCheck(Payload):

@@ -12,7 +12,9 @@ IS_DEPLOY = sa.text("substr(type, 1, 7) = 'deploy.'")
 
 
 def build_activity_condition(dialect: str) -> str:
-    """SQL that is true for events that people read: not for checks of a verified service that only moved its numbers.
+    """SQL that is true for events that people read: not for checks that only moved numbers.
+
+    Events of earlier versions do not say so themselves; of those, checks of a verified service are left out.
 
     The same text for query and index, or a database would not use the index. JSON escapes quotes inside of texts, so
     these words only occur as keys and values.
@@ -22,7 +24,8 @@ def build_activity_condition(dialect: str) -> str:
     def has(words: str) -> str:
         return f"{position}(data_json, '{words}') > 0"
 
-    moved = f"""{has('"status":"verified"')} AND {has('"previousStatus":"verified"')} AND NOT {has('"findings":[{')}"""
+    same = f"""{has('"status":"verified"')} AND {has('"previousStatus":"verified"')} AND NOT {has('"findings":[{')}"""
+    moved = f"""({has('"change":"figures"')} OR ({same}))"""
     return (
         "NOT (type IN ('reconciliation.verified', 'reconciliation.failures')"
         f" OR (type = 'reconciliation.update' AND {moved}))"

@@ -285,7 +285,16 @@ def _build_payload(service_id: str, known: KnownState, verdict: ServiceVerdict, 
         previous_status=known.last_published.status if known.last_published else None,
         reason=verdict.reason,
         silent_since=verdict.silent_since,
+        change="figures" if _has_only_figures(known, verdict) else None,
     )
+
+
+def _has_only_figures(known: KnownState, verdict: ServiceVerdict) -> bool:
+    """A discrepancy that lasts while work goes on would otherwise be news with each check."""
+    if known.last_published is None or verdict.status_changed:
+        return False
+    before = {finding.kind for finding in known.last_published.findings or ()}
+    return before == {finding.kind for finding in verdict.findings}
 
 
 def _utc_text_or_none(at: datetime | None) -> str | None:

@@ -13,7 +13,8 @@ def _condition(position: str) -> sa.TextClause:
     def has(words: str) -> str:
         return f"{position}(data_json, '{words}') > 0"
 
-    moved = f"""{has('"status":"verified"')} AND {has('"previousStatus":"verified"')} AND NOT {has('"findings":[{')}"""
+    same = f"""{has('"status":"verified"')} AND {has('"previousStatus":"verified"')} AND NOT {has('"findings":[{')}"""
+    moved = f"""({has('"change":"figures"')} OR ({same}))"""
     return sa.text(
         "NOT (type IN ('reconciliation.verified', 'reconciliation.failures')"
         f" OR (type = 'reconciliation.update' AND {moved}))"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from app.infra.demo_guide import read_guide
 from tests.support.beacon_server import ROOT
 from tests.support.machine import scaled
 from tests.support.ports import free_port
@@ -51,8 +52,8 @@ def beacon_demo(folder: Path, port: int, **settings: str) -> Iterator[tuple[subp
             process.wait(scaled(5))
 
 
-def members(group: int) -> list[str]:
-    """The living processes of a process group."""
+def members(session: int) -> list[str]:
+    """The living processes of a session: some are in a process group of their own."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -60,15 +61,15 @@ def members(group: int) -> list[str]:
                 fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
             except OSError:
                 continue
-            if int(fields[2]) == group and fields[0] != "Z":
+            if int(fields[3]) == session and fields[0] != "Z":
                 found.append(entry.name)
     return found
 
 
-def processor_s(group: int) -> float:
-    """What the processes of a group have used, with their children that have ended."""
+def processor_s(session: int) -> float:
+    """What the processes of a session have used, with their children that have ended."""
     ticks = 0
-    for pid in members(group):
+    for pid in members(session):
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         ticks += sum(map(int, fields[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
@@ -128,6 +129,19 @@ def test_it_prints_addresses_and_logins_and_ctrl_c_stops_every_process(first: St
     assert first.health == "ok"
     assert set(logins(first.text)) == {"viewer", "operator", "product", "admin"}
     assert len(set(logins(first.text).values())) == 4
+
+
+def test_six_services_run_two_of_them_on_a_real_rq_and_the_help_page_knows_them(first: Started) -> None:
+    told = re.findall(r"^demo job service +(\w+)://\S+ +\((.+)\)$", first.text, re.MULTILINE)
+    assert sorted(told) == [
+        ("http", "Billing"),
+        ("http", "Newsletter"),
+        ("http", "Search index"),
+        ("http", "Shop"),
+        ("redis", "Exports"),
+        ("redis", "Thumbnails"),
+    ]
+    assert [service.title for service in read_guide(first.folder / "instance")] == [title for _, title in told]
 
 
 def test_a_second_start_prints_the_same_logins_and_is_quick(first: Started) -> None:

@@ -79,3 +79,16 @@ def test_a_job_that_waits_for_its_look_up_keeps_when_it_was_seen(desk: Desk) -> 
     with read() as session:
         rows = {row.job_id: row.seen_at for row in session.scalars(sa.select(KnownJob))}
     assert rows == {"a": seen_at, "b": None}
+
+
+def test_a_discrepancy_that_lasts_while_work_goes_on_says_that_only_figures_changed(desk: Desk) -> None:
+    for queued in (["a", "b"], ["b"], ["b", "c"], ["b", "c", "d"], ["c", "d"]):
+        desk.observe(look(queued=queued))
+    told = [(event["status"], event["counts"]["queued"], event.get("change")) for event in desk.events()]
+    assert told == [
+        ("verified", 2, None),
+        ("discrepancy", 1, None),
+        ("discrepancy", 2, "figures"),
+        ("discrepancy", 3, "figures"),
+        ("discrepancy", 2, None),  # another job is missing
+    ]

@@ -25,6 +25,8 @@ CLAIMS = '"status":"verified","previousStatus":"verified"'
     [
         (update(), False),
         (update(findings=[]), False),
+        (discrepancy("a", previousStatus="discrepancy", change="figures"), False),
+        (discrepancy("a", previousStatus="discrepancy", reason='"change":"figures"'), True),
         (update(findings=UNSERVED), True),
         (update(previousStatus="stale"), True),
         (update(previousStatus=None), True),

@@ -49,8 +49,10 @@ class ChangeRow:
 
 
 def is_routine_check(payload: Mapping[str, Any]) -> bool:
-    """True for a `reconciliation.update` that only moved the numbers of a verified service. It moves the graphs and is
-    no row; the log leaves it out by the same rule (`build_activity_condition`)."""
+    """True for a `reconciliation.update` that only moved numbers. It moves the graphs and is no row; the log leaves it
+    out by the same rule (`build_activity_condition`)."""
+    if payload.get("change") == "figures":
+        return True
     return payload["status"] == payload.get("previousStatus") == "verified" and not payload.get("findings")
 
 
