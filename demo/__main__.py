@@ -23,7 +23,7 @@ class Options:
 
     database: Path
     fleet: Path | None
-    without: list[str]
+    without_rq: bool
     port: int
     speed: float
     name: str
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: Options, orphaned: Callable[[], bool] | None) -> None:
     if options.fleet:
-        with start_fleet(options.fleet, options.port, options.speed, options.without) as services:
+        with start_fleet(options.fleet, options.port, options.speed, with_rq=not options.without_rq) as services:
             print(json.dumps(services), flush=True)
             wait_for_stop(orphaned)
         return
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     one_or_all = parser.add_mutually_exclusive_group(required=True)
     one_or_all.add_argument("--database", type=Path, metavar="FILE", help="the SQLite file of a single service")
     one_or_all.add_argument("--fleet", type=Path, metavar="FOLDER", help="run all services, with their files in here")
-    parser.add_argument("--without", action="append", default=[], metavar="ID", help="a service to leave out of all")
+    parser.add_argument("--without-rq", action="store_true", help="start no RQ services, even if RQ is installed")
     parser.add_argument(
         "--port", type=_port, default=os.environ.get("DEMO_PORT", "0"), help="0 is any free one (DEMO_PORT)"
     )

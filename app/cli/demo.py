@@ -59,7 +59,7 @@ def _run(app: Flask, settings: Settings) -> int:
         signal.signal(ending, lambda *_: sys.exit(0))
     try:
         running = _start_services(settings.instance_dir)
-        children.extend(running.processes)
+        children.append(running.process)
         with app.app_context():
             logins = _prepare_database(settings.instance_dir, running.services)
         children.append(_start_web(settings))
@@ -96,7 +96,7 @@ def _describe_ended(settings: Settings, children: list[subprocess.Popen[bytes]])
     """The last child is the web server."""
     web = children[-1]
     ended = [
-        f"{'the web server' if child is web else 'a demo job service'} ended (status {child.poll()})"
+        f"{'the web server' if child is web else 'the demo job services'} ended (status {child.poll()})"
         for child in children
         if child.poll() is not None
     ]

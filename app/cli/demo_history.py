@@ -1,6 +1,5 @@
 """The hour before the first start of the demo, invented so that graphs and Activity have something to show."""
 
-import json
 import random
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -9,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.eventlog.audience import EVERYONE
+from app.eventlog.append import NewEvent, append
 from app.eventlog.models import EventRow
 from app.infra.clock import utc_now, utc_text
 from app.infra.demo_guide import DemoService
@@ -22,7 +21,7 @@ STEP = timedelta(seconds=20)
 DEPLOYED_AGO = timedelta(minutes=40)
 DEPLOY = {"service": "newsletter", "version": "4.12.0"}
 # How many failures a service has had at the end of the hour, and how long ago they began.
-FAILURES = {"newsletter": (31, timedelta(minutes=38)), "palantir": (4, LENGTH)}
+FAILURES = {"newsletter": (31, timedelta(minutes=38))}
 
 
 def invent_hour(session: Session, services: Sequence[DemoService]) -> None:
@@ -31,15 +30,7 @@ def invent_hour(session: Session, services: Sequence[DemoService]) -> None:
         return
     now = utc_now()
     session.execute(sa.insert(CheckSample), [row for service in services for row in _invent_checks(service, now)])
-    session.execute(
-        sa.insert(EventRow),
-        {
-            "type": "deploy.done",
-            "audience": EVERYONE,
-            "data_json": json.dumps(DEPLOY),
-            "created_at": utc_text(now - DEPLOYED_AGO),
-        },
-    )
+    append(session, [NewEvent("deploy.done", DEPLOY)], at=utc_text(now - DEPLOYED_AGO))
 
 
 def _invent_checks(service: DemoService, now: datetime) -> Iterator[dict[str, Any]]:

@@ -57,12 +57,13 @@ def register_derive(app: Flask, derive: DeriveEvents) -> None:
     components(app).derive_events = derive
 
 
-def append(session: Session, events: Sequence[NewEvent | PreparedEvent]) -> list[int]:
+def append(session: Session, events: Sequence[NewEvent | PreparedEvent], *, at: str | None = None) -> list[int]:
     """Insert `events` in order, followed by the events derived from them, and return the ids of `events`.
 
     Call it last inside `db.write()`. The session is flushed first, so that every other change is made before the log is
     locked: two writers that took these locks in different orders would deadlock. Prepare large batches before the
-    transaction, because all other writers wait for its end. Raises `InvalidEvent`; then nothing is inserted.
+    transaction, because all other writers wait for its end. `at` is now, except in the hour that the demo invents.
+    Raises `InvalidEvent`; then nothing is inserted.
     """
     prepared = [prepare(event, place) if isinstance(event, NewEvent) else event for place, event in enumerate(events)]
     if not prepared:
@@ -70,8 +71,8 @@ def append(session: Session, events: Sequence[NewEvent | PreparedEvent]) -> list
     derive = components().derive_events
     following = derive(session, prepared) if derive is not None else ()
     session.flush()
-    now = utc_text()
-    rows = [_row(event, now) for event in [*prepared, *map(prepare, following)]]
+    created_at = at or utc_text()
+    rows = [_row(event, created_at) for event in [*prepared, *map(prepare, following)]]
     inserted = session.connection().execute(_INSERT, rows)
     return list(inserted.scalars())[: len(prepared)]
 
@@ -86,8 +87,8 @@ def prepare(event: NewEvent, place: int = 0) -> PreparedEvent:
     return PreparedEvent(event.type, event.audience, _encode_data(event, f"{place}.data"))
 
 
-def _row(event: PreparedEvent, now: str) -> dict[str, str]:
-    return {"type": event.type, "audience": event.audience, "data_json": event.data_json, "created_at": now}
+def _row(event: PreparedEvent, created_at: str) -> dict[str, str]:
+    return {"type": event.type, "audience": event.audience, "data_json": event.data_json, "created_at": created_at}
 
 
 def _encode_data(event: NewEvent, field: str) -> str:

@@ -10,7 +10,10 @@ FILE_NAME = "demo_services.json"
 
 
 class DemoService(BaseModel):
-    """One service: two sentences for people end before the shell command that belongs to them."""
+    """One service. `breaks` and `mends` are for people and end before the shell command that belongs to them.
+
+    `kind`: None is the default kind of a service.
+    """
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="forbid")
 
@@ -22,11 +25,7 @@ class DemoService(BaseModel):
     break_command: str
     mends: str
     mend_command: str
-
-    @property
-    def kind(self) -> str | None:
-        """None is the default kind."""
-        return "rq" if self.url.startswith("redis:") else None
+    kind: str | None = None
 
 
 _GUIDE = TypeAdapter(list[DemoService])

@@ -1,14 +1,23 @@
 """What `beacon demo` says when it cannot start; that it starts is tested in `live/test_make_run.py`."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from flask import Flask
 
-from app.cli import demo
+from app.cli import demo, demo_history
 from app.config import Settings
+from app.db import read, write
+from app.eventlog.models import EventRow
+from app.infra.clock import utc_now, utc_text
+from app.infra.demo_guide import parse_guide
+from app.reconciliation.models import CheckSample
 from tests.support.ports import free_port
 
 CHILD = [sys.executable, "-c", "import sys; sys.stdin.read()"]
@@ -56,3 +65,20 @@ def test_a_server_that_ends_is_told_at_once(tmp_path: Path, children: list[subpr
     settings = Settings(instance_dir=tmp_path, port=free_port())
     with pytest.raises(demo.CannotStart, match=r"the web server ended \(status 0\).*There is no output in"):
         demo._wait_ready(settings, children)
+
+
+def test_the_hour_before_the_first_start_is_invented_once(app: Flask) -> None:
+    texts = ("title", "url", "shows", "breaks", "breakCommand", "mends", "mendCommand")
+    [newsletter] = parse_guide(json.dumps([{"id": "newsletter", **dict.fromkeys(texts, "x")}]))
+    with app.app_context():
+        for _ in range(2):
+            with write() as session:
+                demo_history.invent_hour(session, [newsletter])
+        with read() as session:
+            samples = session.scalars(sa.select(CheckSample).order_by(CheckSample.at)).all()
+            [deploy] = session.scalars(sa.select(EventRow)).all()
+    assert len(samples) == 180
+    assert utc_text(utc_now() - timedelta(minutes=61)) < samples[0].at < samples[-1].at < utc_text(utc_now())
+    assert [json.loads(samples[at].counts_json)["failed"] for at in (0, -1)] == [0, 31]
+    assert deploy.type == "deploy.done"
+    assert samples[0].at < deploy.created_at < samples[-1].at

@@ -36,8 +36,7 @@ def test_nothing_else_knows_a_kind_by_its_name(kind: str) -> None:
     files = [path for folder in ("app", "templates", "static/js") for path in (ROOT / folder).rglob("*")]
     its_own = ROOT / "app" / "sources" / kind
     naming = {str(path.relative_to(ROOT)) for path in files if its_own not in path.parents and knows(named, path)}
-    # Its line, and the id of the demo's service, which instances keep.
-    assert naming <= {"app/sources/kinds.py", "app/cli/demo.py"}
+    assert naming <= {"app/sources/kinds.py"}
 
 
 def knows(named: re.Pattern[str], path: Path) -> bool:
