@@ -6,6 +6,8 @@ from pathlib import Path
 
 from celery import Celery
 
+from tests.services import rq_tasks
+
 app = Celery("celery_tasks", broker=os.environ.get("TEST_BROKER"), backend=os.environ.get("TEST_BACKEND") or None)
 app.conf.update(
     broker_connection_retry_on_startup=True,
@@ -66,3 +68,8 @@ def try_again(self, seconds: float) -> str:
 @app.task(ignore_result=True)
 def untold() -> None:
     """Leaves no result."""
+
+
+@app.task
+def fail_for(cause: int, order: int) -> None:
+    rq_tasks.fail_for(cause, order)
