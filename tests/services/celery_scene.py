@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,8 +56,12 @@ class Fleet:
         return str(self._sender.send_task(f"{TASKS}.{name}", args, **options).id)
 
     def send_many(self, name: str, count: int, *args: Any) -> list[str]:
+        return self.send_all(name, [args] * count)
+
+    def send_all(self, name: str, calls: Sequence[tuple[Any, ...]]) -> list[str]:
+        """With one connection; `calls` are the arguments of each."""
         with self._sender.connection_for_write() as connection, connection.Producer() as producer:
-            return [str(self._sender.send_task(f"{TASKS}.{name}", args, producer=producer).id) for _ in range(count)]
+            return [str(self._sender.send_task(f"{TASKS}.{name}", args, producer=producer).id) for args in calls]
 
     def worker(self, name: str = "one", *options: str, pool: str = "prefork", concurrency: int = 1) -> "Worker":
         before = self.connected()

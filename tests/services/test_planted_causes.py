@@ -30,15 +30,16 @@ class RealPoll(Poll):
     """Polls a real source, as often as it takes until every failed job is read."""
 
     def __init__(self, source: Source) -> None:
-        lease = Lease()
-        assert lease.try_acquire()
-        super().__init__(lease.claim(), Failing())
+        self.lease = Lease()
+        assert self.lease.try_acquire()
+        super().__init__(self.lease.claim(), Failing())
         self.real = source
 
     def until_read(self, failed: int) -> dict[str, int]:
         """The groups, once `failed` jobs are failed and each was read."""
 
         def is_read() -> bool:
+            assert self.lease.renew()
             self.tracker.follow(self.claim, WatchedService(SERVICE, self.real), self.real.read_snapshot())
             return self.unread() == 0 and sum(self.groups().values()) == failed
 
@@ -99,8 +100,7 @@ def test_of_celery(watched: None, number: int) -> None:
         fleet = Fleet(valkey, extended=True)
         source = CELERY.build(ServiceAddress(valkey.url), CELERY.options(inspect=False, result_backend=True), 10_000)
         try:
-            for cause, order in calls:
-                fleet.send("fail_for", cause, order)
+            fleet.send_all("fail_for", calls)
             fleet.worker(pool="solo")
             poll = RealPoll(source)
             assert poll.until_read(number) == planted
