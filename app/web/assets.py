@@ -1,8 +1,8 @@
 """Serves static files under `/static/<build>/`, where the build name changes with their content.
 
-Browsers may therefore cache them for ever. Pages load one script and one style sheet, which `js_bundle` builds from
-the files of the folder. JavaScript modules import each other by relative paths, so a module that is loaded by itself
-stays within its build without an import map.
+Browsers may therefore cache them for ever. Pages load one script and one style sheet, which are built from the
+files of the folder; what the script loads later comes in one file with its imports. JavaScript modules import each
+other by relative paths, so a module that is loaded by itself stays within its build without an import map.
 """
 
 import gzip
@@ -22,7 +22,9 @@ STATIC_FOLDER = Path(__file__).resolve().parents[2] / "static"
 CACHE_MAX_AGE_S = 31_536_000
 GZIP_LEVEL = 9  # files are compressed once per worker
 SCRIPT, SHEET = "js/app.js", "css/all.css"
-BUNDLES = (SCRIPT, SHEET)
+MAIN = "main.js"
+BOUNDARY = "telemetry/error_boundary.js"  # stands by itself, because it must work when the bundle cannot even be loaded
+VENDORED_SCRIPTS = "vendor/htmx-*/*.min.js"  # htmx first, because its extensions register themselves there
 MODULES = "js/"  # scripts of our own; those in `vendor/` are served as they came
 LEADING_SHEETS = ("tokens", "base")  # the other sheets follow sorted by name; their order does not matter
 TEXT_SUFFIXES = frozenset({".css", ".js", ".svg", ".json", ".html"})
@@ -51,8 +53,8 @@ class Assets:
 
     def content(self, name: str) -> bytes | None:
         """A text file, bundled, minified or as it is in the folder; None if there is no such text file."""
-        if name in BUNDLES:
-            return self._bundles[name].encode()
+        if name in self._bundles:
+            return self._bundles[name]
         if self.folder / name not in self._texts:
             return None
         return self._minified(name) if name.startswith(MODULES) else (self.folder / name).read_bytes()
@@ -72,11 +74,23 @@ class Assets:
         return self._scripts[name]
 
     @cached_property
-    def _bundles(self) -> dict[str, str]:
-        sheets = sorted(self._files("css/*.css"), key=lambda path: (path.stem not in LEADING_SHEETS, path.stem))
-        first = sorted(sheets[: len(LEADING_SHEETS)], key=lambda path: LEADING_SHEETS.index(path.stem))
-        script = js_bundle.bundle_script(self.folder / "js", "main.js")
-        return {SCRIPT: script, SHEET: js_bundle.bundle_sheet([*first, *sheets[len(LEADING_SHEETS) :]])}
+    def _bundles(self) -> dict[str, bytes]:
+        return {SHEET: self._sheet(), **self._scripts_with_imports()}
+
+    def _sheet(self) -> bytes:
+        sheets = {path.stem: path for path in self._files("css/*.css")}
+        leading = [sheets.pop(name) for name in LEADING_SHEETS if name in sheets]
+        return js_bundle.bundle_sheet([*leading, *sheets.values()]).encode()
+
+    def _scripts_with_imports(self) -> dict[str, bytes]:
+        """The vendored scripts stand as they came before ours, since together they compress better than apart."""
+        folder = self.folder / MODULES
+        script = js_bundle.bundle_script(folder, MAIN)
+        vendored = sorted(self._files(VENDORED_SCRIPTS), key=lambda path: (not path.stem.startswith("htmx"), path))
+        whole = [*(path.read_text() for path in vendored), js_bundle.enclose(script)]
+        entries = [BOUNDARY, *js_bundle.late_entries(script)]
+        bundles = {MODULES + entry: js_bundle.bundle_script(folder, entry).encode() for entry in entries}
+        return {SCRIPT: ";\n".join(whole).encode(), **bundles}
 
     @cached_property
     def _texts(self) -> frozenset[Path]:

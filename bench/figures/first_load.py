@@ -14,7 +14,7 @@ from bench.peers.ours import Ours
 from bench.peers.server import Server
 from tests.support.beacon_server import Beacon
 
-LIMIT_KB = {12: 60, 200: 90}
+LIMIT_KB = {12: 50, 200: 80}
 FLAG = {"on": "connected", "off": "polling"}
 KINDS = {"Document": "html", "Stylesheet": "css", "Script": "js"}
 COUNTS = {"succeeded": 1204, "failed": 14, "queued": 12, "running": 3}

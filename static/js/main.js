@@ -6,15 +6,15 @@ import { startConnection } from "./connection/page_connection.js";
 import { watchSelfStats } from "./ui/self_stats.js";
 import { isSilent } from "./ui/freshness.js";
 import { watchInteraction } from "./interaction/page_interaction.js";
+import { loadAtFirstUse } from "./interaction/first_use.js";
 import { loadToasts } from "./ui/toast_queue.js";
-import { startNotifications } from "./notifications/panel.js";
+import { startNotifications } from "./notifications/panel_loader.js";
 import { refetchFollower, watchReload } from "./interaction/regions.js";
 import { connectionStatus } from "./connection/status.js";
 import { updateAttentionStrip } from "./ui/attention_strip.js";
 import { setSilence } from "./ui/tab_title.js";
 
 const page = document.body.dataset;
-const KEYBOARD_AFTER_MS = 500;
 
 /** @param {string} message */
 function logConnection(message) {
@@ -55,26 +55,22 @@ function watchSwaps() {
   document.addEventListener("beacon:regions", refreshAges);
 }
 
-/** Loads the keyboard module after the rest, or with the first key; keys pressed until then still count. */
+/** Keys and clicks from before the keyboard module is loaded still count. */
 function loadKeyboard() {
-  /** @type {KeyboardEvent[]} */
-  const pressed = [];
-  let loading = false;
-  /** @param {KeyboardEvent} [event] */
-  const load = (event) => {
-    if (event) pressed.push(event);
-    if (loading) return;
-    loading = true;
-    import("./interaction/keyboard.js").then(({ watchKeyboard }) => {
-      removeEventListener("keydown", load);
-      watchKeyboard(pressed);
-    }).catch((error) => {
-      loading = false; // the next key retries
-      logConnection(`keys: ${error}`);
-    });
+  const opener = document.getElementById("help-open");
+  /** @type {Event[]} */
+  const earlier = [];
+  const keep = (/** @type {Event} */ event) => void earlier.push(event);
+  addEventListener("keydown", keep);
+  opener?.addEventListener("click", keep);
+  if (opener) opener.hidden = false; // without scripts there is nothing to help with
+  const load = async () => {
+    const { watchKeyboard } = await import("./interaction/keyboard.js");
+    removeEventListener("keydown", keep);
+    opener?.removeEventListener("click", keep);
+    watchKeyboard(earlier);
   };
-  addEventListener("keydown", load);
-  setTimeout(load, location.hash ? 0 : KEYBOARD_AFTER_MS);
+  loadAtFirstUse(load, (error) => logConnection(`keys: ${error}`));
 }
 
 startClock(page.now ?? "");
@@ -83,8 +79,8 @@ refreshAges();
 setInterval(refreshAges, 1_000);
 watchSwaps();
 watchInteraction(localise);
-startNotifications(localise);
-loadToasts();
+startNotifications(localise, logConnection);
+loadAtFirstUse(loadToasts, (error) => logConnection(`toasts: ${error}`));
 watchSelfStats();
 watchReload(localise);
 loadKeyboard();

@@ -126,9 +126,16 @@ class Tab:
         expect(html).to_have_attribute("data-connection", state, timeout=scaled(within_s) * 1_000)
 
     def go_offline(self) -> None:
-        """Once the page has all its parts: some come a moment after it, and would be missed in the console."""
-        expect(self.page.locator("#help-open")).to_be_visible(timeout=scaled(PATIENCE_S) * 1_000)
+        """Once the page has all its parts: those that come at its first use would be missed in the console."""
+        self.load_rest()
         self.page.context.set_offline(True)
+
+    def load_rest(self) -> None:
+        """What the page loads when it is first used, here without a pointer over anything."""
+        self.page.evaluate("dispatchEvent(new Event('wheel'))")
+        for part in ("#help", "#connection-detail dl", "#toasts > [role=alert]", "link[href$='/panel.css']"):
+            expect(self.page.locator(part)).to_be_attached(timeout=scaled(PATIENCE_S) * 1_000)
+        self.page.wait_for_function("document.querySelector(\"link[href$='/panel.css']\").sheet")
 
     def wait_change(self, event_id: int, within_s: float = PATIENCE_S) -> None:
         expect(self.page.locator(f"#change-{event_id}")).to_be_visible(timeout=scaled(within_s) * 1_000)

@@ -70,9 +70,9 @@ def test_keys_that_are_pressed_while_their_module_is_still_loading_count(beacon:
     tab.goto()
     tab.wait_state("connected")
     tab.page.evaluate(LISTEN)
-    until(tab.page, lambda: held, "the module to be asked for")
     for key in "rr?":
         tab.page.keyboard.press(key)
+    until(tab.page, lambda: held, "the module to be asked for")
     assert tab.page.evaluate("window.toggles") == 0
     held[0].continue_()
     expect(tab.page.locator("#help")).to_be_visible()

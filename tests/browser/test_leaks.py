@@ -109,6 +109,7 @@ def quiet(tab: Tab) -> Tab:
     expect(tab.page.locator("#announcements")).not_to_be_empty()
     expect(tab.tile("mail")).to_have_attribute("data-state", "verified")
     expect(tab.page.locator("#summary time")).not_to_be_empty()
+    tab.load_rest()
     return tab
 
 

@@ -14,7 +14,7 @@ def publish(beacon: Beacon, name: str) -> int:
 
 
 def note(tab: PlainTab) -> str:
-    tab.run("document.getElementById('connection-detail').showPopover()")
+    tab.run("document.querySelector('.badge-button').click()")  # the first use of the page, which loads the note
     text: str = tab.wait("[...document.querySelectorAll('[data-part=https]')].find((one) => !one.hidden)?.innerText")
     tab.run("document.getElementById('connection-detail').hidePopover()")
     return text

@@ -44,22 +44,13 @@ def addresses(page: str) -> set[str]:
     return set(re.findall(r'<(?:script|link)[^>]+(?:src|href)="([^"]+)"', page))
 
 
-def behind(client: FlaskClient, known: set[str]) -> set[str]:
-    """What the boundary imports, which stands by itself."""
-    [boundary] = [one for one in known if one.endswith("error_boundary.js")]
-    return {
-        boundary.replace("error_boundary", name)
-        for name in re.findall(r'"\./(\w+)\.js"', client.get(boundary, headers=PLAIN).text)
-    }
-
-
-@pytest.mark.parametrize(("services", "most"), [(12, 60_000), (200, 90_000)])
+@pytest.mark.parametrize(("services", "most"), [(12, 50_000), (200, 80_000)])
 def test_the_first_load_is_light_and_comes_from_here(cast: Flask, services: int, most: int) -> None:
+    """That the page fetches nothing else by itself is tested in tests/browser/test_first_use.py."""
     fill(cast, services)
     client = logged_in(cast, ALICE)
     page = client.get("/", headers=GZIP)
     wanted = addresses(gzip.decompress(page.data).decode())
-    wanted |= behind(client, wanted)
     assert not {address for address in wanted if urlsplit(address).netloc}
     sizes = {address: len(client.get(address, headers=GZIP).data) for address in wanted}
     total = len(page.data) + sum(sizes.values())

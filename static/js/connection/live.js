@@ -1,6 +1,7 @@
 // @ts-check
 import { StreamBye, isError, pollEndEvent, streamEndEvent } from "./endings.js";
 import { DifferentUserError } from "../lib/http.js";
+import { Lateness } from "./lateness.js";
 import { decide, initialModel, SILENCE_TIMEOUT_MS } from "./policy.js";
 import { pollAll } from "./poll.js";
 import { StreamEnded, Stream } from "./stream.js";
@@ -38,8 +39,8 @@ export class LiveConnection {
   #active = false;
   /** @type {Stream | null} */
   #stream = null;
-  /** @type {import("./lateness.js").Lateness | null} */
-  #lateness = null; // until its module has loaded
+  /** @type {Lateness | null} */
+  #lateness = null;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #latenessTimer;
   /** @type {AbortController | null} */
@@ -220,20 +221,13 @@ export class LiveConnection {
     this.#listener.beaconHeard(1_000 * heartbeatS);
     this.#dispatch({ kind: "hello" });
     this.#listener.log("the server said hello");
-    this.#watchLateness(heartbeatS).catch((error) => this.#listener.log(`lateness: ${error}`));
+    this.#watchLateness(heartbeatS);
   }
 
-  /**
-   * The first load does not wait for this module; nothing counts as late until it is here.
-   * @param {number} heartbeatS
-   */
-  async #watchLateness(heartbeatS) {
-    const [stream, at] = [this.#stream, performance.now()];
-    this.#lateness = null;
+  /** @param {number} heartbeatS */
+  #watchLateness(heartbeatS) {
     clearInterval(this.#latenessTimer);
-    const { Lateness } = await import("./lateness.js");
-    if (stream !== this.#stream) return;
-    this.#lateness = new Lateness(1_000 * heartbeatS || SILENCE_TIMEOUT_MS, at);
+    this.#lateness = new Lateness(1_000 * heartbeatS || SILENCE_TIMEOUT_MS, performance.now());
     this.#latenessTimer = setInterval(() => this.#checkLateness(), LATENESS_CHECK_MS);
   }
 

@@ -11,9 +11,10 @@ import { channelName } from "../tabs/election.js";
 import { LiveConnection } from "./live.js";
 import { recordRenderFailure, FAILURE_WINDOW_MS } from "../telemetry/render_failures.js";
 import { isSessionOver } from "./policy.js";
-import { describeConnection } from "../ui/connection_text.js";
+import { loadAtFirstUse } from "../interaction/first_use.js";
 import { refetchRegions } from "../interaction/regions.js";
-import { reportError } from "../telemetry/error_report.js";
+import { startClientReports } from "../telemetry/client_reports.js";
+import { reportFailure } from "../telemetry/caught_error.js";
 import { SharedStream } from "../tabs/shared_stream.js";
 import { connectionStatus } from "./status.js";
 import { setOffline } from "../ui/tab_title.js";
@@ -24,9 +25,6 @@ import { StreamTokenSource } from "./stream_token.js";
 
 const page = document.body.dataset;
 const pollMs = Number(page.pollS) * 1_000;
-const STATS_AFTER_MS = 1_000;
-const DETAILS_AFTER_MS = 500;
-const MAX_PENDING_STATS = 500;
 
 /**
  * @param {(root: ParentNode) => void} prepare  runs on new content before it is shown
@@ -41,7 +39,7 @@ export function startConnection(prepare, log) {
   const sharedStream = new SharedStream(live, delivery, { streamOn: page.stream === "on", pollMs }, channelName(page.session ?? "", page.build ?? ""), log);
   const banner = new Banner(requireElement("banner"), pollMs, () => sharedStream.reconnect());
   const onBuild = buildListener(banner, log);
-  const withStats = startStats();
+  const withStats = Math.random() < Number(page.reportShare) ? startClientReports(csrfToken()) : () => {};
   const onFrame = (/** @type {import("./sse.js").Frame} */ frame) => {
     const [now, at] = [serverNow(), performance.now()];
     withStats((stats) => stats.onFrame(frame, now, at));
@@ -51,23 +49,15 @@ export function startConnection(prepare, log) {
   live.setListener({ log, status: (update) => sharedStream.onUpdate(update), frame: onFrame, beaconHeard, build: (build) => sharedStream.build(build), withStats });
   showStatus(banner, log);
   const pause = () => togglePause(delivery, sharedStream, log);
-  setTimeout(() => loadDetails({ reconnect: () => sharedStream.reconnect(), pause }, log), DETAILS_AFTER_MS);
+  loadAtFirstUse(() => loadDetails({ reconnect: () => sharedStream.reconnect(), pause }), (error) => log(`connection details: ${error}`));
   document.addEventListener("beacon:pause-toggle", pause);
   sharedStream.start(onBuild);
 }
 
-/**
- * Loaded early, because there may be no network when it is needed; a failure is retried.
- * @param {import("../ui/connection_details.js").Actions} actions
- * @param {(message: string) => void} log
- */
-function loadDetails(actions, log) {
-  import("../ui/connection_details.js").then(({ bindDetails }) => {
-    bindDetails(requireElement("connection-detail"), pollMs, actions, { describeConnection, clock, formatMoment, tick, connectionStatus });
-  }).catch((error) => {
-    log(`connection details: ${error}`);
-    setTimeout(() => loadDetails(actions, log), pollMs);
-  });
+/** @param {import("../ui/connection_details.js").Actions} actions */
+async function loadDetails(actions) {
+  const { bindDetails } = await import("../ui/connection_details.js");
+  bindDetails(requireElement("connection-detail"), pollMs, actions, { clock, formatMoment, tick, connectionStatus });
 }
 
 /** Reading a stream needs a response body in chunks; other browsers get plain pages. */
@@ -77,34 +67,6 @@ function canStream() {
 
 function csrfToken() {
   return /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
-}
-
-/**
- * A share of the pages keeps statistics of its connection, in a module that the first load does not wait for. What happens
- * until it has loaded is kept, up to a limit.
- * @returns {import("./live.js").Listener["withStats"]}
- */
-function startStats() {
-  /** @typedef {(measure: import("../telemetry/connection_stats.js").ConnectionStats) => void} Record */
-  if (Math.random() >= Number(page.reportShare)) return () => {};
-  /** @type {Record[]} */
-  const pending = [];
-  /** @type {(tell: Record) => void} */
-  let withStats = () => {};
-  let asked = false;
-  const begin = async () => {
-    asked = connectionStatus.value.state !== "offline"; // if offline, the next event tries again
-    if (!asked) return;
-    const { startClientReports } = await import("../telemetry/client_reports.js");
-    withStats = startClientReports(csrfToken(), pending.splice(0));
-  };
-  withStats = (record) => {
-    if (pending.length < MAX_PENDING_STATS) pending.push(record);
-    if (asked) return;
-    asked = true;
-    setTimeout(() => begin().catch(() => { withStats = () => {}; }), STATS_AFTER_MS);
-  };
-  return (record) => withStats(record);
 }
 
 /** @param {string} id */
@@ -189,7 +151,7 @@ let failures = [];
 function onRenderFailure(error) {
   const { moments, broken } = recordRenderFailure(failures, Date.now());
   failures = moments;
-  reportError(error, "stream");
+  reportFailure(error, "stream");
   if (!broken) return;
   connectionStatus.set({ broken });
   setTimeout(() => {

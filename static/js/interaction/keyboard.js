@@ -7,6 +7,21 @@ const STORAGE_KEY = "beacon:keys";
 const ARROW_LISTS = "#changes, #strip-rows, #tiles";
 const TEXT_FIELDS = "input:not([type=checkbox], [type=radio], [type=button]), textarea, select, [contenteditable]:not([contenteditable=false])";
 
+const HELP = `
+  <dialog class="dialog" id="help" aria-labelledby="help-title">
+    <h2 id="help-title">Keyboard shortcuts</h2>
+    <dl class="keys">
+      <div><dt><kbd>/</kbd></dt><dd>Find anything</dd></div>
+      <div><dt><kbd>f</kbd></dt><dd>Filter the list of this page</dd></div>
+      <div><dt><kbd>n</kbd></dt><dd>Open notifications</dd></div>
+      <div><dt><kbd>r</kbd></dt><dd>Pause or resume what moves in this tab</dd></div>
+      <div><dt><kbd>?</kbd></dt><dd>Show this help</dd></div>
+      <div><dt><kbd>↑</kbd> <kbd>↓</kbd></dt><dd>Step through a list</dd></div>
+    </dl>
+    <p><label><input type="checkbox" id="help-keys" checked> Use single keys as shortcuts</label></p>
+    <form method="dialog" class="dialog-actions"><button class="button" autofocus>Close</button></form>
+  </dialog>`;
+
 /** @type {Record<string, () => void>} */
 const ACTIONS = {
   search: () => focusBox("find"),
@@ -16,19 +31,20 @@ const ACTIONS = {
   pause: () => void document.dispatchEvent(new CustomEvent("beacon:pause-toggle")),
 };
 
-/** @param {KeyboardEvent[]} earlierEvents  from before this module was loaded */
+/** @param {readonly Event[]} earlierEvents  keys, and clicks on the opener of the help, from before this module was loaded */
 export function watchKeyboard(earlierEvents) {
+  document.body.insertAdjacentHTML("beforeend", HELP);
   document.addEventListener("keydown", onKeydown);
-  earlierEvents.forEach(onKeydown);
   const opener = document.getElementById("help-open");
   const choice = /** @type {HTMLInputElement | null} */ (document.getElementById("help-keys"));
-  if (opener) {
-    opener.hidden = false; // without scripts there is nothing to help with
-    opener.addEventListener("click", showHelp);
-  }
+  opener?.addEventListener("click", showHelp);
   if (choice) {
     choice.checked = choice.defaultChecked = areShortcutsOn();
     choice.addEventListener("change", () => localStorage.setItem(STORAGE_KEY, choice.checked ? "on" : "off"));
+  }
+  for (const event of earlierEvents) {
+    if (event instanceof KeyboardEvent) onKeydown(event);
+    else if (!document.querySelector("dialog[open]")) showHelp();
   }
 }
 

@@ -10,7 +10,7 @@ import { watchPointer } from "./pointer.js";
 import { watchMenu } from "./menu.js";
 import { clearRows, releaseRows, watchNewRows } from "./new_rows.js";
 import { refetchRegions } from "./regions.js";
-import { reportError } from "../telemetry/error_report.js";
+import { reportFailure } from "../telemetry/caught_error.js";
 import { keepTileParts, watchSparklines } from "../ui/sparklines.js";
 
 /** Keeps what the reader uses as it is; everything else says how fresh it is. */
@@ -34,7 +34,7 @@ export function watchInteraction(prepare) {
     if (/** @type {CustomEvent} */ (event).detail.includes("changes")) clearRows(); // other regions do not contain the queued rows
     addCopyButtons(document);
   });
-  const releaseHeld = () => releaseRegions((wanted) => refetchRegions(prepare, wanted)).catch((error) => reportError(error, "swap"));
+  const releaseHeld = () => releaseRegions((wanted) => refetchRegions(prepare, wanted)).catch((error) => reportFailure(error, "swap"));
   for (const name of RELEASE_EVENTS) document.addEventListener(name, () => setTimeout(releaseHeld), { capture: true });
   watchNewRows();
   watchSparklines();

@@ -1,18 +1,6 @@
 // @ts-check
 /** Pure decisions about notifications; panel.js and the page of notifications act on them. */
 
-/** Many pages get an event at once, so their requests are spread over this time. */
-export const REFETCH_SPREAD_MS = 500;
-
-/** Types of events after which the user's notifications must be refetched. */
-const NOTIFICATION_EVENTS = new Set(["notification.created", "notification.changed"]);
-
-/** @param {unknown} signal */
-export function concernsNotifications(signal) {
-  const type = /** @type {{ type?: unknown } | null} */ (signal)?.type;
-  return typeof type === "string" && NOTIFICATION_EVENTS.has(type);
-}
-
 /** @param {number} unread */
 export function unreadText(unread) {
   if (!(unread > 0)) return "";

@@ -1,52 +1,50 @@
 // @ts-check
-import { unreadText, REFETCH_SPREAD_MS, concernsNotifications, newIds } from "./bell.js";
-import { removeFlashes, watchFlashes } from "./flash.js";
-import { fetchChecked } from "../lib/http.js";
-import { showToast } from "../ui/toast_queue.js";
-import { Refetch } from "../lib/refetch.js";
+import { unreadText, newIds } from "./bell.js";
 
-/** The bell and its panel. Their content is the user's own: it is refetched when an event says so, never pushed. */
+/**
+ * The bell's number and its panel. Their content is the user's own: it is refetched when an event says so, never pushed. This
+ * module is loaded when the page is first used, or when there may be something new. It gets its dependencies as arguments,
+ * because its own imports would be second copies of them.
+ *
+ * @typedef {object} Dependencies
+ * @property {(root: ParentNode) => void} prepare  runs on new content before it is shown
+ * @property {() => Promise<void>} refetch  loads the content, now or after a failure later
+ * @property {typeof import("../lib/http.js").fetchChecked} fetchChecked
+ * @property {typeof import("./form.js").sendForm} sendForm
+ * @property {typeof import("./flash.js").removeFlashes} removeFlashes
+ * @property {typeof import("../ui/toast_queue.js").showToast} showToast
+ */
 
 const ADDRESS = "/notifications/panel";
 const MAX_ANNOUNCED = 20;
 
-/** @typedef {(root: ParentNode) => void} Prepare */
-
 /** @type {Set<string>} */
 const announcedIds = new Set();
 
-/** @param {Prepare} prepare  runs on new content before it is shown */
-export function startNotifications(prepare) {
-  const panel = document.getElementById("panel");
-  const refetch = new Refetch(() => loadPanel(prepare).catch(showLoadError), REFETCH_SPREAD_MS);
-  watchFlashes(sendForm);
-  if (!panel) return;
-  document.addEventListener("beacon:signal", (event) => {
-    if (concernsNotifications(/** @type {CustomEvent} */ (event).detail)) refetch.soon();
-  });
-  document.addEventListener("beacon:regions", () => refetch.soon());
-  document.addEventListener("click", (event) => onClick(event, panel, refetch));
+/**
+ * @param {HTMLElement} panel
+ * @param {Dependencies} dependencies
+ */
+export function bindPanel(panel, dependencies) {
+  document.addEventListener("click", ({ target }) => onClick(/** @type {Element} */ (target), panel));
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && !panel.hidden && !event.defaultPrevented) closePanel(panel);
   });
-  panel.addEventListener("submit", (event) => onSubmit(event, refetch));
+  panel.addEventListener("submit", (event) => onSubmit(event, dependencies));
+  return {
+    load: () => loadPanel(dependencies).catch(showLoadError),
+    toggle: () => (panel.hidden ? openPanel(panel, dependencies) : closePanel(panel)),
+  };
 }
 
 /**
- * @param {MouseEvent} event
+ * @param {Element} target
  * @param {HTMLElement} panel
- * @param {Refetch} refetch
  */
-function onClick(event, panel, refetch) {
-  const target = /** @type {Element} */ (event.target);
-  if (target.closest("#bell")) {
-    if (event.metaKey || event.ctrlKey || event.shiftKey) return; // open the link in a new tab or window
-    event.preventDefault();
-    if (panel.hidden) openPanel(panel, refetch);
-    else closePanel(panel);
-  } else if (target.closest("#panel-close")) {
+function onClick(target, panel) {
+  if (target.closest("#panel-close")) {
     closePanel(panel);
-  } else if (!panel.hidden && !panel.contains(target) && target.isConnected && !target.closest(".toasts")) {
+  } else if (!panel.hidden && !panel.contains(target) && target.isConnected && !target.closest("#bell, .toasts")) {
     panel.hidden = true; // the focus stays where the reader clicked
     setOpen(false);
   }
@@ -54,13 +52,13 @@ function onClick(event, panel, refetch) {
 
 /**
  * @param {HTMLElement} panel
- * @param {Refetch} refetch
+ * @param {Dependencies} dependencies
  */
-function openPanel(panel, refetch) {
+function openPanel(panel, { refetch }) {
   panel.hidden = false;
   setOpen(true);
   panel.focus({ preventScroll: true });
-  refetch.now().catch(() => {});
+  refetch().catch(() => {});
 }
 
 /** @param {HTMLElement} panel */
@@ -75,8 +73,8 @@ function setOpen(isOpen) {
   document.getElementById("bell")?.toggleAttribute("data-open", isOpen);
 }
 
-/** @param {Prepare} prepare */
-async function loadPanel(prepare) {
+/** @param {Dependencies} dependencies */
+async function loadPanel({ fetchChecked, prepare, removeFlashes }) {
   const options = { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(10_000) };
   const response = await fetchChecked(ADDRESS, options, "text/html");
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html").querySelector(".notices");
@@ -135,7 +133,7 @@ function announceNew(fresh) {
  * @param {HTMLElement} body
  * @param {HTMLElement} fresh
  */
-export function replaceContent(body, fresh) {
+function replaceContent(body, fresh) {
   const hadFocus = body.contains(document.activeElement);
   const focused = hadFocus ? document.activeElement?.id : "";
   const open_ = [...body.querySelectorAll("details[open] > summary")].map((summary) => summary.id);
@@ -151,9 +149,9 @@ export function replaceContent(body, fresh) {
 
 /**
  * @param {SubmitEvent} event
- * @param {Refetch} refetch
+ * @param {Dependencies} dependencies
  */
-function onSubmit(event, refetch) {
+function onSubmit(event, { refetch, sendForm, showToast }) {
   const form = event.target;
   if (!(form instanceof HTMLFormElement)) return;
   event.preventDefault();
@@ -161,28 +159,7 @@ function onSubmit(event, refetch) {
     .then(() => {
       form.closest("details")?.removeAttribute("open");
       if (form.dataset.said) showToast({ severity: "success", text: form.dataset.said });
-      return refetch.now();
+      return refetch();
     })
     .catch(() => showToast({ severity: "error", text: "That did not reach the server. Try again." }));
-}
-
-/**
- * Sends a form with this page's session; the answer is JSON.
- * @param {HTMLFormElement} form
- * @param {HTMLElement | null} submitter
- */
-function sendForm(form, submitter) {
-  const csrf = /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
-  const headers = { "X-CSRFToken": csrf, Accept: "application/json" };
-  const options = { method: "POST", headers, body: formBody(form, submitter), signal: AbortSignal.timeout(10_000) };
-  return fetchChecked(form.getAttribute("action") ?? "", options, "application/json");
-}
-
-/**
- * @param {HTMLFormElement} form
- * @param {HTMLElement | null} submitter
- */
-export function formBody(form, submitter) {
-  const data = new FormData(form, submitter);
-  return new URLSearchParams([...data].map(([name, value]) => [name, String(value)]));
 }

@@ -1,5 +1,6 @@
 // @ts-check
-import { REFETCH_SPREAD_MS, countLeading, concernsNotifications } from "../notifications/bell.js";
+import { countLeading } from "../notifications/bell.js";
+import { REFETCH_SPREAD_MS, concernsNotifications } from "../notifications/signals.js";
 import { PausableList } from "./pausable_list.js";
 
 /** The script of the notifications page. */

@@ -12,12 +12,10 @@ const LAST_REPORT_KEY = "beacon-reported";
 /**
  * Reports regularly, and once when the page is left.
  * @param {string} csrf
- * @param {((measure: ConnectionStats) => void)[]} pending  what happened before this module was loaded
- * @returns {(tell: (measure: ConnectionStats) => void) => void}  records what happens from now on
+ * @returns {(tell: (measure: ConnectionStats) => void) => void}  records what happens
  */
-export function startClientReports(csrf, pending) {
+export function startClientReports(csrf) {
   const stats = new ConnectionStats();
-  for (const record of pending) record(stats);
   setInterval(() => sendReport(stats, csrf), REPORT_INTERVAL_MS);
   addEventListener("pagehide", () => sendReport(stats, csrf));
   return (record) => record(stats);

@@ -31,4 +31,8 @@ function onLoadError(event) {
 
 addEventListener("error", (event) => (event instanceof ErrorEvent ? onFailure(event.error ?? event.message, "script") : onLoadError(event)), { capture: true });
 addEventListener("unhandledrejection", (event) => onFailure(event.reason, "promise"));
+document.addEventListener("beacon:caught-error", (event) => {
+  const { error, where } = /** @type {CustomEvent} */ (event).detail;
+  reportError(error, where);
+});
 document.addEventListener("htmx:error", (event) => onFailure(/** @type {CustomEvent} */ (event).detail?.error, "swap"));

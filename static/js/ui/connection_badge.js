@@ -3,7 +3,7 @@ import { announce } from "./announcements.js";
 import { describeConnection } from "./connection_text.js";
 
 /**
- * The connection's state in the bar: icon, word and colour.
+ * The connection's state in the bar: icon, word and colour; and the sentence that its popover begins with.
  * @param {HTMLElement} badge
  * @param {import("../connection/status.js").Status} status
  */
@@ -12,6 +12,8 @@ export function showConnection(badge, status) {
   badge.dataset.state = look;
   badge.title = sentence;
   badge.querySelector("use")?.setAttribute("href", `#i-${look}`);
+  const reason = document.querySelector("#connection-detail [data-part=reason]");
+  if (reason) reason.textContent = sentence;
   setWord(badge, word, status.reason === "signed-out");
   if (status.reason !== "starting") announce(`${spoken}. ${sentence}`);
 }

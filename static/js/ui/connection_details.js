@@ -1,12 +1,28 @@
 // @ts-check
 /**
- * The popover of the badge: why the connection is in its state, and what the reader can do. It is loaded after the rest, and
+ * The popover of the badge: how the connection stands, and what the reader can do. It is loaded at the first use of the page, and
  * gets its dependencies as arguments, because its own imports would be second copies of them.
  *
  * @typedef {{ reconnect: () => void, pause: () => void }} Actions
- * @typedef {Pick<typeof import("./connection_text.js"), "describeConnection"> & Pick<typeof import("../lib/time_text.js"), "clock" | "formatMoment">
+ * @typedef {Pick<typeof import("../lib/time_text.js"), "clock" | "formatMoment">
  *   & Pick<typeof import("./ages.js"), "tick"> & Pick<typeof import("../connection/status.js"), "connectionStatus">} Dependencies
  */
+
+const MARKUP = `
+  <dl class="detail-facts">
+    <div><dt>Last event</dt><dd data-part="last"></dd></div>
+    <div><dt>Mode</dt><dd data-part="mode"></dd></div>
+    <div><dt>Next attempt</dt><dd data-part="next"></dd></div>
+  </dl>
+  <p class="muted" data-part="https" hidden>Over HTTPS one stream would do for all tabs of this browser; here each visible tab opens its own.</p>
+  <p class="detail-actions">
+    <button class="button" type="button" data-part="reconnect">Reconnect</button>
+    <button class="button" type="button" data-part="pause">Pause this tab</button>
+  </p>
+  <details class="detail-errors" data-part="errors" hidden>
+    <summary>Recent errors</summary>
+    <ol data-part="error-list"></ol>
+  </details>`;
 
 /** Reasons that only a new page gets out of. */
 const SESSION_OVER = ["signed-out", "other-user"];
@@ -19,12 +35,12 @@ const SESSION_OVER = ["signed-out", "other-user"];
  */
 export function bindDetails(detail, pollMs, actions, dependencies) {
   const { connectionStatus } = dependencies;
+  detail.insertAdjacentHTML("beforeend", MARKUP);
   const show = () => {
     if (detail.matches(":popover-open")) update(detail, pollMs, dependencies);
   };
   findPart(detail, "reconnect").addEventListener("click", actions.reconnect);
   findPart(detail, "pause").addEventListener("click", actions.pause);
-  findPart(detail, "actions").hidden = false;
   detail.addEventListener("toggle", show);
   connectionStatus.subscribe(show);
   setInterval(show, 1_000);
@@ -36,9 +52,8 @@ export function bindDetails(detail, pollMs, actions, dependencies) {
  * @param {Dependencies} dependencies
  */
 function update(detail, pollMs, dependencies) {
-  const { connectionStatus, describeConnection } = dependencies;
+  const { connectionStatus } = dependencies;
   const status = connectionStatus.value;
-  setText(findPart(detail, "reason"), describeConnection(status).sentence);
   setText(findPart(detail, "mode"), describeMode(status, pollMs));
   setText(findPart(detail, "next"), nextAttempt(status.nextAttemptAt));
   setText(findPart(detail, "pause"), status.paused ? "Resume this tab" : "Pause this tab");

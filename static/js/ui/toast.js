@@ -59,24 +59,16 @@ function removeExcess() {
   }
 }
 
-/** Created at the start: a message that is added together with its polite region is not always read aloud. */
-const regions = document.getElementById("toasts") ?? createToastArea();
-
 /**
- * Two live regions, because only an error may interrupt a screen reader.
- * @param {boolean} isFailure
+ * Two live regions, because only an error may interrupt a screen reader. The page has the polite one: a message that is added
+ * together with its polite region is not always read aloud.
  */
-function findRegion(isFailure) {
-  const role = isFailure ? "alert" : "status";
-  return regions.querySelector(`[role=${role}]`) ?? createRegion(regions, role);
-}
+const regions = /** @type {HTMLElement} */ (document.getElementById("toasts"));
+if (!regions.querySelector("[role=alert]")) createRegion(regions, "alert");
 
-function createToastArea() {
-  const corner = createElement("div", "toasts");
-  corner.id = "toasts";
-  createRegion(corner, "status");
-  document.body.append(corner);
-  return corner;
+/** @param {boolean} isFailure */
+function findRegion(isFailure) {
+  return /** @type {Element} */ (regions.querySelector(`[role=${isFailure ? "alert" : "status"}]`));
 }
 
 /**

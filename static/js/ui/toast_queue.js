@@ -1,5 +1,5 @@
 // @ts-check
-/** Queues toasts until their module is loaded, just after the page: there may be no network when one is needed. */
+/** Queues toasts until their module is loaded: at the first use of the page, because there may be no network when one is needed. */
 
 const RETRY_DELAY_MS = 5_000;
 
@@ -9,15 +9,17 @@ let showLoaded = null;
 /** @type {Toast[]} */
 const queue = [];
 
-export function loadToasts() {
-  import("./toast.js").then((toast) => {
-    showLoaded = toast.showToast;
-    queue.splice(0).forEach(showLoaded);
-  }).catch(() => setTimeout(loadToasts, RETRY_DELAY_MS));
+export async function loadToasts() {
+  showLoaded = (await import("./toast.js")).showToast;
+  queue.splice(0).forEach(showLoaded);
 }
 
 /** @param {Toast} toast */
 export function showToast(toast) {
   if (showLoaded) showLoaded(toast);
-  else queue.push(toast);
+  else if (queue.push(toast) === 1) loadForQueue();
+}
+
+function loadForQueue() {
+  loadToasts().catch(() => setTimeout(loadForQueue, RETRY_DELAY_MS));
 }
