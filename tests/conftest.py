@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from werkzeug.security import generate_password_hash
 
 from app import create_app
@@ -29,6 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Random numbers follow from the seed that is printed; whoever gives one has the order shuffled as well."""
     workerinput = getattr(config, "workerinput", {})  # xdist's
     arguments = workerinput.get("mainargv", config.invocation_params.args)
+    # By default an example that takes 200 ms fails, and examples that come slowly do too: how fast is the machine?
+    hypothesis_settings.register_profile("beacon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    hypothesis_settings.load_profile("beacon")
     config.option.randomly_reorganize = any(argument.startswith("--randomly-seed") for argument in arguments)
 
 

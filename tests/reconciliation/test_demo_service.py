@@ -1,6 +1,7 @@
 """The whole way from a real job service in its own process to the record, with every fault it can play."""
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
 
 import pytest
 from flask import Flask
@@ -11,6 +12,7 @@ from app.reconciliation.accept import accept_items
 from app.sources.poller import Poller
 from tests.reconciliation.desk import Book
 from tests.support.demo_service import DemoService, start_demo
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 INTERVAL_S = 0.2
@@ -87,11 +89,12 @@ def test_jobs_that_run_end_and_are_aged_out_are_never_missing(demo: DemoService,
 def test_a_service_in_trouble_is_stale_with_the_reason_and_recovers(
     demo: DemoService, book: Book, mode: str, reason: str
 ) -> None:
-    demo.fault(mode, seconds=2)
-    wait_for(lambda: status(book) == "stale")
-    assert (book.told["reason"], book.told["counts"]) == (reason, {})
+    demo.fault(mode, seconds=scaled(2))
+    wait_for(lambda: status(book) == "stale" and book.told["reason"] == reason)
+    assert book.told["counts"] == {}
     wait_for(lambda: status(book) == "verified")
-    assert [row.status for row in book.record] == ["verified", "stale", "verified"]
+    # A port that closes may cut off the request of a moment: another reason, and a row for each.
+    assert [status for status, _ in groupby(row.status for row in book.record)] == ["verified", "stale", "verified"]
 
 
 def test_a_service_that_goes_back_in_time_is_stale_until_it_has_caught_up(demo: DemoService, book: Book) -> None:

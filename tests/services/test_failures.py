@@ -18,6 +18,7 @@ from app.sources.protocol import MAX_JOB_ID_BYTES, Job
 from tests.failures.test_tracker import SERVICE, Failing, Poll
 from tests.support.any_service import ANY_KIND, NOWHERE
 from tests.support.cast import ALICE, headers_of, join, publish
+from tests.support.machine import scaled
 from tests.web.test_failure_pages import listed
 
 
@@ -27,7 +28,7 @@ def poll(app: Flask) -> Iterator[Poll]:
     with app.app_context():
         with write() as session:
             registry.add(session, id=SERVICE, name="Mail", kind=ANY_KIND, url=NOWHERE)
-        lease = Lease()
+        lease = Lease(ttl_s=scaled(60))  # a poller would renew it
         assert lease.try_acquire()
         yield Poll(lease.claim(), Failing())
 

@@ -19,6 +19,7 @@ from tests.services.rq_scene import Scene
 from tests.services.rq_tasks import CAUSES, fail_for
 from tests.services.valkey import Valkey
 from tests.support.any_service import ANY_KIND, NOWHERE
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 # One of the first cause, two of the second, …: 55 shares.
@@ -30,7 +31,7 @@ class RealPoll(Poll):
     """Polls a real source, as often as it takes until every failed job is read."""
 
     def __init__(self, source: Source) -> None:
-        self.lease = Lease()
+        self.lease = Lease(ttl_s=scaled(60))
         assert self.lease.try_acquire()
         super().__init__(self.lease.claim(), Failing())
         self.real = source

@@ -194,9 +194,9 @@ class TestTheUsersCap:
         killed, other = hire(), hire()
         fill(killed)
         killed.flush()
-        age(app, killed, 2.5)
+        age(app, killed, 0.5)
         assert refusal(other).status == 429
-        age(app, killed, 0.6)
+        age(app, killed, 2.6)
         fill(other)
 
     def test_threads_of_one_worker_do_not_pass_it(self, hire: Hire) -> None:
@@ -336,9 +336,9 @@ class TestWhereSeveralWorkersServe:
     def test_a_killed_workers_streams_count_three_seconds_longer(self, app: Flask, workers: list[Admission]) -> None:
         killed, other = workers
         fill(killed)
-        age(app, killed, 2.5)
+        age(app, killed, 0.5)
         assert refusal(other).status == 429
-        age(app, killed, 0.6)
+        age(app, killed, 2.6)
         fill(other)
 
     def test_a_frozen_worker_that_thaws_lets_nobody_in_beside_those_who_took_the_room(
