@@ -29,9 +29,13 @@ from app.web import (
     search,
     services,
     stream_api,
+    unsent_form,
 )
 
-REQUEST_LAYERS = (errors, malformed_requests, request_body, assets, compression, headers, login_sessions, csrf)
+REQUEST_LAYERS = (
+    *(errors, malformed_requests, request_body, assets, compression, headers, login_sessions, csrf),
+    unsent_form,  # before compression, because responses pass the layers from the last to the first
+)
 # Each URL prefix has one package with one blueprint. Its modules add their routes when they are imported.
 PACKAGES = (
     *(account, admin, audit, commands, dashboard, discrepancies, events_api, failures, health, jobs, notifications),
