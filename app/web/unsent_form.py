@@ -31,7 +31,10 @@ MAX_VALUE_CHARS = 3_000
 PROSE_FIELDS = ("reason", "text")
 FORMER_USER = "former_user"
 _SALT = "beacon-unsent-form"
-_UNKEPT_FIELDS = frozenset({"csrf_token", "nonce", "next", "do"})
+# Set by the page, not typed; the page sets them anew.
+_UNKEPT_FIELDS = frozenset(
+    {"csrf_token", "nonce", "next", "do", "scope", "state", "seen", "asOf", "expectedCount", "pageIds"}
+)
 _UNKEPT_ENDPOINTS = frozenset({"account.try_login", "account.logout", "account.choose_theme"})
 _MAIN = '<main id="main">'
 

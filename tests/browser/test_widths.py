@@ -34,8 +34,10 @@ WIDE = """() => {
   const clips = (one) => getComputedStyle(one).overflowX !== "visible";
   const isHeld = (one) => one.parentElement && (clips(one.parentElement) || isHeld(one.parentElement));
   const row = 2.25 * parseFloat(getComputedStyle(document.documentElement).fontSize);
-  const heads = [...document.querySelectorAll(".table > thead")].filter((head) => head.offsetHeight > row + 1);
-  return [...room, ...heads.map((head) => `head ${head.textContent}`), ...[...document.querySelectorAll("header *, main *, footer *, .button")]
+  const heads = [...document.querySelectorAll(".table > thead")]
+    .filter((head) => head.offsetHeight > row + 1);
+  return [...room, ...heads.map((head) => head.textContent), ...[...document
+    .querySelectorAll("header *, main *, footer *, .button")]
     .filter((one) => one.checkVisibility() && !one.closest(".visually-hidden, svg, .cut, .ids"))
     .filter((one) => one.getBoundingClientRect().right > innerWidth + 1 && (one.matches(".button") || !isHeld(one)))
     .map((one) => one.outerHTML.slice(0, 120))];

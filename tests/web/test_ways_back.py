@@ -25,6 +25,26 @@ def send_nothing_ticked(client: FlaskClient, referrer: str) -> str:
     return answer.text
 
 
+@pytest.mark.parametrize(
+    ("address", "form"),
+    [
+        ("/services/mail/commands", {"do": "retry-job", "scope": "selected"}),
+        ("/services/mail/commands", {"do": "delete-job", "scope": "selected"}),
+        ("/services/mail/commands", {"do": "retry-job"}),
+        ("/services/mail/discrepancies/accept", {"reason": "deleted by hand"}),
+    ],
+)
+def test_every_bulk_form_without_a_tick_says_what_to_do_and_leads_back(
+    bob: FlaskClient, address: str, form: dict[str, str]
+) -> None:
+    sent = {"csrf_token": csrf_token(bob, "/"), "nonce": "n1", **form}
+    answer = bob.post(address, data=sent, headers={**HTML, "Referer": f"http://localhost{JOBS}"})
+    assert answer.status_code == 400
+    assert "Select at least one job" in answer.text
+    assert "What you typed" not in answer.text
+    assert "Back to the form" in answer.text or 'class="message" role="alert"' in answer.text
+
+
 def test_a_bulk_command_without_jobs_says_what_to_do_and_leads_back(bob: FlaskClient) -> None:
     text = send_nothing_ticked(bob, f"http://localhost{JOBS}")
     assert "Select at least one job, then choose what to do." in text
