@@ -46,6 +46,7 @@ def send(client: FlaskClient, token: str, address: str, page: str, fields: Field
 def log_in_again(client: FlaskClient, refused: TestResponse, person: Person) -> str:
     """The page to which the link of the refusal and the login lead."""
     assert refused.status_code == 401
+    assert "Your login has ended. Nothing was sent." in refused.text
     found = re.search(r'href="(/login\?next=[^"]*)"', refused.text)
     assert found
     address = html.unescape(found[1])
