@@ -16,6 +16,7 @@ from app.db import DatabaseUnavailable
 from app.infra import database_errors, json_limits, lock_holders
 from app.infra.problems import Problem, invalid_input
 from app.infra.strict_json import DuplicateKey, reject_duplicate_keys
+from app.web import unsent_form
 from app.web.page_address import last_page
 
 log = logging.getLogger(__name__)
@@ -78,9 +79,9 @@ def init_app(app: Flask) -> None:
 
 def problem_response(problem: Problem) -> Response:
     if wants_page():
-        response = Response(
-            render_template("errors/problem.html", problem=problem, last_page=last_page()), mimetype="text/html"
-        )
+        is_kept = request.method == "POST" and unsent_form.keep()
+        page = render_template("errors/problem.html", problem=problem, last_page=last_page(), is_kept=is_kept)
+        response = Response(page, mimetype="text/html")
     else:
         response = jsonify(problem.as_json())
         response.mimetype = "application/problem+json"

@@ -28,6 +28,16 @@ class ChartArea:
         return round(self.height - self.margin - (self.height - 2 * self.margin) * value / (top or 1), 1)
 
 
+# So that a first value is not stretched over the whole chart.
+MIN_PLACES = 10
+
+
+def fit_axis(values: Sequence[object | None]) -> int:
+    """How many places at the end of the axis hold all that is known: a chart begins where its data do."""
+    known = next((place for place, value in enumerate(values) if value is not None), len(values))
+    return min(len(values), max(MIN_PLACES, len(values) - known))
+
+
 def draw_lines(
     values: Sequence[float | None], place: Callable[[int, float], tuple[float, float]], dash: float = 1
 ) -> Iterator[str]:

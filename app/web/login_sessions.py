@@ -13,7 +13,7 @@ from app.db import db, write
 from app.eventlog.append import NewEvent, append
 from app.eventlog.event_types import SessionEnded
 from app.infra.clock import utc_now, utc_text
-from app.web import idle_logins
+from app.web import idle_logins, unsent_form
 from app.web.auth import actor_or_none
 from app.web.errors import wants_page
 from app.web.session_cookie import LoginCookie
@@ -55,6 +55,14 @@ def begin(user: User) -> bool:
     session["login"] = row.id
     login_user(user)
     return True
+
+
+def clear_cookie() -> None:
+    """Forget the login, but not whose it was: a form that is still open in another tab is kept for this user only."""
+    former = session.get("_user_id")
+    session.clear()
+    if former:
+        session[unsent_form.FORMER_USER] = former
 
 
 def end(login_id: str) -> None:

@@ -30,11 +30,13 @@ from app.web import (
     services,
     stream_api,
     template_source,
+    unsent_form,
 )
 
 REQUEST_LAYERS = (
     *(errors, malformed_requests, request_body, template_source, assets),
     *(compression, headers, login_sessions, csrf),
+    unsent_form,  # before compression, because responses pass the layers from the last to the first
 )
 # Each URL prefix has one package with one blueprint. Its modules add their routes when they are imported.
 PACKAGES = (

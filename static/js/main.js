@@ -4,7 +4,7 @@ import { trimLists } from "./ui/list_limit.js";
 import { serverNow, startClock } from "./lib/server_clock.js";
 import { startConnection } from "./connection/page_connection.js";
 import { watchSelfStats } from "./ui/self_stats.js";
-import { isSilent } from "./ui/freshness.js";
+import { isSilent, judgeUntil } from "./ui/freshness.js";
 import { watchInteraction } from "./interaction/page_interaction.js";
 import { loadAtFirstUse } from "./interaction/first_use.js";
 import { loadToasts } from "./ui/toast_queue.js";
@@ -15,6 +15,9 @@ import { updateAttentionStrip } from "./ui/attention_strip.js";
 import { setSilence } from "./ui/tab_title.js";
 
 const page = document.body.dataset;
+const pollMs = Number(page.pollS) * 1_000;
+
+let judged = { at: connectionStatus.heardAt, gapAt: 0 };
 
 /** @param {string} message */
 function logConnection(message) {
@@ -23,9 +26,11 @@ function logConnection(message) {
 }
 
 function refreshAges() {
-  const heardAt = serverNow() - (Date.now() - connectionStatus.heardAt);
+  const [now, offset] = [Date.now(), serverNow() - Date.now()];
+  const heardAt = connectionStatus.heardAt + offset;
   const unheard = isBeaconSilent();
-  markAged(Number(page.lateAfterS) * 1_000, Number(page.agedAfterS) * 1_000, heardAt);
+  judged = judgeUntil(judged, connectionStatus.heardAt, now, Math.max(connectionStatus.heartbeatMs, pollMs));
+  markAged(Number(page.lateAfterS) * 1_000, Number(page.agedAfterS) * 1_000, judged.at + offset);
   markSilence(unheard ? heardAt : null);
   setSilence(unheard);
   updateAttentionStrip(unheard ? heardAt : null);
@@ -36,7 +41,7 @@ function refreshAges() {
 function isBeaconSilent() {
   const { heardAt, heartbeatMs, value: { state, role } } = connectionStatus;
   if (!document.documentElement.dataset.connection || role === "asleep") return false;
-  return isSilent({ state, heardAt, now: Date.now(), heartbeatMs, pollMs: Number(page.pollS) * 1_000 });
+  return isSilent({ state, heardAt, now: Date.now(), heartbeatMs, pollMs });
 }
 
 /** Fragments get local times before they are swapped in, so that UTC never flashes by. */

@@ -30,10 +30,14 @@ TOASTS = """async () => {
 }"""
 RUN = """async (only) => {
   const runOnly = only ? { type: "rule", values: only } : undefined;
-  const { violations } = await axe.run(document, { resultTypes: ["violations"], runOnly });
+  // Off unless it is asked for: WCAG 2.5.8, at least 24 by 24 pixels, or as much room around.
+  const rules = only ? undefined : { "target-size": { enabled: true } };
+  const { violations } = await axe.run(document, { resultTypes: ["violations"], runOnly, rules });
   return violations
     .filter(({ impact, id }) => impact === "serious" || impact === "critical" || id === "heading-order")
-    .map(({ id, nodes }) => [id, ...nodes.map((node) => `${node.target} ${node.failureSummary}`.slice(0, 300))]);
+    .map(({ id, nodes }) => [id, ...nodes.map((node) => `${node.target} ${node.failureSummary}`.slice(0, 300))
+      .filter((text) => !text.includes("partially obscured"))]) // by a menu that is open, or where it is cut
+    .filter(([, ...texts]) => texts.length > 0);
 }"""
 # A hundred rows are one row a hundred times, and axe looks at each.
 FEW_ROWS = "(rows) => [...document.querySelectorAll(rows)].slice(5).forEach((row) => row.remove())"
@@ -66,7 +70,7 @@ def test_axe_finds_nothing_serious_light_and_dark(busy: Beacon, visit: Visit) ->
 
 def test_axe_finds_nothing_serious_on_a_phone(busy: Beacon, visit: Visit) -> None:
     tab = visit(busy, "bob", None, bypass_csp=True, **PHONE)
-    for path in ("/", "/notifications"):
+    for path in ("/", "/notifications", "/services/mail/jobs", "/audit"):
         tab.goto(path)
         ready(tab)
         tab.page.locator("#menu summary").tap()

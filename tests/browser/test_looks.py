@@ -32,6 +32,11 @@ BEYOND = """() => [...document.querySelectorAll("main *, header *, footer *")]
   .filter((one) => one.checkVisibility() && one.matches("a, button, input, h1, h2, h3, .state, .figure")
     && one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".visually-hidden, td, .tile-last"))
   .map((one) => one.outerHTML.slice(0, 120))"""
+LINES = """() => {
+  document.querySelector("main").insertAdjacentHTML("beforeend",
+    '<svg class="graph"><path class="streaming" d="M0 0h9"/><path class="polling" d="M0 0h9"/></svg>');
+  return [...document.querySelectorAll("main > .graph path")].map((one) => getComputedStyle(one).strokeDasharray);
+}"""
 FOCUSED = """() => {
   const one = document.activeElement;
   const box = one.getBoundingClientRect();
@@ -221,6 +226,24 @@ def test_what_opens_from_the_badge_does_not_cover_the_banners_button(beacon: Bea
         assert one["y"] >= other["y"] + other["height"], width
         tab.page.keyboard.press("Escape")
         expect(detail).to_be_hidden()
+
+
+def test_forced_colours_tell_the_current_page_and_two_lines_of_a_chart_apart(beacon: Beacon, visit: Visit) -> None:
+    page = visit(beacon, "alice", "/rollout").page
+    page.emulate_media(forced_colors="active")
+    try:
+        links = page.locator(".bar-links a").evaluate_all(
+            "all => all.map((one) => [one.ariaCurrent, getComputedStyle(one).borderBottomColor])"
+        )
+        assert {colour for current, colour in links if current} & {
+            colour for current, colour in links if not current
+        } == set()
+        dashes = page.evaluate(LINES)
+        assert len(set(dashes)) == len(dashes) == 2
+        keys = [page.locator(f".key.{name}") for name in ("streaming", "polling")]
+        assert len({key.evaluate("(one) => getComputedStyle(one, '::before').borderTopStyle") for key in keys}) == 2
+    finally:
+        page.emulate_media(forced_colors="none")
 
 
 def press_until(page: Page, done: Callable[[], bool]) -> None:

@@ -235,7 +235,7 @@ def test_a_stream_or_token_for_somebody_else_stops_the_page_before_anything_is_s
     tab.wait_said("next attempt in")
     tab.page.clock.run_for(FIRST_PAUSE_MS)
     tab.wait_state("offline")
-    expect(tab.page.locator("#banner")).to_contain_text("You are now signed in as")
+    expect(tab.page.locator("#banner")).to_contain_text("Now signed in as")
     expect(tab.page.locator("#banner").get_by_role("button", name="Reload")).to_be_visible()
     listed = tab.change_ids()
     asked = len(tab.asked)

@@ -4,6 +4,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
+from tests.browser.profiles import login
+from tests.support.beacon_server import PASSWORD, Beacon
 
 REFUSED = r"Failed to load resource.*401"
 
@@ -35,3 +37,30 @@ def test_logging_out_in_one_tab_signs_the_other_out_and_leaves_other_logins_alon
     link.click()
     assert other.page.url == f"{beacon.url}/login?next=%2F%3Frefresh%3D300"
     elsewhere.wait_state(state)
+
+
+def test_who_logs_in_after_a_logout_is_named_in_the_old_tab_and_what_was_typed_comes_back_to_its_author(
+    beacon: Beacon, visit: Visit
+) -> None:
+    tab = visit(beacon, "bob", "/notifications", allow=[REFUSED])
+    tab.wait_state("connected")
+    tab.page.get_by_role("textbox", name="Message").fill("Half a sen")
+    other = tab.beside("/notifications")
+    other.page.get_by_role("button", name="Log out").click()
+    tab.wait_state("offline")
+    banner = tab.page.locator("#banner")
+    expect(banner).to_contain_text("Signed out since")
+    cookies = tab.page.context.cookies()
+    tab.page.context.add_cookies([login(beacon, "alice")])
+    tab.page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(banner).to_contain_text("Now signed in as alice. This page is from before; reload it.")
+    banner.get_by_role("button", name="Reload").click()
+    expect(tab.page.locator("body")).to_have_attribute("data-person", "alice")
+    assert "Half a sen" not in tab.page.content()
+    tab.page.context.add_cookies(cookies)
+    tab.goto("/login?next=/notifications")
+    tab.page.get_by_label("Name").fill("bob")
+    tab.page.get_by_label("Password").fill(PASSWORD)
+    tab.page.get_by_role("button", name="Log in").click()
+    expect(tab.page.get_by_role("textbox", name="Message")).to_have_value("Half a sen")
+    expect(tab.page.get_by_text("Your form was not sent.")).to_be_visible()

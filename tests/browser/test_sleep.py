@@ -1,5 +1,6 @@
 """Tabs that Chromium hides and freezes, and pages that are left and come back to: each is right when it is seen."""
 
+import re
 from time import monotonic
 
 import pytest
@@ -15,6 +16,11 @@ from tests.support.waiting import wait_for
 
 WAKING_S = 1.0
 HELD = "navigator.locks.query().then(({ held, pending }) => JSON.stringify([held.length, pending.length]))"
+STALE_MS = 4_000
+CHECKED_AT = "Date.parse(document.querySelector('#tile-mail .check time').dateTime)"
+NOTE_TITLES = """window.titles = [];
+new MutationObserver(() => window.titles.push(`${document.title} ${document.getElementById("summary").textContent}`))
+  .observe(document.documentElement, { childList: true, subtree: true, characterData: true }); 1"""
 LOADED_AGAIN = "location.pathname === '/' && !window.marked && document.readyState === 'complete'"
 
 
@@ -80,6 +86,23 @@ def test_a_frozen_follower_lets_go_and_shows_what_it_missed_within_a_second_of_b
     follower.wait_state("connected", WAKING_S + ROOM_S)
     follower.wait_role("follower")
     assert follower.streams == 0
+
+
+def test_a_tab_that_thaws_claims_nothing_of_the_services_until_it_knows(
+    beacon: Beacon, chromium: PlainChromium
+) -> None:
+    leader, follower = follow(chromium, beacon, 2)
+    leader.show()
+    follower.run(NOTE_TITLES)
+    follower.freeze()
+    follower.wait_role("asleep")
+    frozen_at = leader.run(CHECKED_AT)
+    # Longer than it takes until a service counts as stale.
+    wait_for(lambda: leader.run(CHECKED_AT) - frozen_at > STALE_MS, "later checks")
+    follower.thaw()
+    follower.show()
+    wait_for(lambda: follower.run(CHECKED_AT) - frozen_at > STALE_MS, "what was missed")
+    assert [title for title in follower.run("window.titles") if re.search("wrong|stale", title)] == []
 
 
 @pytest.mark.long

@@ -161,7 +161,7 @@ def test_two_people_in_one_browser_share_nothing_and_the_first_is_told(beacon: B
     alice.page.locator("#connection button").click()
     alice.page.get_by_role("button", name="Reconnect").click()  # it fails, and the poll beside it asks as Bob
     banner = alice.page.locator("#banner")
-    expect(banner).to_contain_text("You are now signed in as bob.")
+    expect(banner).to_contain_text("Now signed in as bob.")
     alice.page.keyboard.press("Escape")
     asked = len(alice.asked)
     secret = beacon.publish([audience])[0]

@@ -145,8 +145,13 @@ def test_it_shows_whom_the_token_names_and_marks_read(site: Site, stranger: Tab)
 def test_what_is_new_comes_by_itself_and_the_age_of_the_last_look_is_said(site: Site, stranger: Tab) -> None:
     widget = site.open(stranger, token_of(site, "alice"))
     expect(widget.locator("#widget-fresh")).to_have_text("Checked 0 s ago")
+    count = widget.locator("#widget-count")
+    before = int((count.text_content() or "0").split()[0] or 0) if count.is_visible() else 0
     notice(site.beacon.app, "user:alice", "w:3", "Came later")
     shows(widget, "Came later")
+    expect(count).to_have_text(f"{before + 1} unread")
+    widget.get_by_role("button", name="Mark all read").click()
+    expect(count).to_be_hidden()
 
 
 def test_it_says_that_beacon_cannot_be_reached_and_since_when(site: Site, stranger: Tab) -> None:

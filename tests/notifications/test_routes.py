@@ -311,3 +311,23 @@ def test_old_messages_go_with_whoever_has_put_them_away(cast: Flask) -> None:
     with cast.app_context(), read() as session:
         assert list(session.scalars(sa.select(FlashRow.id))) == [newer]
         assert list(session.scalars(sa.select(Dismissal.flash_id))) == [newer]
+
+
+def test_a_widget_gets_nothing_while_it_shows_what_there_is_and_everything_once_that_has_changed(cast: Flask) -> None:
+    browser, path = logged_in(cast, ALICE), "/widgets/notifications/content"
+    scene.notice(cast, "user:alice", "v:1", "First")
+    seen = [browser.get(path)]
+    changes = (
+        lambda: scene.notice(cast, "user:alice", "v:2", "Second"),
+        lambda: post(browser, "/notifications/read", {"all": True}),
+    )
+    for change in changes:
+        version = {"If-None-Match": seen[-1].headers["ETag"]}
+        same = browser.get(path, headers=version)
+        assert (same.status_code, same.data) == (304, b"")
+        change()
+        seen.append(browser.get(path, headers=version))
+    assert [answer.status_code for answer in seen] == [200, 200, 200]
+    assert [answer.text.count('class="dot"') for answer in seen] == [1, 2, 0]
+    other = logged_in(cast, ALICE).get(path, headers={"If-None-Match": seen[-1].headers["ETag"]})
+    assert other.status_code == 200  # its forms have another token

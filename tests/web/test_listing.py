@@ -32,5 +32,6 @@ def test_a_redirect_stays_on_this_site(target: str) -> None:
     assert local_path(target, "/notifications") == "/notifications"
 
 
+@pytest.mark.usefixtures("bare")
 def test_a_redirect_keeps_a_path_with_its_query() -> None:
     assert local_path("/audit?q=x#row-1") == "/audit?q=x#row-1"

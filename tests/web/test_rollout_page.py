@@ -345,6 +345,12 @@ def test_a_graph_leaves_gaps_marks_the_change_and_says_the_same_in_words() -> No
     assert (mark.x, mark.label) == (160.2, "50 %")
 
 
+def test_the_graphs_begin_with_the_first_report() -> None:
+    found = replace(evidence_of(m0=(10, 0, 0.25), m9=(20, 0, 2.0)), minutes=60)
+    assert charts.first_shown_minute(found) == "1970-01-01T00:01:00.000Z"
+    assert charts.build_graphs(found)[0].paths["streaming"] == ("M2 2h1", "M358 2h1")
+
+
 def test_what_was_measured_last_is_said_with_its_age() -> None:
     lag = charts.build_graphs(evidence_of(m1=(10, 0, 0.25), m3=(10, 0, 0.5)))[2]
     assert lag.sentence == "Streaming: 0.5 s 6 min ago, 0.5 s at most; polling: —."

@@ -146,7 +146,7 @@ def test_what_was_changed_on_purpose_is_marked_at_its_minute_and_said() -> None:
 
 
 def test_only_the_newest_changes_are_marked() -> None:
-    found = build_trend(failed(1, 2), [(ago, f"step {ago}") for ago in range(9, -1, -1)])
+    found = build_trend(failed(*range(12)), [(ago, f"step {ago}") for ago in range(9, -1, -1)])
     assert [mark.label for mark in found.marks] == ["step 3", "step 2", "step 1", "step 0"]
 
 

@@ -3,7 +3,7 @@
 import math
 
 import sqlalchemy as sa
-from flask import Response, jsonify, redirect, render_template, request, session, url_for
+from flask import Response, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app.accounts import login_throttle, tokens, users
@@ -66,7 +66,7 @@ def logout() -> ResponseReturnValue:
     who = actor_or_none()
     if who is not None and who.login_id is not None:
         login_sessions.end(who.login_id)
-    session.clear()
+    login_sessions.clear_cookie()
     return redirect(url_for("account.login"), 303)
 
 

@@ -15,7 +15,7 @@ from app.reconciliation.models import CheckSample
 from app.reconciliation.row_writer import to_canonical_json
 from app.web import display_text
 from app.web.dashboard.annotations import Annotation, AnnotationReader
-from app.web.line_charts import ChartArea, ChartMark, draw_lines
+from app.web.line_charts import ChartArea, ChartMark, draw_lines, fit_axis
 
 POINTS = 60
 MAX_MARKS = 4  # the newest ones; more would hide the line
@@ -59,10 +59,15 @@ def build_trend(history: Sequence[Counts | None], annotations: Sequence[tuple[in
     values = [None if counts is None else counts.get(state) for counts in history]
     if all(value is None for value in values):
         return NO_TREND
+    values = values[-fit_axis(values) :]
     top = max(value for value in values if value is not None)
     words = _trend_text(display_text.state_label(state), values)
     newest = annotations[-MAX_MARKS:]
-    marks = tuple(ChartMark(_place(len(values) - 1 - ago, 0, len(values), top)[0], label) for ago, label in newest)
+    marks = tuple(
+        ChartMark(_place(len(values) - 1 - ago, 0, len(values), top)[0], label)
+        for ago, label in newest
+        if ago < len(values)
+    )
     sentence = f"{words}; at most {top:,} in the last hour.{_changes_text(newest)}"
     paths = tuple(draw_lines(values, lambda minute, value: _place(minute, value, len(values), top)))
     return Trend(words, sentence, paths, _last_point(values, top), marks)

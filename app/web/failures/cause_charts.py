@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 
 from app.eventlog.deploys import Deploy
@@ -45,9 +45,9 @@ def draw_chart(slices: Slices, hours: Slices, deploys: DeployMarks) -> DayLine:
     return _draw(CHART, slices, hours, deploys)
 
 
-def list_ticks(now: datetime) -> list[str]:
+def list_ticks(now: datetime, span: timedelta) -> list[str]:
     """The times below the chart: its begin, its middle, its end."""
-    return [utc_text(now - DAY), utc_text(now - DAY / 2), utc_text(now)]
+    return [utc_text(now - span), utc_text(now - span / 2), utc_text(now)]
 
 
 def list_hours(hours: Slices, deploys: Sequence[Deploy], now: datetime) -> list[HourRow]:

@@ -33,17 +33,17 @@ class DeployMarks:
     sentence: str = ""
 
 
-def mark_deploys(area: ChartArea, deploys: Sequence[Deploy], now: datetime) -> DeployMarks:
-    """`deploys` are oldest first."""
-    newest = deploys[-MAX_MARKS:]
-    places = [_x_of(area, deploy, now) for deploy in newest]
+def mark_deploys(area: ChartArea, deploys: Sequence[Deploy], now: datetime, span: timedelta = DAY) -> DeployMarks:
+    """`deploys` are oldest first; those from before the `span` of the graph have no mark."""
+    newest = [one for one in deploys if now - parse_utc(one.at) <= span][-MAX_MARKS:]
+    places = [_x_of(area, deploy, now, span) for deploy in newest]
     marks = tuple(ChartMark(x, deploy.name) for x, deploy in zip(places, newest, strict=True))
     names = [ChartMark(x, _shorten(deploy)) for x, deploy in zip(places, newest, strict=True)]
     return DeployMarks(marks, tuple(_choose_labels(names)), _describe(deploys, now))
 
 
-def _x_of(area: ChartArea, deploy: Deploy, now: datetime) -> float:
-    minutes = DAY / timedelta(minutes=1)
+def _x_of(area: ChartArea, deploy: Deploy, now: datetime, span: timedelta) -> float:
+    minutes = span / timedelta(minutes=1)
     return round(area.x(minutes - (now - parse_utc(deploy.at)) / timedelta(minutes=1), int(minutes)), 1)
 
 

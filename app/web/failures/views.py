@@ -24,6 +24,7 @@ from app.web.failures.group_view import build_views
 from app.web.failures.mute_views import MUTE_CHOICES
 from app.web.failures.unknown_failures import FailureCoverage
 from app.web.layout import build_layout, render_page
+from app.web.line_charts import fit_axis
 from app.web.listing import parse_args, wants_data
 
 JOBS_SHOWN = 100
@@ -61,14 +62,16 @@ def _render_group(session: Session, who: Actor, group: FailureGroup) -> Response
     cursor = dashboard.cursor(session)
     [view] = build_views(session, [group])
     slices = load_history(session, [group], SliceScale(view.now, TEN_MINUTES))[group.id]
+    slices = slices[-fit_axis(slices) :]
+    span = TEN_MINUTES * len(slices)
     return render_page(
         "failures/group.html",
         cursor,
         layout=build_layout("failures", who, cursor, has_form=True),
         view=view,
-        chart=cause_charts.draw_chart(slices, view.hours, mark_deploys(CHART, view.deploys, view.now)),
+        chart=cause_charts.draw_chart(slices, view.hours, mark_deploys(CHART, view.deploys, view.now, span)),
         label_ends_from=LABEL_ENDS_FROM,
-        ticks=cause_charts.list_ticks(view.now),
+        ticks=cause_charts.list_ticks(view.now, span),
         hours=cause_charts.list_hours(view.hours, view.deploys, view.now),
         service_actions=ServiceActions.of(who, dashboard.require_service(session, group.service_id).service),
         unknown=FailureCoverage.load(session, group.service_id, current_settings().poll_interval_s).unknown,

@@ -45,9 +45,11 @@ def show_panel() -> ResponseReturnValue:
     return render_panel(dismissed=queries.load_dismissed_ids(db.session(), actor()), may_mute=True)
 
 
-def render_panel(**context: Any) -> str:
+def render_panel(unread: int | None = None, **context: Any) -> str:
     who, session = actor(), db.session()
-    unread, groups = queries.count_unread(session, who), queries.load_panel(session, who)
+    groups = queries.load_panel(session, who)
+    if unread is None:
+        unread = queries.count_unread(session, who)
     return render_template("notifications/_panel.html", unread=unread, groups=groups, **context)
 
 

@@ -11,12 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.accounts import tokens, users
 from app.audit import chain
 from app.config import current_settings
-from app.db import write
+from app.db import db, write
 from app.infra.problems import Problem
+from app.notifications import queries
 from app.web.auth import actor, require
 from app.web.headers import content_security_policy
 from app.web.notifications import bp
 from app.web.notifications.routes import render_panel
+
+# A widget polls at this share of a page's interval, because its answer is usually `304`; below the minimum only if the
+# setting is.
+POLL_SHARE, MIN_POLL_S = 0.3, 1.0
 
 
 class WidgetTokenRequest(BaseModel):
@@ -33,7 +38,10 @@ def show_shell() -> Response:
     current = current_settings()
     origins = current.widget_origins
     page = render_template(
-        "notifications/widget.html", origins=origins, poll_s=current.fallback_poll_s, token_s=tokens.WIDGET_TOKEN_S
+        "notifications/widget.html",
+        origins=origins,
+        poll_s=min(current.fallback_poll_s, max(MIN_POLL_S, current.fallback_poll_s * POLL_SHARE)),
+        token_s=tokens.WIDGET_TOKEN_S,
     )
     response = make_response(page)
     response.headers["Content-Security-Policy"] = content_security_policy("'self'", *origins)
@@ -44,8 +52,18 @@ def show_shell() -> Response:
 @bp.get("/widgets/notifications/content")
 @require("viewer", scope="widget")
 def show_content() -> Response:
-    """The content of the shell: with the CSRF token of its forms for a login session, without for a widget token."""
-    response = make_response(render_panel(dismissed=[], may_mute=False, by_token=actor().scopes))
+    """The content of the shell: with the CSRF token of its forms for a login session, without for a widget token.
+
+    `304` if it is still what the widget shows, because a widget has no stream and asks often.
+    """
+    who, session = actor(), db.session()
+    unread = queries.count_unread(session, who)
+    version = queries.panel_version(session, who, unread)
+    if version in request.if_none_match:
+        response = Response(status=304)
+    else:
+        response = make_response(render_panel(unread, dismissed=[], may_mute=False, by_token=who.scopes))
+    response.set_etag(version)
     response.headers["Vary"] = "Authorization, Cookie"
     return response
 

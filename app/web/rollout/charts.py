@@ -4,14 +4,15 @@ A minute without reports is a gap, and a metric without any reports is "—".
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 
-from app.infra.clock import parse_utc
+from app.infra.clock import parse_utc, utc_text
 from app.rollout.change_text import describe_percentage
 from app.rollout.client_metrics import ChangeMark, ClientMetrics, MinuteMetrics
 from app.rollout.client_reports import COHORTS
-from app.web.line_charts import ChartMark, draw_lines
+from app.web.line_charts import ChartMark, draw_lines, fit_axis
 
 CHART_WIDTH, CHART_HEIGHT, CHART_MARGIN = 360, 72, 2
 # The width that the label of a mark needs.
@@ -54,7 +55,24 @@ class Graph:
 
 
 def build_graphs(found: ClientMetrics) -> list[Graph]:
-    return [_build_graph(metric, found) for metric in METRICS]
+    """All graphs begin with the first report, so that they can be compared."""
+    fitted = replace(found, minutes=count_shown_minutes(found))
+    return [_build_graph(metric, fitted) for metric in METRICS]
+
+
+def count_shown_minutes(found: ClientMetrics) -> int:
+    """How many of the minutes the graphs show."""
+    known = {one.minute for minutes in found.cohorts.values() for one in minutes}
+    return fit_axis([(minute in known) or None for minute in _list_minutes(found)])
+
+
+def first_shown_minute(found: ClientMetrics) -> str:
+    """When the graphs begin."""
+    return utc_text(datetime.fromtimestamp(60 * (found.newest - count_shown_minutes(found) + 1), UTC))
+
+
+def _list_minutes(found: ClientMetrics) -> range:
+    return range(found.newest - found.minutes + 1, found.newest + 1)
 
 
 def describe_mark(change: ChangeMark) -> str:
@@ -72,7 +90,7 @@ def _build_graph(metric: ChartMetric, found: ClientMetrics) -> Graph:
         )
 
     paths = {cohort: tuple(draw_lines(row, place)) for cohort, row in values.items()}
-    marks = tuple(_build_mark(change, found) for change in found.changes)
+    marks = tuple(mark for change in found.changes if (mark := _build_mark(change, found)).x >= CHART_MARGIN)
     said = "; ".join(
         f"{cohort}: {_describe_values(metric, values[cohort], found.cohorts[cohort])}" for cohort in COHORTS
     )
@@ -83,7 +101,7 @@ def _build_graph(metric: ChartMetric, found: ClientMetrics) -> Graph:
 def _list_values(metric: ChartMetric, found: ClientMetrics, cohort: str) -> list[float | None]:
     """One value for each minute, oldest first; None is unknown."""
     by_minute = {one.minute: metric.value_of(one) for one in found.cohorts[cohort]}
-    return [by_minute.get(found.newest - ago) for ago in reversed(range(found.minutes))]
+    return [by_minute.get(minute) for minute in _list_minutes(found)]
 
 
 def _describe_values(metric: ChartMetric, values: Sequence[float | None], minutes: Sequence[MinuteMetrics]) -> str:

@@ -103,6 +103,7 @@ def render_rollout_page(
         switching=_load_preview(who, form, data.view),
         why_not=rollout_summary.explain_missing_role(who),
         graphs=charts.build_graphs(data.evidence),
+        graphs_since=charts.first_shown_minute(data.evidence),
         changes=[(change, charts.describe_mark(change)) for change in data.evidence.changes],
         share=lambda value: charts.format_metric("share", value),
         needs_confirmation=form.needs_confirmation(data.view.state),

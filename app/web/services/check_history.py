@@ -16,7 +16,7 @@ from app.infra.clock import utc_now, utc_text
 from app.infra.concurrency import yield_to_loop
 from app.reconciliation.models import CheckSample
 from app.web import display_text
-from app.web.line_charts import ChartArea, draw_lines
+from app.web.line_charts import ChartArea, draw_lines, fit_axis
 
 Span = Literal["hour", "day"]
 AREA = ChartArea(width=720, height=96)
@@ -116,7 +116,8 @@ def load_history(session: Session, service_id: str, span: Span, now: datetime | 
 
 
 def draw_history(span: Span, buckets: Sequence[Bucket]) -> CheckHistory:
-    """Pure: no database access."""
+    """Pure: no database access. The chart begins with the first check."""
+    buckets = buckets[-fit_axis([bucket.state or bucket.has_checks or None for bucket in buckets]) :]
     top = max((round(bucket.mean_ms) for bucket in buckets if bucket.answered), default=0)
     step = AREA.width / len(buckets)
     means = [min(bucket.mean_ms, top) if bucket.answered else None for bucket in buckets]

@@ -89,23 +89,17 @@ function showStatus(banner, log) {
     showConnection(badge, now);
     setOffline(isSessionOver(now.reason) ? "signed out" : now.state === "offline" ? "offline" : "");
     if (now === before || now.state !== before.state || now.reason !== before.reason) log(`${now.state} (${now.reason})`);
-    if (now.reason === "other-user" && before.reason !== "other-user") showOtherUser(banner);
+    if (isSessionOver(now.reason) && !isSessionOver(before.reason)) watchEnd(banner, log);
     document.dispatchEvent(new CustomEvent("beacon:connection", { detail: now }));
   });
 }
 
 /**
- * Somebody else has logged in with this browser: asks the server who.
  * @param {Banner} banner
+ * @param {(message: string) => void} log
  */
-async function showOtherUser(banner) {
-  try {
-    const response = await fetchChecked(location.pathname, { headers: { Accept: "text/html" } }, "text/html");
-    const answer = new DOMParser().parseFromString(await response.text(), "text/html");
-    banner.otherUser(answer.body.dataset.person ?? "");
-  } catch {
-    banner.otherUser("");
-  }
+function watchEnd(banner, log) {
+  import("./session_end.js").then(({ watchSessionEnd }) => watchSessionEnd({ connectionStatus, fetchChecked, banner })).catch(log);
 }
 
 /**

@@ -220,17 +220,17 @@ export class SharedStream {
     }
     if (status.state === "connected") this.#settings.streamOn = true;
     connectionStatus.lastEventAt = lastEventAt ?? connectionStatus.lastEventAt;
-    connectionStatus.heardAt = Math.max(connectionStatus.heardAt, heardAt);
+    const behind = isGap(this.#delivery.received, cursor);
+    if (!behind && !this.#catchingUp) connectionStatus.heardAt = Math.max(connectionStatus.heardAt, heardAt); // old news is no news
     connectionStatus.heartbeatMs = heartbeatMs;
     connectionStatus.set(status);
-    if (isGap(this.#delivery.received, cursor)) this.#catchUp();
+    if (behind) this.#catchUp();
   }
 
   /** @param {{ after: number, frame: Frame }} passed */
   #onBroadcastFrame(passed) {
     connectionStatus.lastEventAt = Date.now();
     const { after, frame } = passed;
-    if (frame.event !== "reset") connectionStatus.heardAt = Date.now();
     const behind = frame.event !== "reset" && isGap(this.#delivery.received, after);
     if (this.#catchingUp || behind) {
       this.#waiting.push(passed);
@@ -238,6 +238,7 @@ export class SharedStream {
       this.#catchUp();
       return;
     }
+    if (frame.event !== "reset") connectionStatus.heardAt = Date.now();
     this.#delivery.take(frame).catch((error) => {
       this.#log(`event ${frame.id}: ${error}`);
       this.#catchUp();

@@ -23,7 +23,7 @@ import { SILENT_ENDINGS } from "../connection/policy.js";
  */
 export function chooseBanner({ state, reason, since, pollMs, updated, unheardSince, person }) {
   if (reason === "other-user") {
-    return { name: "other-user", look: "offline", text: `You are now signed in as ${person || "somebody else"}. This page shows what it showed before.`, action: "reload" };
+    return { name: "other-user", look: "offline", text: `Now signed in as ${person || "somebody else"}. This page is from before; reload it.`, action: "reload" };
   }
   if (reason === "signed-out") {
     return { name: "signed-out", look: "offline", text: `Signed out since ${since}. What you see is from before.`, action: "login" };

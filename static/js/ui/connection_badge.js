@@ -2,6 +2,9 @@
 import { announce } from "./announcements.js";
 import { describeConnection } from "./connection_text.js";
 
+/** The state as last announced: a heartbeat is no news. */
+let announced = "";
+
 /**
  * The connection's state in the bar: icon, word and colour; and the sentence that its popover begins with.
  * @param {HTMLElement} badge
@@ -15,7 +18,17 @@ export function showConnection(badge, status) {
   const reason = document.querySelector("#connection-detail [data-part=reason]");
   if (reason) reason.textContent = sentence;
   setWord(badge, word, status.reason === "signed-out");
-  if (status.reason !== "starting") announce(`${spoken}. ${sentence}`);
+  if (status.reason !== "starting") announce(() => sayOnce(spoken, sentence));
+}
+
+/**
+ * @param {string} state
+ * @param {string} sentence
+ */
+function sayOnce(state, sentence) {
+  if (state === announced) return "";
+  announced = state;
+  return `${state}. ${sentence}`;
 }
 
 /**

@@ -25,7 +25,7 @@ const REASON_SENTENCES = {
   "no-network": "This computer has no network. What you see is from before.",
   network: "The network is back; catching up.",
   "signed-out": "You are signed out. What you see is from before.",
-  "other-user": "Somebody else is signed in here now. What you see is from before.",
+  "other-user": "Another login has replaced this one. What you see is from before.",
 };
 
 /** @type {Record<string, string>} */

@@ -4,6 +4,7 @@ import { serverNow } from "../lib/server_clock.js";
 import { fetchChecked, ResponseError } from "../lib/http.js";
 import { Refetch } from "../lib/refetch.js";
 import { originsToAsk, mustRenew, nextPollDelay, readWidgetToken } from "./widget_rules.js";
+import { unreadText } from "../notifications/bell.js";
 import { showFailure, showChecked, hideFreshness } from "./freshness_line.js";
 
 /**
@@ -12,6 +13,7 @@ import { showFailure, showChecked, hideFreshness } from "./freshness_line.js";
  * widget's token opens no stream; so it says when it was last updated, and if Beacon cannot be reached.
  */
 
+const TITLE = document.title;
 const CONTENT = "/widgets/notifications/content";
 const TIMEOUT_MS = 10_000;
 const page = document.body.dataset;
@@ -24,6 +26,8 @@ const shell = /** @type {HTMLElement} */ (body.firstElementChild);
 let token = "";
 let tokenReceivedAt = 0;
 let shown = "";
+/** Of the content that is shown; the server answers 304 while it is still the same. */
+let etag = "";
 let isSignedOut = false;
 /** @type {number | undefined} */
 let retryAfterMs;
@@ -37,9 +41,10 @@ function withToken(headers) {
 async function load() {
   const used = token;
   try {
-    const options = { headers: withToken({ Accept: "*/*" }), signal: AbortSignal.timeout(TIMEOUT_MS) };
-    const text = await (await fetchChecked(CONTENT, options, "text/html")).text();
-    if (used === token) show(text);
+    const headers = withToken({ Accept: "*/*", ...(etag && { "If-None-Match": etag }) });
+    const response = await fetchChecked(CONTENT, { headers, signal: AbortSignal.timeout(TIMEOUT_MS) }, "text/html");
+    const text = await response.text();
+    if (used === token) show(text, response.headers.get("ETag") ?? "");
   } catch (error) {
     if (used === token) onError(error);
   }
@@ -47,6 +52,11 @@ async function load() {
 
 /** @param {unknown} error */
 function onError(error) {
+  if (error instanceof ResponseError && error.status === 304) {
+    retryAfterMs = undefined;
+    showChecked(serverNow());
+    return;
+  }
   retryAfterMs = error instanceof ResponseError ? error.retryAfterMs : undefined;
   if (error instanceof ResponseError && (error.status === 401 || error.status === 403)) onSignedOut();
   else showFailure();
@@ -54,7 +64,8 @@ function onError(error) {
 
 /** The token has expired: removes its content and requests another token from the embedding page. */
 function onSignedOut() {
-  token = shown = "";
+  token = shown = etag = "";
+  showUnread(0);
   isSignedOut = true;
   hideFreshness();
   if (!shell.isConnected) body.replaceChildren(shell);
@@ -67,8 +78,19 @@ function requestToken() {
   for (const origin of addressees) window.parent.postMessage({ type: "beacon:widget-ready" }, origin);
 }
 
-/** @param {string} text */
-function show(text) {
+/** @param {number} unread */
+function showUnread(unread) {
+  const place = /** @type {HTMLElement} */ (document.getElementById("widget-count"));
+  place.hidden = unread === 0;
+  place.textContent = unread === 0 ? "" : `${unreadText(unread)} unread`;
+  document.title = unread === 0 ? TITLE : `(${unreadText(unread)}) ${TITLE}`;
+}
+
+/**
+ * @param {string} text
+ * @param {string} version
+ */
+function show(text, version) {
   retryAfterMs = undefined;
   isSignedOut = false;
   const fresh = new DOMParser().parseFromString(text, "text/html").querySelector(".notices");
@@ -78,6 +100,8 @@ function show(text) {
   if (content === shown) updateCsrf(fresh);
   else replaceContent(fresh);
   shown = content;
+  etag = version;
+  showUnread(Number(fresh.dataset.unread));
   showChecked(serverNow());
 }
 

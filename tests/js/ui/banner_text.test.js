@@ -25,7 +25,7 @@ test("offline beats polling beats the update", () => {
 test("a page whose login has ended says so, and who is logged in now", () => {
   assert.equal(named({ state: "offline", reason: "signed-out", updated: true }), "signed-out");
   const notice = chooseBanner({ ...WELL, state: "offline", reason: "other-user", person: "bob" });
-  assert.match(notice?.text ?? "", /^You are now signed in as bob\./);
+  assert.match(notice?.text ?? "", /^Now signed in as bob\. .*reload it\.$/);
   assert.equal(notice?.action, "reload");
 });
 

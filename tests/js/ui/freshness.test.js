@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ageAtLastContact, isSilent, isStale } from "../../../static/js/ui/freshness.js";
+import { ageAtLastContact, isSilent, isStale, judgeUntil } from "../../../static/js/ui/freshness.js";
 
 const AT = 1_000_000;
 const WELL = { state: "connected", heardAt: AT, now: AT + 15_000, heartbeatMs: 15_000, pollMs: 5_000 };
@@ -28,4 +28,14 @@ test("a region is stale when it is held, when nothing confirms it, or when Beaco
   for (const change of [{ held: true }, { aged: true }, { unheard: true }, { connection: "offline" }, { connection: "none" }]) {
     assert.equal(isStale({ ...fine, ...change }), true);
   }
+});
+
+test("after a gap, services are judged as of before it until the page had time to catch up", () => {
+  const awake = { at: AT, gapAt: 0 };
+  assert.deepEqual(judgeUntil(awake, AT + 15_000, AT + 15_000, 15_000), { at: AT + 15_000, gapAt: 0 }, "a usual heartbeat");
+  const hour = AT + 3_600_000;
+  const thawed = judgeUntil(awake, hour, hour, 15_000);
+  assert.deepEqual(thawed, { at: AT, gapAt: hour });
+  assert.deepEqual(judgeUntil(thawed, hour + 5_000, hour + 5_000, 15_000), thawed);
+  assert.deepEqual(judgeUntil(thawed, hour + 10_000, hour + 10_000, 15_000), { at: hour + 10_000, gapAt: 0 });
 });
