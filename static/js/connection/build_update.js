@@ -1,15 +1,16 @@
 // @ts-check
-import { connectionStatus } from "./status.js";
-
-/** Reloads the page for a new build when it is hidden and nothing would be lost. */
+/** Reloads the page for a new build when it is hidden and nothing would be lost. Loaded when there is one. */
 
 /** One reload per build: behind a proxy, two builds may answer in turn. */
 const RELOADED_BUILD_KEY = "beacon-build";
 
-/** @param {string} build */
-export function reloadWhenHidden(build) {
+/**
+ * @param {string} build
+ * @param {typeof import("./status.js").connectionStatus} connectionStatus
+ */
+export function reloadWhenHidden(build, connectionStatus) {
   const reloadIfHidden = () => {
-    if (document.visibilityState !== "hidden" || mustNotReload() || wasReloadedFor(build)) return;
+    if (document.visibilityState !== "hidden" || mustNotReload(connectionStatus) || wasReloadedFor(build)) return;
     sessionStorage.setItem(RELOADED_BUILD_KEY, build);
     location.reload();
   };
@@ -23,7 +24,7 @@ function wasReloadedFor(build) {
 }
 
 /** Without a server the browser would show its own error page; a paused page must keep its content. */
-function mustNotReload() {
+function mustNotReload(/** @type {typeof import("./status.js").connectionStatus} */ connectionStatus) {
   const { state, paused } = connectionStatus.value;
   return paused || (state !== "connected" && state !== "polling") || hasUnsavedInput();
 }

@@ -2,7 +2,6 @@
 import { tick } from "../ui/ages.js";
 import { showConnection } from "../ui/connection_badge.js";
 import { Banner } from "../ui/banner.js";
-import { reloadWhenHidden } from "./build_update.js";
 import { serverNow } from "../lib/server_clock.js";
 import { Delivery } from "./delivery.js";
 import { HtmxBridge } from "./htmx_bridge.js";
@@ -134,7 +133,7 @@ function buildListener(banner, log) {
     known = build;
     log(`Beacon was updated to ${build}`);
     banner.updated();
-    reloadWhenHidden(build);
+    import("./build_update.js").then(({ reloadWhenHidden }) => reloadWhenHidden(build, connectionStatus)).catch(log);
   };
 }
 
