@@ -9,7 +9,7 @@ test("the state of the connection is announced once for each change, whatever el
   /** @type {string[]} */
   const heard = [];
   const place = { get textContent() { return heard.at(-1) ?? ""; }, set textContent(text) { heard.push(text); } };
-  Object.assign(globalThis, { document: { getElementById: () => place } });
+  Object.assign(globalThis, { document: { getElementById: () => place, querySelector: () => null } });
   const badge = /** @type {any} */ ({ dataset: {}, querySelector: () => null });
   const show = (/** @type {string} */ state, /** @type {string} */ reason) => showConnection(badge, /** @type {any} */ ({ state, reason, paused: false, broken: false, lateS: 0 }));
   const pass = () => mock.timers.tick(1_000);
