@@ -85,7 +85,7 @@ def watch_page(browser: Browser, server: Wall, seconds: float) -> dict[str, floa
 
 def renderers_cpu_s(browser: Browser) -> float:
     processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
-    return sum(one["cpuTime"] for one in processes if one["type"] == "renderer")
+    return float(sum(one["cpuTime"] for one in processes if one["type"] == "renderer"))
 
 
 def rows(medians: Medians) -> list[Row]:

@@ -22,7 +22,13 @@ function logConnection(message) {
   console.info("[SSE]", new Date().toISOString(), message);
 }
 
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let nextRefresh;
+
+/** Once a second, counted from the last swap, so that both are drawn together. */
 function refreshAges() {
+  clearTimeout(nextRefresh);
+  nextRefresh = setTimeout(refreshAges, 1_000);
   const heardAt = serverNow() - (Date.now() - connectionStatus.heardAt);
   const unheard = isBeaconSilent();
   markAged(Number(page.lateAfterS) * 1_000, Number(page.agedAfterS) * 1_000, heardAt);
@@ -80,7 +86,6 @@ function loadKeyboard() {
 startClock(page.now ?? "");
 localise(document);
 refreshAges();
-setInterval(refreshAges, 1_000);
 watchSwaps();
 watchInteraction(localise);
 startNotifications(localise);
