@@ -68,7 +68,8 @@ def measure(server: Server, quick: bool) -> Reading:
 
 def watch_page(browser: Browser, server: Wall, seconds: float) -> dict[str, float]:
     """`start_s`: of a first load into an empty cache. `percent`: of all that the browser does for the open page."""
-    browser.new_page().goto(f"{server.beacon.url}/login")  # the browser itself has started
+    with browser.new_page() as first:  # the browser itself starts
+        first.goto(f"{server.beacon.url}/login")
     context = logged_in(browser, server.beacon)
     page = context.new_page()
     began = time.monotonic()

@@ -25,10 +25,13 @@ function logConnection(message) {
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let nextRefresh;
 
-/** Once a second, counted from the last swap, so that both are drawn together. */
-function refreshAges() {
+/**
+ * Once a second. After a swap the page waits a little longer for the next one, so that both are drawn together.
+ * @param {number} nextMs
+ */
+function refreshAges(nextMs) {
   clearTimeout(nextRefresh);
-  nextRefresh = setTimeout(refreshAges, 1_000);
+  nextRefresh = setTimeout(refreshAges, nextMs, 1_000);
   const heardAt = serverNow() - (Date.now() - connectionStatus.heardAt);
   const unheard = isBeaconSilent();
   markAged(Number(page.lateAfterS) * 1_000, Number(page.agedAfterS) * 1_000, heardAt);
@@ -52,13 +55,13 @@ function watchSwaps() {
   });
   document.addEventListener("htmx:after:swap", () => {
     trimLists();
-    refreshAges();
+    refreshAges(1_300);
   });
   document.addEventListener("htmx:after:settle", (event) => {
     const changed = /** @type {CustomEvent} */ (event).detail.task?.target;
     if (changed instanceof HTMLElement && changed.dataset.findings) refetchFollower(changed, localise).catch((error) => logConnection(`region: ${error}`));
   });
-  document.addEventListener("beacon:regions", refreshAges);
+  document.addEventListener("beacon:regions", () => refreshAges(1_000));
 }
 
 /** Loads the keyboard module after the rest, or with the first key; keys pressed until then still count. */
@@ -85,7 +88,7 @@ function loadKeyboard() {
 
 startClock(page.now ?? "");
 localise(document);
-refreshAges();
+refreshAges(1_000);
 watchSwaps();
 watchInteraction(localise);
 startNotifications(localise);
