@@ -30,8 +30,8 @@ def chromium() -> Iterator[Browser]:
 def logged_in(browser: Browser, beacon: Beacon) -> BrowserContext:
     """A browser of its own, with an empty cache."""
     context = browser.new_context()
-    [(name, value)] = beacon.log_in(USER).cookies.items()
-    context.add_cookies([{"name": name, "value": value or "", "url": beacon.url}])
+    cookies = beacon.log_in(USER).cookies.items()
+    context.add_cookies([{"name": name, "value": value or "", "url": beacon.url} for name, value in cookies])
     return context
 
 

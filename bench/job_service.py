@@ -1,6 +1,7 @@
 """`python -m bench.job_service PORT JOBS`: many job services in one process that cost next to nothing.
 
-Each speaks the Palantir HTTP API below `/N`. Answers are made once; only their revision moves, once a second.
+Each speaks the Palantir HTTP API below `/N`. Answers are made once; only their revision moves, once a second. After
+`GET /fail/M` the first M of them fail: every third one lets requests wait, the others answer 500.
 """
 
 import asyncio
@@ -14,16 +15,31 @@ from urllib.parse import parse_qs, urlsplit
 PAGE = 1_000
 REVISION = b"0123456789"
 SHARES = {"running": 0.1, "queued": 0.9}
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
+ERROR = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
 
 
 class Service:
     """All services hold the same jobs: what is asked for is made at the first asking."""
+
+    failing = 0
 
     def __init__(self, jobs: int) -> None:
         numbers = itertools.count()
         self._ids = {
             state: [f"job-{next(numbers):07}" for _ in range(round(jobs * share))] for state, share in SHARES.items()
         }
+
+    def fault(self, target: str) -> bytes | None:
+        """What is answered instead of an answer; empty for a request that is left waiting."""
+        place = target.split("/")
+        if place[1] == "fail":
+            self.failing = int(place[2])
+            return NO_CONTENT
+        number = int(place[1])
+        if number >= self.failing:
+            return None
+        return b"" if number % 3 == 0 else ERROR
 
     @cache  # noqa: B019 -- it lives as long as the process
     def answer(self, target: str) -> tuple[bytes, bytes]:
@@ -65,7 +81,12 @@ class Connection(asyncio.Protocol):
         self._read += data
         while b"\r\n\r\n" in self._read:
             request, _, self._read = self._read.partition(b"\r\n\r\n")
-            before, behind = self._service.answer(request.split(b" ", 2)[1].decode())
+            target = request.split(b" ", 2)[1].decode()
+            fault = self._service.fault(target)
+            if fault is not None:
+                self._transport.write(fault)
+                continue
+            before, behind = self._service.answer(target)
             revision = b"%010d" % (1_000_000_000 + int(time.monotonic()))
             self._transport.write(before + revision + behind if behind else before)
 

@@ -97,6 +97,7 @@ TABLE: Mapping[str, Who] = {
     "GET /services/registered": "viewer",
     "GET /static/<build>/<path:name>": "anyone",
     "POST /theme": "viewer",
+    "POST /view": "viewer",
     "GET /trends": "viewer",
     "GET /widgets/notifications": "anyone",
     "GET /widgets/notifications/content": "viewer",

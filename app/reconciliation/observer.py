@@ -44,7 +44,8 @@ MAX_LOOKUPS = 50
 LOOKUP_BUDGET_S = 5.0
 # Maximum lookups for open items in one check.
 MAX_ITEM_LOOKUPS = 5
-# How many loops may read or write known states at a time: the other connections stay free for pages and the lease.
+# How many loops may use the database at a time, also to record failed polls: the other connections stay free for pages,
+# for the lease and for publishing the checks that changed nothing.
 MAX_LOOPS_AT_DATABASE = 3
 # The reason for any failure that has no reason of its own.
 UNUSABLE_ANSWER = "gave an answer that Beacon could not handle"
@@ -134,7 +135,8 @@ class ServiceObserver:
     ) -> PollResult:
         self._cache.invalidate(service_id)
         try:
-            left = record_silence(claim, service_id, self._stale_after, failure, is_overdue=is_overdue)
+            with self._at_database:  # dozens that fail at once must not take every connection from the other checks
+                left = record_silence(claim, service_id, self._stale_after, failure, is_overdue=is_overdue)
         except row_writer.ServiceRemoved:
             left = None
         return PollResult(answered=False, silent_in_s=None if left is None else left.total_seconds())

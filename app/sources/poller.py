@@ -24,6 +24,8 @@ JITTER = 0.1
 MAX_BACK_OFF_S = 60.0
 STOP_S = 5.0
 MIN_WAIT_S = 0.05
+# However slow a service is, it is left alone for this share of the interval after each answer.
+MIN_PAUSE_SHARE = 0.25
 # Gap between the first polls of services that start together. Hundreds at once would delay even the lease renewal.
 START_GAP_S = 0.025
 
@@ -226,9 +228,11 @@ class _ServiceLoop(Generic[W]):
             self._wake.wait(self._after_s)
             while not self._ending:
                 self._wake.clear()
+                began = time.monotonic()
                 outcome = self._attempt(self._observer.observe)
                 self._failures = 0 if outcome.answered else self._failures + 1
-                self._wait(back_off_s(self._interval_s, self._failures), outcome.silent_in_s)
+                wait_s = pause_s(self._interval_s, self._failures, time.monotonic() - began)
+                self._wait(wait_s, outcome.silent_in_s)
         except LeaseLost as error:
             log.info("polling stopped, service_id=%s: %s", self.service.id, error)
         finally:
@@ -265,6 +269,13 @@ class _ServiceLoop(Generic[W]):
             silent_in_s = None if silent_in_s is None else max(silent_in_s, MIN_WAIT_S)
         if not self._ending:
             self._wake.wait(max(0.0, due - time.monotonic()))
+
+
+def pause_s(interval_s: float, failures: int, took_s: float) -> float:
+    """Return the wait after a poll that took so long. The interval is from poll to poll: otherwise a service that needs
+    3 s to answer would be checked every 8 s instead of every 5. A failing service gets its whole wait."""
+    wait = back_off_s(interval_s, failures)
+    return wait if failures else max(wait - took_s, interval_s * MIN_PAUSE_SHARE)
 
 
 def back_off_s(interval_s: float, failures: int) -> float:

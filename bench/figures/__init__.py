@@ -20,6 +20,7 @@ from bench.figures import (
     scale,
     search,
     stalled,
+    wall,
 )
 
 ALL = [
@@ -39,6 +40,7 @@ ALL = [
         flag,
         reconcile,
         fleet,
+        wall,
         dom,
         first_load,
         audit,

@@ -25,7 +25,16 @@ function logConnection(message) {
   console.info("[SSE]", new Date().toISOString(), message);
 }
 
-function refreshAges() {
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let nextRefresh;
+
+/**
+ * Once a second. After a swap the page waits a little longer for the next one, so that both are drawn together.
+ * @param {number} nextMs
+ */
+function refreshAges(nextMs) {
+  clearTimeout(nextRefresh);
+  nextRefresh = setTimeout(refreshAges, nextMs, 1_000);
   const [now, offset] = [Date.now(), serverNow() - Date.now()];
   const heardAt = connectionStatus.heardAt + offset;
   const unheard = isBeaconSilent();
@@ -51,13 +60,13 @@ function watchSwaps() {
   });
   document.addEventListener("htmx:after:swap", () => {
     trimLists();
-    refreshAges();
+    refreshAges(1_300);
   });
   document.addEventListener("htmx:after:settle", (event) => {
     const changed = /** @type {CustomEvent} */ (event).detail.task?.target;
     if (changed instanceof HTMLElement && changed.dataset.findings) refetchFollower(changed, localise).catch((error) => logConnection(`region: ${error}`));
   });
-  document.addEventListener("beacon:regions", refreshAges);
+  document.addEventListener("beacon:regions", () => refreshAges(1_000));
 }
 
 /** Keys and clicks from before the keyboard module is loaded still count. */
@@ -80,8 +89,7 @@ function loadKeyboard() {
 
 startClock(page.now ?? "");
 localise(document);
-refreshAges();
-setInterval(refreshAges, 1_000);
+refreshAges(1_000);
 watchSwaps();
 watchInteraction(localise);
 startNotifications(localise, logConnection);

@@ -192,8 +192,10 @@ def test_of_two_hundred_services_the_verified_ones_are_lines_and_the_wrong_ones_
     [line] = tab.page.locator(".tile[data-state=verified]:not([data-limited])").evaluate_all(heights)
     [tile] = tab.page.locator(".tile[data-state=discrepancy]").evaluate_all(heights)
     assert line <= 40 < 100 < tile
-    expect(tab.page.locator(".strip-row:visible")).to_have_count(5)
-    expect(tab.page.locator("#strip-more")).to_have_text("12 more")
+    expect(tab.page.locator(".strip-row:visible")).to_have_count(17)
+    expect(tab.page.locator(".strip-row .strip-words:visible")).to_have_count(5)
+    tab.page.get_by_role("button", name="Details of 12 more").click()
+    expect(tab.page.locator(".strip-row .strip-words:visible")).to_have_count(17)
     said = ["3 jobs without a worker", "3 unreadable", "counts only: waiting"]
     for width in (1280, 390):
         tab.page.set_viewport_size({"width": width, "height": 800})

@@ -17,6 +17,7 @@ from tests.support.waiting import wait_for
 AXE = (Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js").read_text()
 PAGES = (
     "/",
+    "/?arrange=1&by=worst&group=state",
     "/services/mail",
     "/search?q=mail",
     "/notifications",

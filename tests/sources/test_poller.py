@@ -12,7 +12,7 @@ from flask import Flask
 
 from app.db import now_epoch, write
 from app.infra.lease import Lease, LeaseLost, LeaseRow
-from app.sources.poller import MAX_BACK_OFF_S, Poller, PollResult, back_off_s
+from app.sources.poller import JITTER, MAX_BACK_OFF_S, Poller, PollResult, back_off_s, pause_s
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
@@ -279,6 +279,20 @@ def test_failures_double_the_wait_up_to_a_minute(failures: int, expected: float)
 
 def test_a_longer_interval_is_not_shortened_by_failures() -> None:
     assert back_off_s(300, 3) >= 300 * 0.9 > MAX_BACK_OFF_S
+
+
+@pytest.mark.parametrize(
+    ("took", "failures", "least", "most"),
+    [(0.1, 0, 4.9, 4.9), (3, 0, 2, 2), (4.5, 0, 1.25, 1.25), (60, 0, 1.25, 1.25), (3, 1, 10, 10)],
+    ids=["quick", "slow", "nearly an interval", "longer than an interval", "failing"],
+)
+def test_the_interval_is_from_poll_to_poll_and_a_slow_service_gets_a_pause(
+    took: float, failures: int, least: float, most: float
+) -> None:
+    waits = [pause_s(5, failures, took) for _ in range(200)]
+    jitter = 5 * JITTER * (1 << failures)
+    assert min(waits) >= max(1.25, least - jitter)
+    assert max(waits) <= most + jitter
 
 
 def has_loop(service_id: str) -> bool:

@@ -14,8 +14,9 @@ from app.eventlog.reader import Event
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import CheckSample
 from app.web.dashboard.annotations import Annotation, AnnotationReader
+from app.web.dashboard.board import MIN_DENSE_SERVICES, Board
 from app.web.dashboard.sparklines import AREA, NO_TREND, POINTS, TrendReader, build_trend
-from app.web.dashboard.view_models import MIN_DENSE_SERVICES, Board, Tile
+from app.web.dashboard.view_models import Tile
 from tests.support.cast import ALICE, logged_in, publish
 from tests.web.payloads import discrepancy, update
 from tests.web.test_pages import watch

@@ -86,7 +86,7 @@ def load_failing(session: Session, tiles: Sequence[Tile]) -> dict[str, Failing]:
 
 
 def find_hidden_rows(tiles: Sequence[Tile], failing: Sequence[Failing]) -> frozenset[str]:
-    """The ids of the rows that the attention strip hides: it shows the worst few and counts the rest."""
+    """The ids of the rows of which the attention strip shows only state and name: it shows the worst few in full."""
     by_status = {
         status: [f"strip-{tile.key}" for tile in tiles if tile.status == status] for status in ("discrepancy", "stale")
     }

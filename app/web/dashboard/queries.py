@@ -71,8 +71,15 @@ def build_tile(watched: ServiceWithState, interval: timedelta) -> Tile:
     service, payload = watched.service, watched.payload
     current = current_status(watched.state, payload, utc_now(), interval, service.registered_at)
     if payload is None:
-        return Tile.not_checked(service.id, service.name, current.reason)
-    return Tile.from_payload(service.id, service.name, payload, check=_latest_check(watched), is_aged=current.is_aged)
+        return Tile.not_checked(service.id, service.name, current.reason, kind=service.kind)
+    return Tile.from_payload(
+        service.id,
+        service.name,
+        payload,
+        check=_latest_check(watched),
+        is_aged=current.is_aged,
+        kind=service.kind,
+    )
 
 
 def _latest_check(watched: ServiceWithState) -> LatestCheck | None:

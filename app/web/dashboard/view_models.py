@@ -15,13 +15,11 @@ from zlib import crc32
 from app.infra.clock import parse_utc
 from app.reconciliation import finding_text
 from app.web import display_text
-from app.web.dashboard.sparklines import Trend
 
 MAX_STATS = 4
 MAX_IDS = 5
 # If the counts are older than this, the page shows their own time. An answer alone takes less.
 MAX_COUNTS_LAG = timedelta(seconds=2)
-MIN_DENSE_SERVICES = 24  # with this many services, verified ones become one-line rows
 UNKNOWN_COUNT_STATES = ("queued", "running", "failed")  # the states shown for a service whose counts are unknown
 UNKNOWN = "—"
 
@@ -123,7 +121,8 @@ class Tile:
 
     `findings_digest` changes with the state and the findings, so that other parts of a page know when to reload.
     `counts_only`: states of which only the number is known. `unreadable`: entries that cannot be read. `unserved`: jobs
-    that wait in queues without a worker. `lost`: how many jobs were lost at once.
+    that wait in queues without a worker. `lost`: how many jobs were lost at once. `kind`: of its source; a pushed tile
+    does not know it. `counts`: None if they are unknown.
     """
 
     service_id: str
@@ -146,6 +145,8 @@ class Tile:
     silent_since: str | None = None
     last_problem: str = ""
     figures_at: str | None = None
+    kind: str = ""
+    counts: Mapping[str, int] | None = None
 
     @property
     def href(self) -> str:
@@ -178,10 +179,13 @@ class Tile:
         return display_text.STATE_WORDS[self.state]
 
     @classmethod
-    def not_checked(cls, service_id: str, name: str, reason: str | None = None) -> Self:
+    def not_checked(cls, service_id: str, name: str, reason: str | None = None, *, kind: str = "") -> Self:
         """A registered service that has not been checked yet; `reason` if its first check is overdue."""
         state = "stale" if reason else "unknown"
-        return cls(service_id, dom_key(service_id), name, state, _unknown_stats(), reason=reason, words=reason or "")
+        words = reason or ""
+        return cls(
+            service_id, dom_key(service_id), name, state, _unknown_stats(), reason=reason, words=words, kind=kind
+        )
 
     @classmethod
     def from_payload(
@@ -192,6 +196,7 @@ class Tile:
         *,
         check: LatestCheck | None = None,
         is_aged: bool = False,
+        kind: str = "",
     ) -> Self:
         """A tile from a `reconciliation.update`. `check` is a later check that changed nothing."""
         key = dom_key(service_id)
@@ -218,29 +223,9 @@ class Tile:
             None if finding_text.is_flapping(payload) else payload.get("silentSince"),
             finding_text.describe_earlier_findings(findings),
             payload.get("asOf") if payload["status"] == "stale" else None,
+            kind,
+            None if is_aged or payload["status"] == "stale" else payload["counts"],
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Board:
-    """All tiles of the page; `trends` holds only the trends of tiles that show one."""
-
-    tiles: Sequence[Tile]
-    trends: Mapping[str, Trend]
-
-    @property
-    def is_dense(self) -> bool:
-        return len(self.tiles) >= MIN_DENSE_SERVICES
-
-    @property
-    def verified_count(self) -> int:
-        return sum(not tile.shown_in_full for tile in self.tiles)
-
-    @classmethod
-    def from_tiles(cls, tiles: Sequence[Tile], trends: Mapping[str, Trend]) -> Self:
-        is_dense = len(tiles) >= MIN_DENSE_SERVICES
-        shown = {tile.service_id for tile in tiles if tile.shown_in_full or not is_dense}
-        return cls(tiles, {service: trend for service, trend in trends.items() if service in shown})
 
 
 def _find(payload: Mapping[str, Any], kind: str) -> Any:

@@ -13,8 +13,9 @@ from app.reconciliation.stuck_jobs import fetch_stuck_jobs
 from app.web.auth import actor, require
 from app.web.commands.command_views import CommandView, ServiceActions
 from app.web.dashboard import queries, sparklines
+from app.web.dashboard.board import Board
 from app.web.dashboard.failing import load_failing
-from app.web.dashboard.view_models import Board, service_href
+from app.web.dashboard.view_models import service_href
 from app.web.errors import wants_page
 from app.web.layout import build_layout, poll_interval, render_page
 from app.web.listing import build_url

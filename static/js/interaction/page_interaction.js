@@ -47,7 +47,6 @@ export function watchInteraction(prepare) {
 
 function refreshPage() {
   releaseRows();
-  arrangeTiles();
   markTruncated();
   const connection = document.documentElement.dataset.connection ?? "none";
   const unheard = document.documentElement.hasAttribute("data-unheard");
@@ -57,18 +56,6 @@ function refreshPage() {
     const stale = String(isStale({ connection, held: isHeld, aged, unheard }));
     if (region.dataset.isStale !== stale) region.dataset.isStale = stale;
   }
-}
-
-/** With many services, wholly verified ones shrink to one line below their number. */
-function arrangeTiles() {
-  const board = document.getElementById("tiles");
-  if (!board) return;
-  const tiles = board.querySelectorAll(":scope > .tile");
-  const quiet = board.querySelectorAll(":scope > .tile[data-state=verified]:not([data-aged], [data-limited])").length;
-  board.toggleAttribute("data-dense", tiles.length >= Number(board.dataset.denseFrom));
-  const words = `${quiet} verified`;
-  const place = board.querySelector(".tiles-quiet");
-  if (place && place.textContent !== words) place.textContent = words;
 }
 
 /** @param {unknown} target */

@@ -5,7 +5,7 @@ import { clock } from "../lib/time_text.js";
 import { describeChanges, summarise } from "./summary_text.js";
 import { setProblemCount } from "./tab_title.js";
 
-/** Rows of the strip that are shown before "more". */
+/** Rows of the strip that are shown in full. */
 const MAX_ROWS = 5;
 
 /** @type {Set<string> | undefined} the rows that the strip shows; undefined until the first update */
@@ -97,7 +97,7 @@ function lowerFirst(words) {
   return words.charAt(0).toLowerCase() + words.slice(1);
 }
 
-/** Shows the worst few rows and how many more there are: a bad day must not push the tiles off the screen. */
+/** Shows the worst few rows in full, the others only by state and name: a bad day must not push the tiles off the screen. */
 function limitRows() {
   const list = document.getElementById("strip-rows");
   const more = document.getElementById("strip-more");
@@ -106,7 +106,7 @@ function limitRows() {
   for (const row of list.children) row.toggleAttribute("data-beyond", beyond.includes(row));
   const isOpen = list.hasAttribute("data-open");
   more.hidden = beyond.length === 0;
-  more.textContent = isOpen ? "Show fewer" : `${beyond.length} more`;
+  more.textContent = isOpen ? "Less detail" : `Details of ${beyond.length} more`;
   more.setAttribute("aria-expanded", String(isOpen));
   more.onclick = () => {
     list.toggleAttribute("data-open");

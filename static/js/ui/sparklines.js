@@ -6,7 +6,7 @@ import { pollFragment } from "./fragment_poll.js";
 const POLL_INTERVAL_MS = 60_000;
 
 export function watchSparklines() {
-  if (document.querySelector(".tile-trend")) pollFragment("/trends", POLL_INTERVAL_MS, showSparklines);
+  if (document.querySelector(".tile-trend")) pollFragment(`/trends${location.search}`, POLL_INTERVAL_MS, showSparklines);
 }
 
 /**
