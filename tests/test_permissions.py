@@ -99,6 +99,7 @@ TABLE: Mapping[str, Who] = {
     "POST /theme": "viewer",
     "POST /view": "viewer",
     "GET /trends": "viewer",
+    "GET /help": "viewer",
     "GET /widgets/notifications": "anyone",
     "GET /widgets/notifications/content": "viewer",
 }

@@ -1,6 +1,7 @@
 """What changes something, or tries to, is an entry, with what matters of it; what changes nothing is none."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from app.db import read, write
 from app.flags import embedded
 from app.flags.evaluation import Flag
 from app.infra.clock import utc_now
+from app.infra.demo_guide import DemoService, parse_guide
 from app.reconciliation import service_admin
 from app.sources.service_config import ServiceEntry, parse_entry
 from tests.support.cast import ADA, ALICE, BOB, Person, headers_of, log_in, make_token
@@ -80,9 +82,18 @@ def test_that_the_file_takes_over_a_service_or_its_password_is_recorded(app: Fla
 def test_the_demo_records_what_it_sets_up_and_once(app: Flask) -> None:
     with app.app_context():
         folder = app.extensions["beacon"].settings.instance_dir
-        for _ in range(2):
-            demo._prepare_database(folder, URL)
-    assert of_services(app) == [("service-add", "demo", "palantir")]
+        for services in (guide("shop", "mail"), guide("shop", "mail"), guide("shop")):
+            demo._prepare_database(folder, services)
+    assert of_services(app) == [
+        ("service-add", "demo", "shop"),
+        ("service-add", "demo", "mail"),
+        ("service-remove", "demo", "mail"),
+    ]
+
+
+def guide(*ids: str) -> Sequence[DemoService]:
+    words = dict.fromkeys(("title", "shows", "breaks", "breakCommand", "mends", "mendCommand"), "words")
+    return parse_guide(json.dumps([{"id": service_id, "url": URL, **words} for service_id in ids]))
 
 
 def test_why_a_rollout_was_changed_is_in_its_entry(app: Flask) -> None:

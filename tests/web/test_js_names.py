@@ -69,7 +69,7 @@ def compare(folder: Path, *entries: str) -> int:
 
 def test_every_name_of_our_scripts_means_what_it_did() -> None:
     late = js_bundle.late_entries(js_bundle.bundle_script(FOLDER, MAIN))
-    assert len(late) == 4
+    assert len(late) == 6
     assert compare(FOLDER, MAIN, BOUNDARY, *late) > 4_000
 
 
