@@ -1,4 +1,4 @@
-"""Parses how the services of the dashboard are chosen: `?name=mail&state=wrong&kind=rq&by=worst&group=state`."""
+"""Parses how the services of the dashboard are chosen: `?name=mail&state=wrong&kind=…&by=worst&group=state`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
