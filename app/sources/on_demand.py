@@ -7,6 +7,7 @@ occupies its slot until then, so that a hanging service cannot accumulate thread
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -22,6 +23,8 @@ NEAR_TIMEOUT_SHARE = 0.9
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _request_slots = threading.BoundedSemaphore(MAX_CONCURRENT_REQUESTS)
+_pending: Counter[str] = Counter()
+_pending_lock = threading.Lock()
 
 
 class TooSlow(SourceError):
@@ -38,12 +41,14 @@ def query_source(
     within_s: float = REQUEST_TIMEOUT_S,
     *,
     service_id: str = "",
+    max_pending: int = MAX_CONCURRENT_REQUESTS,
 ) -> T:
     """Create a source, ask it and close it. Raises `SourceError`, `TooSlow`, `TooManyRequests`.
 
-    The caller must not hold a database connection while it waits. `service_id` is for the log.
+    The caller must not hold a database connection while it waits. With `max_pending` requests to this service under
+    way, no other is sent: whoever waits only briefly would take the slots of all services for one that hangs.
     """
-    if not _request_slots.acquire(blocking=False):
+    if not _take_slot(service_id, max_pending):
         raise TooManyRequests
     answer, began = Future[T](), time.monotonic()
     # In a process with an event loop this thread is a greenlet, so the loop keeps running.
@@ -57,6 +62,22 @@ def query_source(
         if time.monotonic() - began >= NEAR_TIMEOUT_SHARE * within_s:
             raise TooSlow(error.reason) from error
         raise
+
+
+def _take_slot(service_id: str, max_pending: int) -> bool:
+    with _pending_lock:
+        if _pending[service_id] >= max_pending or not _request_slots.acquire(blocking=False):
+            return False
+        _pending[service_id] += 1
+    return True
+
+
+def _return_slot(service_id: str) -> None:
+    with _pending_lock:
+        _pending[service_id] -= 1
+        if not _pending[service_id]:
+            del _pending[service_id]
+    _request_slots.release()
 
 
 def _ask(answer: Future[T], make: Callable[[], Source], question: Callable[[Source], T], service_id: str) -> None:
@@ -74,4 +95,4 @@ def _ask(answer: Future[T], make: Callable[[], Source], question: Callable[[Sour
         if source is not None:
             with suppress(Exception):
                 source.close()
-        _request_slots.release()
+        _return_slot(service_id)

@@ -12,6 +12,7 @@ from bench.figures import (
     house,
     idle,
     insert,
+    job_page,
     memory,
     page,
     reconcile,
@@ -45,6 +46,7 @@ ALL = [
         first_load,
         audit,
         failures,
+        job_page,
         search,
     )
 ]

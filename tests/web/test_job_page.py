@@ -11,9 +11,10 @@ from app.db import write
 from app.eventlog.append import NewEvent
 from app.infra.clock import parse_utc
 from app.reconciliation import registry
-from app.reconciliation.models import KnownJob
+from app.reconciliation.models import KnownJob, ServiceState
 from app.sources.palantir.palantir_source import PalantirSource
 from app.sources.protocol import SourceError
+from tests.sources.upstream import upstream
 from tests.support.any_service import ANY_KIND, NOWHERE
 from tests.support.cast import ALICE, BOB, Person, headers_of, logged_in, publish
 from tests.support.demo_service import DemoService, start_demo
@@ -126,6 +127,23 @@ def test_a_job_that_nobody_knows_is_a_page_that_says_so(watching: Flask) -> None
     answer = logged_in(watching, ALICE).get(f"/services/{SERVICE}/jobs/nobody", headers={"Accept": "text/html"})
     assert answer.status_code == 404
     assert "Neither Beacon nor the service knows a job with this id." in answer.text
+
+
+def test_a_service_that_answers_no_check_is_not_waited_for_unless_somebody_asks(cast: Flask) -> None:
+    with upstream() as mail:
+        mail.answers["/api/v1/jobs/job-1"] = lambda _request: mail.hold()
+        with cast.app_context(), write() as session:
+            registry.add(session, id=SERVICE, name="Mail", kind="palantir", url=mail.url)
+            session.merge(ServiceState(service_id=SERVICE, failing_since=at(9), last_answer_at=at(5)))
+        fail(cast, SERVICE, "job-1")
+        said = words(page(cast, "job-1"))
+        assert "Mail has not been reachable since 12:05:00 UTC : the service did not answer within 0.2 s." in said
+        assert "SMTPServerDisconnected" in said
+        page(cast, "job-1")
+        assert "others are waiting for its answer." in words(page(cast, "job-1")), "it does not take all slots"
+        mail.json("/api/v1/jobs/job-1", {"id": "job-1", "state": "failed", "queue": "out"})
+        mail.released.set()
+        assert "not been reachable" not in words(page(cast, "job-1?ask=now"))
 
 
 def test_others_that_failed_like_this_are_counted(watching: Flask, demo: DemoService) -> None:

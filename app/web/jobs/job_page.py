@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask import Response
+from flask import Response, request
 
 from app.commands.actions import ACTIONS, Action
 from app.db import db
@@ -41,7 +41,7 @@ class Fact:
 
 def show_job(service_id: str, job_id: str) -> Response:
     who, cursor = actor(), queries.cursor(db.session())
-    report = read_report(service_id, job_id)
+    report = read_report(service_id, job_id, is_patient="ask" in request.args)
     shown = report.shown
     state = _find_state(report)
     return render_page(

@@ -26,6 +26,9 @@ from app.web.jobs.timeline import TimelineEntry, build_timeline
 
 T = TypeVar("T")
 MAX_COMMANDS = 50
+# A page does not wait long for a service that did not answer its last check: most of what it shows is Beacon's.
+SILENT_TIMEOUT_S = 0.2
+MAX_PENDING_WHILE_SILENT = 2
 
 
 class ViewNotSupported(Exception):
@@ -35,6 +38,8 @@ class ViewNotSupported(Exception):
 @dataclass(frozen=True, slots=True)
 class JobReport:
     """`said` is None if the service does not answer or does not know the job; then `reason` says which.
+
+    `silent_since`: when a service that does not answer its checks either was last heard, or was first missed.
 
     `failed` is what Beacon keeps of a job that is failed now, `cause` its group once its facts were read.
     """
@@ -52,6 +57,7 @@ class JobReport:
     failed: FailedJob | None
     cause: FailureGroup | None
     neighbours: Neighbours
+    silent_since: str | None = None
 
     @property
     def shown(self) -> JobDetail | None:
@@ -83,8 +89,11 @@ class JobReport:
         )
 
 
-def read_report(service_id: str, job_id: str) -> JobReport:
-    """Read Beacon's side, then ask the service. Raises a 400 or 404 `Problem`."""
+def read_report(service_id: str, job_id: str, *, is_patient: bool = True) -> JobReport:
+    """Read Beacon's side, then ask the service. Raises a 400 or 404 `Problem`.
+
+    `is_patient`: give a service that does not answer its checks as much time as any other.
+    """
     session = db.session()
     watched = require_service(session, service_id)
     if len(job_id) > MAX_JOB_ID_CHARS or not job_id.isprintable():
@@ -98,7 +107,9 @@ def read_report(service_id: str, job_id: str) -> JobReport:
     cause = failures.find_group(session, failed.group_id) if failed is not None and failed.group_id else None
     neighbours = failures.find_neighbours(session, failed) if failed is not None and cause is not None else Neighbours()
     asked_at = utc_text()
-    said, reason, is_unknown = _read_reported(watched.service, job_id)
+    silent_since = _silent_since(watched.state)
+    within_s = None if is_patient or silent_since is None else SILENT_TIMEOUT_S
+    said, reason, is_unknown = _read_reported(watched.service, job_id, within_s)
     if is_unknown and known is None and failed is None and not items and not published.events and not commands:
         detail = "Neither Beacon nor the service knows a job with this id."
         raise Problem(404, "No such job", detail)
@@ -116,29 +127,49 @@ def read_report(service_id: str, job_id: str) -> JobReport:
         failed,
         cause,
         neighbours,
+        silent_since if said is None and not is_unknown else None,
     )
 
 
-def _read_reported(row: Service, job_id: str) -> tuple[JobDetail | None, str | None, bool]:
+def _silent_since(state: ServiceState | None) -> str | None:
+    return (state.last_answer_at or state.failing_since) if state is not None and state.failing_since else None
+
+
+def _read_reported(row: Service, job_id: str, within_s: float | None) -> tuple[JobDetail | None, str | None, bool]:
     """What the service reports, why it reports nothing, and whether it does not know the job."""
     try:
-        said = query_view(row, "detail", lambda source: source.detail(job_id))
+        said = _query(row, "detail", lambda source: source.detail(job_id), within_s)
     except ViewNotSupported as error:
         return None, f"{error}", False
     except SourceError as error:
         return None, f"the service {error.reason}", False
+    except TooManyRequests:
+        if within_s is None:
+            raise _too_busy() from None
+        return None, "others are waiting for its answer", False
     return said, None if said else "the service does not know this job", said is None
 
 
 def query_view(row: Service, view: View, question: Callable[[Source], T]) -> T:
-    """Raises `ViewNotSupported` and `SourceError`. Releases the caller's database connection."""
+    """Raises `ViewNotSupported`, `SourceError` and a 503 `Problem`. Releases the caller's database connection."""
+    try:
+        return _query(row, view, question)
+    except TooManyRequests:
+        raise _too_busy() from None
+
+
+def _too_busy() -> Problem:
+    detail = "Too many requests to services are pending. Try again in a moment."
+    return Problem(503, "Too busy", detail, headers=build_retry_after(1, 3))
+
+
+def _query(row: Service, view: View, question: Callable[[Source], T], within_s: float | None = None) -> T:
+    """With `within_s`, for a service that may hang, only a few requests are sent. Raises `TooManyRequests`, too."""
     why_not = registry.capabilities_of(row).why_not(view)
     if why_not is not None:
         raise ViewNotSupported(why_not)
     make, service_id = registry.source_maker(row, current_settings().job_list_bound), row.id
     db.session.remove()
-    try:
+    if within_s is None:
         return query_source(make, question, REQUEST_TIMEOUT_S, service_id=service_id)
-    except TooManyRequests:
-        detail = "Too many requests to services are pending. Try again in a moment."
-        raise Problem(503, "Too busy", detail, headers=build_retry_after(1, 3)) from None
+    return query_source(make, question, within_s, service_id=service_id, max_pending=MAX_PENDING_WHILE_SILENT)
