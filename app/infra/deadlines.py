@@ -27,12 +27,17 @@ class Deadline:
     def watch(self, connected: socket.socket | None) -> None:
         self._socket = connected
         self._close_twin()
-        if self.passed:  # the deadline passed before there was a socket
-            self.cut()
+        self._cut_if_late()
 
     def watch_twin(self, connected: socket.socket) -> None:
         """Watch a socket that TLS is about to take over: only a duplicate descriptor still reaches it then."""
         self._twin = self._socket = connected.dup()
+        self._cut_if_late()
+
+    def _cut_if_late(self) -> None:
+        """The deadline may have passed before there was a socket."""
+        if self.passed:
+            self.cut()
 
     @property
     def is_over(self) -> bool:

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -53,6 +53,18 @@ def test_a_socket_that_was_taken_over_is_reached_by_its_twin(pair: tuple[socket.
         taken = socket.socket(fileno=ours.detach())  # as TLS does
         with taken:
             assert theirs.recv(1) == b""
+
+
+@pytest.mark.parametrize("watch", [Deadline.watch, Deadline.watch_twin])
+def test_a_socket_that_comes_after_the_deadline_is_cut_too(
+    pair: tuple[socket.socket, socket.socket], watch: Callable[[Deadline, socket.socket], None]
+) -> None:
+    ours, theirs = pair
+    theirs.settimeout(scaled(10))
+    with Deadline(0.01) as deadline:
+        wait_for(lambda: deadline.passed)
+        watch(deadline, ours)
+        assert theirs.recv(1) == b""
 
 
 def test_nobody_waits_once_no_deadline_is_left() -> None:
