@@ -33,8 +33,8 @@ from app.infra import database_upgrade
 from app.infra.demo_guide import DemoService, read_guide, write_guide
 from app.reconciliation import registry, service_admin
 
-# Long enough for a slow machine; a server that cannot start exits, which is noticed at once.
-READY_TIMEOUT_S = 300.0
+# A server that cannot start exits, which is noticed at once; one that goes on writing its log is waited for.
+SILENCE_TIMEOUT_S = 300.0
 PROGRESS_INTERVAL_S = 10.0
 LOG_TAIL_LINES = 20
 STOP_TIMEOUT_S = 30.0
@@ -115,6 +115,11 @@ def _web_log(settings: Settings) -> Path:
     return settings.instance_dir / "demo_web.log"
 
 
+def _log_size(settings: Settings) -> int:
+    log = _web_log(settings)
+    return log.stat().st_size if log.exists() else 0
+
+
 def _log_tail(settings: Settings) -> str:
     """The last lines of the web server's log, to append to a sentence."""
     log = _web_log(settings)
@@ -175,8 +180,9 @@ def _start_web(settings: Settings) -> subprocess.Popen[bytes]:
 
 
 def _wait_ready(settings: Settings, children: list[subprocess.Popen[bytes]]) -> None:
-    began = said = time.monotonic()
-    while time.monotonic() < began + READY_TIMEOUT_S:
+    began = said = moved = time.monotonic()
+    written = 0
+    while time.monotonic() < moved + SILENCE_TIMEOUT_S:
         if any(child.poll() is not None for child in children):
             raise CannotStart(_describe_ended(settings, children))
         try:
@@ -184,11 +190,15 @@ def _wait_ready(settings: Settings, children: list[subprocess.Popen[bytes]]) -> 
                 return
         except requests.RequestException:
             pass
+        if (size := _log_size(settings)) != written:
+            written, moved = size, time.monotonic()
         if time.monotonic() >= said + PROGRESS_INTERVAL_S:
             said = time.monotonic()
             click.echo(f"still waiting for the web server, {said - began:.0f} s so far …")
         time.sleep(0.05)
-    raise CannotStart(f"the web server was not ready within {READY_TIMEOUT_S:.0f} s{_log_tail(settings)}")
+    raise CannotStart(
+        f"the web server is not ready and has written nothing for {SILENCE_TIMEOUT_S:.0f} s{_log_tail(settings)}"
+    )
 
 
 def _print_addresses(settings: Settings, services: Sequence[DemoService], flags: str, logins: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ from app.eventlog.models import EventRow
 from app.infra.clock import utc_now, utc_text
 from app.infra.demo_guide import parse_guide
 from app.reconciliation.models import CheckSample
+from tests.support.machine import scaled
 from tests.support.ports import free_port
 
 CHILD = [sys.executable, "-c", "import sys; sys.stdin.read()"]
@@ -50,14 +51,34 @@ def test_a_server_that_is_slow_is_waited_for_and_then_its_last_words_are_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(demo, "READY_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(demo, "SILENCE_TIMEOUT_S", 0.5)
     monkeypatch.setattr(demo, "PROGRESS_INTERVAL_S", 0.1)
     settings = Settings(instance_dir=tmp_path, port=free_port())
     (tmp_path / "demo_web.log").write_text("\n".join(f"line {n}" for n in range(100)))
-    with pytest.raises(demo.CannotStart, match=r"not ready within 0 s. The end of .*demo_web.log:\nline 80\n") as told:
+    with pytest.raises(
+        demo.CannotStart, match=r"not ready and has written nothing for 0 s. The end of .*demo_web.log:\nline 80\n"
+    ) as told:
         demo._wait_ready(settings, children)
     assert str(told.value).endswith("line 99")
     assert "still waiting for the web server" in capsys.readouterr().out
+
+
+def test_a_server_that_goes_on_writing_its_log_is_waited_for(
+    tmp_path: Path, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "SILENCE_TIMEOUT_S", scaled(0.5))
+    settings, log = Settings(instance_dir=tmp_path, port=free_port()), tmp_path / "demo_web.log"
+    lines = int(2 * scaled(0.5) / 0.05)  # a look every 0.05 s, or less often: twice the time, and each line in time
+    sizes = iter(range(1, lines))
+
+    def write_a_line(_: Settings) -> int:
+        log.write_text("line\n" * next(sizes, lines))
+        return log.stat().st_size
+
+    monkeypatch.setattr(demo, "_log_size", write_a_line)
+    with pytest.raises(demo.CannotStart):
+        demo._wait_ready(settings, children)
+    assert next(sizes, None) is None, "each line begins the wait anew"
 
 
 def test_a_server_that_ends_is_told_at_once(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
