@@ -15,6 +15,7 @@ from app.search import finder
 from app.search.service_lookup import AskableService
 from app.sources.protocol import Job, JobDetail, JobError, ReadOnlySource, SourceError
 from tests.support.cast import ADA, ALICE, Person, headers_of, logged_in
+from tests.support.machine import scaled
 from tests.web.record_scene import watched
 from tests.web.test_failure_pages import PLACE, fail, words
 
@@ -34,6 +35,12 @@ class Telling(ReadOnlySource):
 
     def close(self) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that takes too long says less; what it says then is a test of its own."""
+    monkeypatch.setattr(finder, "SEARCH_TIMEOUT_S", scaled(10))
 
 
 @pytest.fixture
