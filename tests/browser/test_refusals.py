@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -242,7 +243,8 @@ def test_a_stream_or_token_for_somebody_else_stops_the_page_before_anything_is_s
     beacon.publish([{"type": "for.somebody.else", "data": {}}])
     tab.page.clock.run_for(QUIET_MS)  # in which an attempt would follow
     tab.page.wait_for_timeout(500)  # in which a stream that is open would bring the event
-    assert tab.asked_since(asked) == []
+    # Who is logged in now may be asked again, when somebody looks at the page.
+    assert {urlsplit(url).path for url in tab.asked_since(asked)} <= {"/"}
     assert tab.change_ids() == listed
 
 
