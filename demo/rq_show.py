@@ -25,7 +25,6 @@ from demo import rq_jobs
 from demo.profiles import EXPORTS, THUMBNAILS, Profile
 
 HOST = "127.0.0.1"
-STOPS = (signal.SIGTERM, signal.SIGINT)
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 MOST_WAITING = 20
@@ -104,7 +103,7 @@ def _start(stack: contextlib.ExitStack, command: Sequence[str]) -> subprocess.Po
 
 def _unblock_stops() -> None:
     """The mask is inherited, and these programs handle the signals."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

@@ -45,8 +45,9 @@ def query_source(
 ) -> T:
     """Create a source, ask it and close it. Raises `SourceError`, `TooSlow`, `TooManyRequests`.
 
-    The caller must not hold a database connection while it waits. With `max_pending` requests to this service under
-    way, no other is sent: whoever waits only briefly would take the slots of all services for one that hangs.
+    The caller must not hold a database connection while it waits. `max_pending`: the request is not sent if this
+    service already has that many pending. Callers that wait only briefly set it, or one service that hangs would soon
+    occupy every slot.
     """
     if not _take_slot(service_id, max_pending):
         raise TooManyRequests

@@ -128,7 +128,7 @@ def _walk(node: Node, scope: Scope, uses: list[tuple[Node, Scope]]) -> None:
 
 
 def _enter(node: Node, scope: Scope) -> Scope:
-    """The scope of what lies within `node`, with what the node itself declares."""
+    """Return the scope of the code inside `node`, with the names that the node declares."""
     if node.type in _DECLARATIONS:
         _declare(node.child_by_field_name("name"), scope)
     if node.type == "variable_declarator":

@@ -25,13 +25,13 @@ KEPT_S = 30 * 60
 # Browsers accept 4,096 bytes for the name, the value and the attributes of a cookie.
 MAX_COOKIE_BYTES = 3_800
 MAX_FORM_BYTES = 64 * 1024
-# A longer value is a list of what was seen, or it would not fit anyway.
+# A longer value lists the items that the page showed, or does not fit into the cookie anyway.
 MAX_VALUE_CHARS = 3_000
 # Shown as text if the page has no such form any more.
 PROSE_FIELDS = ("reason", "text")
 FORMER_USER = "former_user"
 _SALT = "beacon-unsent-form"
-# Set by the page, not typed; the page sets them anew.
+# The page sets these fields, nobody types them. A new page sets them again.
 _UNKEPT_FIELDS = frozenset(
     {"csrf_token", "nonce", "next", "do", "scope", "state", "seen", "asOf", "expectedCount", "pageIds"}
 )

@@ -1,7 +1,6 @@
 """The help page explains every word that the other pages use for a state, and how to break the demo."""
 
 import re
-from html import unescape
 from pathlib import Path
 
 from flask import Flask
@@ -13,6 +12,7 @@ from app.reconciliation import registry
 from app.reconciliation.finding_text import _LABELS
 from app.web.display_text import STATE_WORDS
 from tests.support.cast import ALICE, logged_in
+from tests.web.test_failure_pages import words
 
 ROOT = Path(__file__).parents[2]
 MAIL = DemoService(
@@ -28,7 +28,7 @@ MAIL = DemoService(
 
 
 def text_of(app: Flask) -> str:
-    return unescape(re.sub(r"<[^>]+>", "", logged_in(app, ALICE).get("/help").text))
+    return words(logged_in(app, ALICE).get("/help").text)
 
 
 def test_every_state_finding_and_state_of_the_connection_is_explained(cast: Flask) -> None:
@@ -37,9 +37,9 @@ def test_every_state_finding_and_state_of_the_connection_is_explained(cast: Flas
     assert {word for word in {*map(str.lower, STATE_WORDS.values()), *findings} if word not in explained} == set()
     script = (ROOT / "static/js/ui/connection_text.js").read_text()
     tables = re.findall(r"const (?:STATE|REASON)_WORDS = \{(.*?)\}", script)
-    words = set(re.findall(r': "([^"]+)"', "".join(tables))) - {"Connecting"}
-    assert len(words) >= 6
-    assert {word for word in words if word.lower() not in explained} == set()
+    badge_words = set(re.findall(r': "([^"]+)"', "".join(tables))) - {"Connecting"}
+    assert len(badge_words) >= 6
+    assert {word for word in badge_words if word.lower() not in explained} == set()
 
 
 def test_every_key_of_the_dialog_is_explained(cast: Flask) -> None:
@@ -57,8 +57,13 @@ def test_what_the_demo_runs_is_told_with_the_commands_that_break_and_mend_it(cas
             registry.add(session, id="mail", name="Mail", kind="palantir", url=MAIL.url)
         write_guide(current_settings().instance_dir, [MAIL, MAIL.model_copy(update={"id": "gone", "title": "Gone"})])
     told = text_of(cast)
-    for words in ("Mail <b>", MAIL.shows, f"{MAIL.breaks}: {MAIL.break_command}", f"{MAIL.mends}: {MAIL.mend_command}"):
-        assert words in told
+    for sentence in (
+        "Mail <b>",
+        MAIL.shows,
+        f"{MAIL.breaks}: {MAIL.break_command}",
+        f"{MAIL.mends}: {MAIL.mend_command}",
+    ):
+        assert sentence in told
     assert "Gone" not in told
 
 

@@ -26,7 +26,7 @@ from app.web.jobs.timeline import TimelineEntry, build_timeline
 
 T = TypeVar("T")
 MAX_COMMANDS = 50
-# A page does not wait long for a service that did not answer its last check: most of what it shows is Beacon's.
+# The page waits only briefly for a service that did not answer its last check, and shows what Beacon knows.
 SILENT_TIMEOUT_S = 0.2
 MAX_PENDING_WHILE_SILENT = 2
 
