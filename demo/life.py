@@ -36,7 +36,7 @@ class Life:
         self._profile = profile
         self._speed = speed
         self._random = random.Random(seed)  # noqa: S311 - chance for a show, nothing secret
-        self._next_arrival = time.monotonic()
+        self._next_arrival = time.monotonic() + self._pause()
         self._next_sweep = time.monotonic()
 
     def wake(self) -> None:
