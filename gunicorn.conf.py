@@ -21,7 +21,7 @@ _settings = load_settings()
 _metric_files = MetricFiles(_settings)
 _metric_files.configure_env()
 
-wsgi_app = "wsgi:app"
+wsgi_app = "app:create_app()"
 worker_class = "app.web.gunicorn_worker.BeaconWorker"
 workers = _settings.workers
 bind = f"{_settings.bind}:{_settings.port}"

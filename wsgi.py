@@ -1,4 +1,4 @@
-"""What gunicorn serves."""
+"""The application for other WSGI servers and for Flask's own command; gunicorn.conf.py names the factory itself."""
 
 from app import create_app
 

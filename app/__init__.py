@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 from flask import Flask
 
@@ -20,7 +19,7 @@ from app.flags.provider import EmbeddedProvider
 from app.flags.sync import FlagSync
 from app.flags.unleash.unleash_provider import UnleashProvider
 from app.flags.worker_state import WorkerStateReporter
-from app.infra import rate_limits
+from app.infra import rate_limits, resources
 from app.infra.app_context import in_app_context
 from app.monitoring import readiness
 from app.monitoring.delivery_lag import DeliveryLag
@@ -43,14 +42,13 @@ from app.web.registration import register
 from app.web.trusted_proxies import TrustedProxies
 
 FLAG_RETRY_S = 1.0
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the application. Starts nothing and opens no connection: `StreamServices.start` does."""
     settings = settings or load_settings()
     prepare_instance_dir(settings)
-    app = Flask("beacon", root_path=str(ROOT), static_folder=None, template_folder=str(ROOT / "templates"))
+    app = Flask("beacon", root_path=str(resources.ROOT), static_folder=None, template_folder=str(resources.TEMPLATES))
     app.config.update(
         SQLALCHEMY_DATABASE_URI=engine_url(settings.database_url),
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),

@@ -22,9 +22,9 @@ TESTS = Path(__file__).resolve().parent.parent / "tests"
 PROCESSES = "BEACON_TEST_PROCESSES"
 # A process with its browser, its servers and a PostgreSQL.
 MEMORY_EACH_BYTES = 2 * 1024**3
-SLOW_FOLDERS = ["contract", "services", "live", "browser"]
+SLOW_FOLDERS = ["install", "contract", "services", "live", "browser"]
 # Each of their files has a Beacon of its own, and many a browser; of the other folders these have one too.
-WITH_SERVERS = {"contract", "live", "browser"}
+WITH_SERVERS = {"contract", "install", "live", "browser"}
 MORE_WITH_SERVERS = {"tests/services/test_rq_broken.py", "tests/services/test_unleash_deployment.py"}
 
 NICENESS_WITHOUT_SERVERS = 10

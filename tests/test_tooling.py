@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from app.infra.version import VERSION
 from scripts import bootstrap, pytest_order
 from tests.support.machine import scaled
 from tests.support.ports import free_port
@@ -192,7 +191,7 @@ def test_peers_that_cannot_be_installed_do_not_end_the_benchmarks(
 
 
 def test_the_slow_folders_come_last() -> None:
-    assert pytest_order.SLOW_FOLDERS == ["contract", "services", "live", "browser"]
+    assert pytest_order.SLOW_FOLDERS == ["install", "contract", "services", "live", "browser"]
 
 
 def pretend_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -224,11 +223,6 @@ def script(path: Path, text: str) -> None:
 
 def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-
-def test_the_version_is_the_same_in_the_application_and_the_package() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == VERSION
 
 
 def test_a_port_that_a_process_was_given_is_given_to_no_other_until_it_ends() -> None:

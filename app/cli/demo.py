@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.orm import Session
 
-from app import ROOT
 from app.accounts import users
 from app.accounts.models import User
 from app.cli import demo_history, demo_services, doctor, processes
@@ -100,7 +99,7 @@ def _describe_ended(settings: Settings, children: list[subprocess.Popen[bytes]])
         for child in children
         if child.poll() is not None
     ]
-    words = f"{' and '.join(ended)}; everything else was stopped, start again with make run"
+    words = f"{' and '.join(ended)}; everything else was stopped; start the demo again"
     return f"{words}{_log_tail(settings)}" if web.poll() is not None else words
 
 
@@ -169,14 +168,14 @@ def _load_or_create_logins(path: Path) -> dict[str, str]:
 
 def _start_web(settings: Settings) -> subprocess.Popen[bytes]:
     environment = {
-        **os.environ,
+        **processes.child_environment(),
         "BEACON_INSTANCE_DIR": str(settings.instance_dir),
         "BEACON_PORT": str(settings.port),
         "BEACON_POLL_INTERVAL_S": str(settings.poll_interval_s),
     }
     command = processes.serve_command(settings)
     with _web_log(settings).open("wb") as log:
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)  # noqa: S603 -- our own server
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603 -- our own server
 
 
 def _wait_ready(settings: Settings, children: list[subprocess.Popen[bytes]]) -> None:
@@ -208,6 +207,7 @@ def _print_addresses(settings: Settings, services: Sequence[DemoService], flags:
     click.echo(f"how to break them {_address(settings)}/help")
     where = f"{settings.unleash_url}\n{'':<18}{flags}" if settings.unleash_url else flags
     click.echo(f"feature flags     {where}")
+    click.echo(f"data              {settings.instance_dir}")
     click.echo(f"web server log    {_web_log(settings)}")
     click.echo("\nlog in as         with password")
     for role, password in logins.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from app import ROOT
+from app.cli import processes
 from app.infra.demo_guide import DemoService, parse_guide
 
 
@@ -24,7 +24,7 @@ class RunningServices:
 def start_services(folder: Path) -> RunningServices:
     """Start them with their data in `folder`; they end with this process. Raises `NoServices`."""
     command = [sys.executable, "-m", "demo", "--with-parent", "--fleet", str(folder)]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)  # noqa: S603 -- our own module
+    child = subprocess.Popen(command, env=processes.child_environment(), stdout=subprocess.PIPE)  # noqa: S603 -- our own module
     stdout: IO[bytes] = child.stdout  # type: ignore[assignment]  # given with PIPE
     try:
         return RunningServices(child, parse_guide(stdout.readline()))

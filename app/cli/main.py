@@ -77,8 +77,15 @@ def serve(web_only: bool) -> None:
         if not web_only:
             worker_.WorkerServices(app, settings)  # settings that it cannot use are told here, once
     check_port(settings)
+    click.echo(f"beacon: {describe_data(settings)}", err=True)
     command = processes.web_command() if web_only else processes.serve_command(settings)
-    os.execv(command[0], command)  # noqa: S606 -- replaces this process: signals reach the server directly
+    os.execve(command[0], command, processes.child_environment())  # noqa: S606 -- replaces this process: signals reach the server directly
+
+
+def describe_data(settings: Settings) -> str:
+    """Say where the data is: relative settings make that depend on the folder in which the command was typed."""
+    folder = f"{settings.instance_dir} (BEACON_INSTANCE_DIR sets another folder)"
+    return f"data is kept in {folder}" if settings.is_sqlite else f"data is kept in PostgreSQL; this host's in {folder}"
 
 
 @cli.command()

@@ -9,11 +9,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
 
-from app import ROOT
 from app.config import Settings
 from app.db import db
+from app.infra import resources
 
-MIGRATIONS = str(ROOT / "migrations")
+MIGRATIONS = str(resources.MIGRATIONS)
 
 
 def migrate_database(app: Flask, settings: Settings) -> None:

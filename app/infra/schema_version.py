@@ -1,19 +1,18 @@
 """Checks that the database schema matches this version, without Alembic, which a server does not need otherwise."""
 
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.infra import database_errors
+from app.infra import database_errors, resources
 
 # PostgreSQL's advisory lock that a migration holds (migrations/env.py).
 MIGRATION_LOCK = 4207011
 _COUNT_MIGRATIONS = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :lock AND granted")
-VERSIONS_DIR = Path(__file__).resolve().parents[2] / "migrations" / "versions"
+VERSIONS_DIR = resources.MIGRATIONS / "versions"
 SchemaProblem = Literal["migrating", "empty", "behind"]
 
 

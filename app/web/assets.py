@@ -14,11 +14,12 @@ from pathlib import Path
 from flask import Flask, Response, request, send_from_directory
 
 from app.components import components
+from app.infra import resources
 from app.infra.version import VERSION
 from app.web import js_bundle
 from app.web.compression import takes_gzip
 
-STATIC_FOLDER = Path(__file__).resolve().parents[2] / "static"
+STATIC_FOLDER = resources.STATIC
 CACHE_MAX_AGE_S = 31_536_000
 GZIP_LEVEL = 9  # files are compressed once per worker
 SCRIPT, SHEET = "js/app.js", "css/all.css"
