@@ -13,7 +13,7 @@ UV_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-emit-index
 	--override requirements/override.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check bench lock
+.PHONY: help run test test-long check bench lock release
 MAKEFLAGS += --no-print-directory
 # Without bytecode every server that a test starts would compile all of Beacon again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -46,6 +46,10 @@ check: ## format, lint and types, for Python and JavaScript
 bench: ## the benchmarks beside peers, as a table (docs/benchmarks.md); FIGURES="fan-out page" for some of them
 	@$(BOOTSTRAP) bench
 	@.venv/bin/python -m bench $(FIGURES)
+
+release: ## wheel, source archive, parts list (SBOM) and checksums, in dist/
+	@$(BOOTSTRAP) check
+	@.venv/bin/python -m scripts.release
 
 lock: ## bring the lock files up to date with requirements/*.in and package.json
 	@$(BOOTSTRAP) check

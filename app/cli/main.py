@@ -25,6 +25,7 @@ from app.eventlog.audience import CONTROL, EVERYONE, ROLES
 from app.flags import embedded
 from app.infra import database_upgrade, strict_json
 from app.infra.problems import Problem
+from app.infra.version import VERSION
 from app.reconciliation import registry
 
 EXPECTED_ERRORS = (
@@ -62,6 +63,7 @@ def main() -> None:
 
 
 @click.group()
+@click.version_option(VERSION, prog_name="beacon", message="%(prog)s %(version)s")
 def cli() -> None:
     """A live operations dashboard that never claims to be fresher or truer than it is."""
 

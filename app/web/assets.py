@@ -41,7 +41,7 @@ class Assets:
 
     @cached_property
     def build(self) -> str:
-        """The version and a hash over the names and contents of all files: `0.1.0-3f2a91c4`."""
+        """The version and a hash over the names and contents of all files: `0.2.0-3f2a91c4`."""
         digest = hashlib.sha256(Path(js_bundle.__file__).read_bytes())
         for path in self._files():
             content = path.read_bytes()
