@@ -71,7 +71,6 @@ def add_components(app: Flask, settings: Settings) -> None:
     app.config["SECRET_KEY"] = settings.secret_key
     parts = components(app)
     parts.settings = settings
-    parts.publish_limit = rate_limits.build_publish_limit(settings)
     parts.body_slots = request_body.BodySlots()
     parts.attempt_recorder = attempt_log.AttemptRecorder()
     parts.count_cache = CountCache()
@@ -110,6 +109,7 @@ def _build_background(app: Flask, settings: Settings) -> None:
     )
     hub = Hub(lambda user: asked.is_enabled(evaluation.Flag.SSE_STREAMING, user))
     parts.background = live = StreamServices(app, settings, hub)
+    parts.publish_limit = rate_limits.build_publish_limit(settings, live.shared_counters)
     metrics.init_app(app, live, lambda: hub.counters)  # the first part, so that it stops and counts after all others
     self_stats.init_app(app, count_streams, DeliveryLag(parts.metrics.text).mean_s)
 

@@ -4,7 +4,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,11 +21,15 @@ from app.eventlog.tail import Tail
 from app.infra import schema_version
 from app.infra.app_context import in_app_context
 from app.infra.logs import FailureLog
+from app.infra.rate_limits import SharedCounters
 from app.infra.sqlite_wal import WalMonitor
 from app.stream.admission import Admission
 from app.stream.build_stream import StreamEngine
 from app.stream.hub import Hub
 from app.stream.presence import PresenceStore
+
+if TYPE_CHECKING:
+    from app.eventlog.redis_wakeups import RedisWakeups
 
 log = logging.getLogger(__name__)
 
@@ -55,15 +59,21 @@ class BackgroundServices(ABC):
         self._app = app
         self.settings = settings
         self._continuity = Continuity(app, settings)
-        check_every_s = tail_pause_s or wakeup.CHECK_INTERVAL_S
+        self._check_every_s = tail_pause_s or wakeup.CHECK_INTERVAL_S
         self.tail = Tail(
-            lambda: wakeup.build_notifier(settings.database_url, check_every_s),
+            self._make_notifier,
             self._read_after,
             self._continuity.resume,
             self._recover,
             tail_pause_s,
         )
         self._parts: list[BackgroundPart] = [self.tail]
+        self._wakeups: RedisWakeups | None = None
+        if settings.redis_url and not settings.is_sqlite:  # the processes of one file wake each other without a server
+            from app.eventlog import redis_wakeups  # local: most servers need no Redis client
+
+            self._wakeups = redis_wakeups.RedisWakeups(settings.redis_url, self.tail.wake)
+            self._parts.append(self._wakeups)
         self.wal: WalMonitor | None = None
         if settings.is_sqlite:
             self.wal = WalMonitor(settings.database_url.removeprefix("sqlite:///"))
@@ -149,8 +159,17 @@ class BackgroundServices(ABC):
                 log.error("this worker waits for its database: %s", text)
                 logged = kind
 
-    def _wake_tail(self, _sender: object) -> None:
+    def _make_notifier(self) -> wakeup.CommitNotifier:
+        if self._wakeups is not None:
+            return wakeup.LocalNotifier()
+        return wakeup.build_notifier(self.settings.database_url, self._check_every_s)
+
+    def _wake_tail(self, _sender: object, has_events: bool) -> None:
+        if not has_events:
+            return
         self.tail.wake()
+        if self._wakeups is not None:
+            self._wakeups.announce()
 
     @abstractmethod
     def _read_after(self, cursor: int) -> EventPage:
@@ -170,8 +189,11 @@ class StreamServices(BackgroundServices):
         super().__init__(app, settings)
         self.hub = hub
         self.engine = StreamEngine(hub, settings, self._read_log, self.is_degraded)
-        self.admission = Admission(settings, PresenceStore(app, settings))
+        self.shared_counters = SharedCounters(settings.redis_url) if settings.redis_url else None
+        self.admission = Admission(settings, PresenceStore(app, settings), self.shared_counters)
         self._parts[:0] = [self.admission, self.engine]
+        if self.shared_counters is not None:
+            self.add_first(self.shared_counters)
         self.add(Periodic(MARK_EVERY_S, self._continuity.record_head))
         self.log_measure = LogSizeMeter()
         self.add_task(MEASURE_LOG_EVERY_S, "log size", self._measure_log)

@@ -28,7 +28,9 @@ SECRET_SETTINGS = {
     "unleash_url",
     "unleash_api_token",
     "unleash_admin_token",
+    "redis_url",
 }
+REDIS_URL_PATTERN = re.compile(r"rediss?://[^\s/?#]+(/\d+)?|unix:///[^\s?#]+(\?db=\d+)?")
 
 
 class ConfigError(Exception):
@@ -54,6 +56,9 @@ class Settings(BaseSettings):
     secret_key: str = Field(default="", repr=False)
     """Signs cookies and short-lived tokens. It is generated and kept in the instance folder with SQLite, and required
     with PostgreSQL."""
+    redis_url: str = Field(default="", repr=False)
+    """Redis or Valkey server that wakes the workers of all hosts and holds their rate limits, like `redis://host:6379/0`;
+    without it, PostgreSQL wakes them and each worker counts for itself."""
     sources_file: Path | None = None
     """TOML file that names the services to watch (docs/sources.md)."""
     heartbeat_s: float = Field(default=15, gt=0, le=300)
@@ -69,9 +74,11 @@ class Settings(BaseSettings):
     max_streams_per_user: int = Field(default=8, ge=1)
     """Open streams of one user on all workers together; at least 2."""
     connect_rate_per_user: int = Field(default=20, ge=1)
-    """Streams that one user may open in a second, counted by each worker."""
+    """Streams that one user may open in a second, counted by each worker, or by all together with
+    `BEACON_REDIS_URL`."""
     publish_rate_per_user: int = Field(default=200, ge=1)
-    """Requests to `POST /api/events` of one user in a second, counted by each worker."""
+    """Requests to `POST /api/events` of one user in a second, counted by each worker, or by all together with
+    `BEACON_REDIS_URL`."""
     session_idle_hours: float = Field(default=12, gt=0, le=336)
     """Hours without activity after which a login ends."""
     event_retention_days: float = Field(default=7, gt=0)
@@ -166,6 +173,14 @@ class Settings(BaseSettings):
     @classmethod
     def _make_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: str) -> str:
+        value = value.strip()
+        if value and not REDIS_URL_PATTERN.fullmatch(value):
+            raise ValueError("expected an address like redis://host:6379/0, rediss://host:6379/0 or unix:///path?db=0")
+        return value
 
     @field_validator("audit_head_url")
     @classmethod
@@ -291,7 +306,7 @@ class Settings(BaseSettings):
 
 def load_settings(**overrides: Any) -> Settings:
     """Load settings from the environment. Raises `ConfigError` with a sentence that names the variable."""
-    values: dict[str, Any] = {"flag_overrides": _read_flag_overrides(), **overrides}
+    values: dict[str, Any] = {"flag_overrides": _read_flag_overrides(), **_read_secret_files(), **overrides}
     plain_port = os.environ.get("PORT") if "port" not in values and not os.environ.get("BEACON_PORT") else None
     if plain_port:
         values["port"] = plain_port
@@ -348,6 +363,26 @@ def _read_flag_overrides() -> dict[str, bool]:
         if value.lower() not in ("on", "off"):
             raise ConfigError(f"{name} is {value!r}; expected on or off")
         found[match[1].lower()] = value.lower() == "on"
+    return found
+
+
+def _read_secret_files() -> dict[str, str]:
+    """Read the secrets whose file is named in `BEACON_<NAME>_FILE`, as containers and systemd pass them."""
+    found: dict[str, str] = {}
+    for setting in sorted(SECRET_SETTINGS):
+        name = f"BEACON_{setting.upper()}"
+        path = os.environ.get(f"{name}_FILE")
+        if not path:
+            continue
+        if os.environ.get(name):
+            raise ConfigError(f"{name} and {name}_FILE are both set; unset one of them")
+        try:
+            found[setting] = Path(path).read_text().strip()
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise ConfigError(f"{name}_FILE: {path} cannot be read ({reason})") from error
+        if not found[setting]:
+            raise ConfigError(f"{name}_FILE: {path} is empty; write the secret into it")
     return found
 
 

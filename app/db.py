@@ -40,7 +40,9 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base)
 
 
-committed = Signal("This process has committed a write, so the tail can read the log at once.")
+# In `Session.info` of a transaction that appends to the event log.
+EVENTS_APPENDED = "events_appended"
+committed = Signal("This process has committed a write; with `has_events`, the tail can read the log at once.")
 
 
 class DatabaseUnavailable(Exception):
@@ -61,7 +63,7 @@ def write(deadline_s: float = WRITE_DEADLINE_S) -> Iterator[Session]:
         if has_request_context():  # before the commit: one that raises may still have been done
             g.beacon_has_written = True
         session.commit()
-    committed.send()
+    committed.send(has_events=EVENTS_APPENDED in session.info)
 
 
 def has_written() -> bool:

@@ -25,7 +25,11 @@ MEMORY_EACH_BYTES = 2 * 1024**3
 SLOW_FOLDERS = ["install", "contract", "services", "live", "browser"]
 # Each of their files has a Beacon of its own, and many a browser; of the other folders these have one too.
 WITH_SERVERS = {"contract", "install", "live", "browser"}
-MORE_WITH_SERVERS = {"tests/services/test_rq_broken.py", "tests/services/test_unleash_deployment.py"}
+MORE_WITH_SERVERS = {
+    "tests/services/test_rq_broken.py",
+    "tests/services/test_two_hosts.py",
+    "tests/services/test_unleash_deployment.py",
+}
 
 NICENESS_WITHOUT_SERVERS = 10
 _begun: list[str] = []

@@ -7,13 +7,15 @@ from typing import get_args
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from app.config import Settings
+from app.config import SECRET_SETTINGS, Settings
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 HEAD = """# Configuration
 
 Beacon reads its settings from environment variables, once, when it starts. A value that cannot be used stops it with a
 sentence that names the variable. `beacon doctor` lists the values in force.
+
+A secret can also come from a file, as containers and systemd pass it: {secrets} name the file whose text is the value.
 
 Made by `.venv/bin/python -m scripts.settings_reference` from the descriptions in `app/config.py`; a test compares them.
 
@@ -27,7 +29,8 @@ def main() -> None:
 
 
 def render() -> str:
-    return HEAD + "".join(f"{row}\n" for row in _rows())
+    files = ", ".join(f"`BEACON_{name.upper()}_FILE`" for name in sorted(SECRET_SETTINGS))
+    return HEAD.format(secrets=files) + "".join(f"{row}\n" for row in _rows())
 
 
 def _rows() -> Iterator[str]:

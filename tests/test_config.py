@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import ConfigError, Settings, load_settings, prepare_instance_dir
+from app.config import SECRET_SETTINGS, ConfigError, Settings, load_settings, prepare_instance_dir
 from scripts import settings_reference
 
 
@@ -199,3 +199,37 @@ def test_the_reference_of_settings_says_what_their_descriptions_say() -> None:
     assert all(field.description for field in Settings.model_fields.values()), "each setting has a description"
     stored = settings_reference.REFERENCE.read_text()
     assert stored == settings_reference.render(), "run .venv/bin/python -m scripts.settings_reference"
+
+
+@pytest.mark.parametrize(
+    "address", ["redis://cache:6379/0", "rediss://:secret@cache/1", "unix:///run/valkey.sock?db=2"]
+)
+def test_addresses_of_a_redis_server_are_taken(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("BEACON_REDIS_URL", f" {address}\n")
+    assert load_settings().redis_url == address
+
+
+@pytest.mark.parametrize("address", ["cache:6379", "http://cache", "redis://", "redis://:secret@cache/one"])
+def test_what_is_no_address_of_a_redis_server_is_refused_unsaid(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    sentence = refusal(monkeypatch, BEACON_REDIS_URL=address)
+    assert "BEACON_REDIS_URL" in sentence
+    assert "redis://host:6379/0" in sentence
+    assert "secret" not in sentence
+
+
+class TestSecretFiles:
+    def test_a_secret_is_read_from_its_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text("from the file\n")
+        monkeypatch.setenv("BEACON_SECRET_KEY_FILE", str(tmp_path / "key"))
+        assert load_settings().secret_key == "from the file"
+
+    def test_every_secret_has_one(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        for name in SECRET_SETTINGS:
+            sentence = refusal(monkeypatch, **{f"BEACON_{name.upper()}_FILE": str(tmp_path / "away")})
+            assert f"BEACON_{name.upper()}_FILE: {tmp_path / 'away'} cannot be read (No such file" in sentence
+            monkeypatch.delenv(f"BEACON_{name.upper()}_FILE")
+
+    def test_an_empty_one_and_two_values_are_refused(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text("\n")
+        assert "is empty" in refusal(monkeypatch, BEACON_SECRET_KEY_FILE=str(tmp_path / "key"))
+        assert "are both set" in refusal(monkeypatch, BEACON_SECRET_KEY="other")

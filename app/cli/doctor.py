@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from flask import Flask
 
+from app import config
 from app.accounts import users
 from app.audit import head_file
 from app.cli import outside_check
@@ -30,7 +31,7 @@ from app.sources.host_rules import PASSWORD_PREFIX
 from app.sources.toml_file import read_services_file
 
 MAX_CLOCK_DIFFERENCE_S = 1.0
-SECRET_SETTINGS = ("unleash_api_token", "unleash_admin_token", "audit_head_url")
+SECRET_SETTINGS = ("unleash_api_token", "unleash_admin_token", "audit_head_url", "redis_url")
 # Age from which an open write transaction of another program is reported; Beacon's own take milliseconds.
 MIN_LONG_TRANSACTION_S = 5
 # The share of its limit from which the event log counts as full.
@@ -59,6 +60,7 @@ def run_checks(app: Flask, settings: Settings) -> list[Finding]:
             lambda: _check_wal(settings),
             lambda: _check_log(settings),
             _check_clock,
+            *([lambda: _check_redis(settings.redis_url)] if settings.redis_url else []),
             lambda: _check_descriptors(settings),
             lambda: _check_proxies(settings),
             lambda: _check_sources(settings),
@@ -143,6 +145,17 @@ def _check_clock() -> Finding:
     good = difference <= MAX_CLOCK_DIFFERENCE_S
     advice = "" if good else "; synchronize both clocks with NTP, or the dashboard shows wrong ages"
     return Finding("clock", good, f"{difference:.2f} s from the database's{advice}")
+
+
+def _check_redis(url: str) -> Finding:
+    """Ask the server that wakes the workers and holds their rate limits."""
+    from app.eventlog import redis_wakeups  # local: most servers need no Redis client
+
+    problem = redis_wakeups.find_problem(url)
+    if problem:
+        text = f"BEACON_REDIS_URL does not answer ({problem}): start it, or correct the address"
+        return Finding("redis", False, f"{text}; until then events of other workers come up to a second late")
+    return Finding("redis", True, "answers; it wakes the workers and holds their rate limits")
 
 
 def _check_descriptors(settings: Settings) -> Finding:
@@ -234,6 +247,7 @@ def check_from_outside(url: str) -> Finding:
 def _check_names() -> Finding:
     """Find misspelled settings, which would otherwise be ignored silently."""
     known = {f"BEACON_{name.upper()}" for name in Settings.model_fields}
+    known |= {f"BEACON_{name.upper()}_FILE" for name in config.SECRET_SETTINGS}
     elsewhere = ("BEACON_FLAG_", PASSWORD_PREFIX)
     found = {name for name in os.environ if name.startswith("BEACON_") and not name.startswith(elsewhere)}
     unknown = sorted(found - known - NON_SETTING_VARIABLES)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.components import components
+from app.db import EVENTS_APPENDED
 from app.eventlog import audience as audiences
 from app.eventlog import event_types
 from app.eventlog.models import EventRow
@@ -74,6 +75,7 @@ def append(session: Session, events: Sequence[NewEvent | PreparedEvent], *, at: 
     created_at = at or utc_text()
     rows = [_row(event, created_at) for event in [*prepared, *map(prepare, following)]]
     inserted = session.connection().execute(_INSERT, rows)
+    session.info[EVENTS_APPENDED] = True
     return list(inserted.scalars())[: len(prepared)]
 
 

@@ -75,6 +75,7 @@ class Tail:
 
     def stop(self) -> None:
         self._stopping.set()
+        self.wake()
         for thread in self._threads:
             thread.join(timeout=2 * MAX_IDLE_S)
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -108,6 +109,27 @@ class PostgresNotifier:
 
     def close(self) -> None:
         self._connection.close()
+
+
+class LocalNotifier:
+    """Ends its waits only when this process says so. It replaces the database's own notifications."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+
+    def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
+        if not stopping():
+            self._woken.wait(timeout_s)
+            self._woken.clear()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def expect_more(self) -> None:
+        """Do nothing: every commit wakes it at once."""
+
+    def close(self) -> None:
+        self.wake()
 
 
 def build_notifier(url: str, check_interval_s: float = CHECK_INTERVAL_S) -> CommitNotifier:

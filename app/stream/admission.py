@@ -49,9 +49,11 @@ class StreamSlot:
 class Admission:
     """Admission control of one worker. While it runs, a thread publishes this worker's counts to the others."""
 
-    def __init__(self, settings: Settings, store: PresenceStore) -> None:
+    def __init__(
+        self, settings: Settings, store: PresenceStore, shared: rate_limits.SharedCounters | None = None
+    ) -> None:
         self._settings, self._store = settings, store
-        self._rate = rate_limits.build_connect_limit(settings)
+        self._rate = rate_limits.build_connect_limit(settings, shared)
         self._counter = StreamCounter()
         self._changed, self._stopping = threading.Event(), threading.Event()
         self._flushing = threading.Lock()
