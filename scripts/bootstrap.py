@@ -26,9 +26,13 @@ DEV_LOCK = ROOT / "requirements" / "dev.lock"
 PEERS = ROOT / ".cache" / "peers"
 PEERS_LOCK = ROOT / "requirements" / "bench.lock"
 UNLEASH = ROOT / ".cache" / "unleash"
-NGINX = ROOT / ".cache" / "nginx"
-# /usr/sbin is on root's path only.
-NGINX_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", str(NGINX / "usr" / "sbin")])
+DEBIAN = ROOT / ".cache" / "debian"
+# Each with its package, and the libraries that a plain Debian lacks.
+DEBIAN_PROGRAMS = {
+    "nginx": ["nginx"],
+    "haproxy": ["haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"],
+    "promtool": ["prometheus"],
+}
 UNLEASH_INPUTS = ROOT / "requirements" / "unleash"
 NODE_MODULES = ROOT / "node_modules"
 NODE_STAMP = NODE_MODULES / ".beacon"
@@ -75,7 +79,7 @@ def main(goal: str) -> None:
         if goal == "bench":
             peers()
         if goal == "test":
-            nginx()
+            debian_programs()
         if goal == "test" and not skip_browser():
             chromium()
 
@@ -226,22 +230,41 @@ def chromium() -> None:
         sys.stderr.write(NO_CHROMIUM + "\n")
 
 
-def nginx() -> None:
-    """For the tests behind a proxy, which are left out without it. Unpacked only: once installed it is started, on
-    a port that everybody can reach."""
-    tried = NGINX / "tried"
-    if shutil.which("nginx", path=NGINX_PATH) or tried.exists() or shutil.which("apt-get") is None:
-        return
-    say("fetching Debian's nginx for the tests; the next time this is skipped")
-    NGINX.mkdir(parents=True, exist_ok=True)
-    tried.touch()
+def debian_programs() -> None:
+    """For the tests of the proxies and of deploy/, which are left out without them. Unpacked only: installed, a server
+    is started, on a port that everybody can reach."""
+    for program, packages in DEBIAN_PROGRAMS.items():
+        folder = DEBIAN / packages[0]
+        if find_program(program) or (folder / "tried").exists() or shutil.which("apt-get") is None:
+            continue
+        say(f"fetching Debian's {packages[0]} for the tests; the next time this is skipped")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tried").touch()
+        unpack(packages, folder)
+
+
+def unpack(packages: "list[str]", folder: Path) -> None:
     for update in (False, True):
         if update:
             apt_get("update")
-        apt_get("download", "nginx", cwd=NGINX)
-        for package in NGINX.glob("nginx_*.deb"):
-            subprocess.run(["dpkg-deb", "-x", str(package), str(NGINX)], check=False)
+        apt_get("download", *packages, cwd=folder)
+        found = list(folder.glob("*.deb"))
+        for package in found:
+            subprocess.run(["dpkg-deb", "-x", str(package), str(folder)], check=False)
+            package.unlink()
+        if found:
             return
+
+
+def find_program(name: str) -> "str | None":
+    """A program that is installed, or that was unpacked for the tests. /usr/sbin is on root's path only."""
+    unpacked = DEBIAN / DEBIAN_PROGRAMS[name][0] / "usr"
+    return shutil.which(
+        name,
+        path=os.pathsep.join(
+            [os.environ.get("PATH", os.defpath), "/usr/sbin", str(unpacked / "sbin"), str(unpacked / "bin")]
+        ),
+    )
 
 
 def install_package(name: str) -> None:

@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,9 +19,15 @@ from tests.support.waiting import wait_for
 class LiveStream:
     """Opened by `with`; `frames` grows as they come, `arrived` says when each did (monotonic seconds)."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], *, timeout_s: float = 15) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str], *, timeout_s: float = 15, tls: ssl.SSLContext | None = None
+    ) -> None:
         parts = urlsplit(url)
-        self._connection = http.client.HTTPConnection(parts.netloc, timeout=timeout_s)
+        self._connection = (
+            http.client.HTTPSConnection(parts.netloc, timeout=timeout_s, context=tls)
+            if tls
+            else http.client.HTTPConnection(parts.netloc, timeout=timeout_s)
+        )
         self._connection.request("GET", f"{parts.path}?{parts.query}", headers=dict(headers))
         self._socket = self._connection.sock
         self._response = self._connection.getresponse()

@@ -1,14 +1,13 @@
 """A real nginx in front of a server, with the lines that usual guides give, on ports of its own."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
-from scripts.bootstrap import NGINX_PATH
+from scripts.bootstrap import find_program
 from tests.support.front import Front
 
-PROGRAM = shutil.which("nginx", path=NGINX_PATH)
+PROGRAM = find_program("nginx")
 # Where it comes from, which is not where its clients in the tests come from.
 ADDRESS = "127.0.0.2"
 # What the guides of nginx, Flask and gunicorn tell to write.
