@@ -48,7 +48,7 @@ bench: ## the benchmarks beside peers, as a table (docs/benchmarks.md); FIGURES=
 	@.venv/bin/python -m bench $(FIGURES)
 
 release: ## wheel, source archive, parts list (SBOM) and checksums, in dist/
-	@$(BOOTSTRAP) check
+	@$(BOOTSTRAP) release
 	@.venv/bin/python -m scripts.release
 
 lock: ## bring the lock files up to date with requirements/*.in and package.json
