@@ -154,6 +154,15 @@ def change(session: Session, name: str, wanted: UserChange, by: str) -> User:
     return user
 
 
+def change_password(session: Session, name: str, password: str, by: str) -> None:
+    """Set a new password. Raises `UnknownUserOrToken`, or `BadInput` if it is weak."""
+    user = find_for_change(session, name)
+    weak = find_weakness(password, name)
+    if weak:
+        raise BadInput(weak)
+    apply_change(session, user, UserChange(password_hash=generate_password_hash(password)), by)
+
+
 def add_token(session: Session, name: str, scopes: list[str], days: float | None, by: str) -> tuple[ApiToken, str]:
     """Create a token; return its row and its text. `days` defaults to `DEFAULT_TOKEN_DAYS`. Raises `BadInput`."""
     unknown = sorted(set(scopes) - set(tokens.SCOPES))

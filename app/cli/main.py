@@ -1,6 +1,5 @@
 """The `beacon` command. Expected errors print one sentence and exit with status 1, never with a traceback."""
 
-import getpass
 import os
 import socket
 import sqlite3
@@ -17,11 +16,12 @@ from app.cli.audit import audit
 from app.cli.context import open_app, open_migrated_app, operator_name
 from app.cli.rollout import rollout
 from app.cli.services import service
+from app.cli.user import user
 from app.config import ConfigError, Settings, load_settings
 from app.db import DatabaseUnavailable, db, read, write
 from app.eventlog import event_types
 from app.eventlog.append import InvalidEvent, NewEvent, append
-from app.eventlog.audience import CONTROL, EVERYONE, ROLES
+from app.eventlog.audience import CONTROL, EVERYONE
 from app.flags import embedded
 from app.infra import database_upgrade, strict_json
 from app.infra.problems import Problem
@@ -132,53 +132,19 @@ def doctor_(url: str | None) -> None:
 
 
 @cli.group()
-def user() -> None:
-    """Users: add, disable, list."""
-
-
-@user.command("add")
-@click.argument("name")
-@click.option("--role", type=click.Choice(ROLES), required=True)
-@click.option("--password-stdin", is_flag=True, help="read the password from standard input")
-def user_add(name: str, role: str, password_stdin: bool) -> None:
-    """Add a user; asks for the password unless --password-stdin."""
-    password = sys.stdin.readline().rstrip("\n") if password_stdin else getpass.getpass("Password: ")
-    with open_migrated_app(), write() as session:
-        users.add(session, name, role, password, operator_name())
-    click.echo(f"added {name} ({role})")
-
-
-@user.command("disable")
-@click.argument("name")
-def user_disable(name: str) -> None:
-    """Disable a user: sessions, tokens and streams end at once."""
-    with open_migrated_app(), write() as session:
-        users.disable(session, name, operator_name())
-    click.echo(f"disabled {name}")
-
-
-@user.command("list")
-def user_list() -> None:
-    """List name, role and state of each user."""
-    with open_migrated_app(), read() as session:
-        for row in users.list_users(session):
-            click.echo(f"{row.name}\t{row.role}\t{'disabled ' + row.disabled_at if row.disabled_at else 'active'}")
-
-
-@cli.group()
 def token() -> None:
     """API tokens: create, revoke, list."""
 
 
 @token.command("create")
-@click.argument("user")
+@click.argument("name", metavar="USER")
 @click.option("--scope", "scopes", multiple=True, required=True, help=f"one of {', '.join(tokens.SCOPES)}; repeatable")
 @click.option("--days", type=float, help=f"days until it expires; {users.DEFAULT_TOKEN_DAYS:.0f} by default")
-def token_create(user: str, scopes: tuple[str, ...], days: float | None) -> None:
+def token_create(name: str, scopes: tuple[str, ...], days: float | None) -> None:
     """Create a token and print it on the last line. It is shown only once."""
     with open_migrated_app(), write() as session:
-        row, text = users.add_token(session, user, list(scopes), days, operator_name())
-        click.echo(f"token {row.id} of {user}, scopes {row.scopes}; it is shown only now:", err=True)
+        row, text = users.add_token(session, name, list(scopes), days, operator_name())
+        click.echo(f"token {row.id} of {name}, scopes {row.scopes}; it is shown only now:", err=True)
     click.echo(text)
 
 
@@ -201,6 +167,7 @@ def token_list() -> None:
 
 
 cli.add_command(service)
+cli.add_command(user)
 
 
 @cli.command()

@@ -39,9 +39,12 @@ class Ours(Server):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.beacon = Beacon(folder, **self.settings)
+        self.beacon = self._make_beacon()
         self.port = self.beacon.port
         self._headers = [f"Authorization: Bearer {token}" for token in self._reader_tokens()]
+
+    def _make_beacon(self) -> Beacon:
+        return Beacon(self.folder, **self.settings)
 
     def start(self) -> None:
         self.beacon.start()

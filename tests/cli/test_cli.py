@@ -141,6 +141,24 @@ class TestUsers:
         ((actor,),) = rows(instance, "SELECT DISTINCT actor FROM command_audit")
         assert str(actor).startswith("cli:")
 
+    def test_role_password_and_being_enabled_are_changed_and_audited(self, beacon: Beacon, instance: Path) -> None:
+        beacon("user", "add", "bob", "--role", "viewer", "--password-stdin", stdin="long enough for anybody\n")
+        assert beacon("user", "role", "bob", "operator").stdout == "bob is now operator\n"
+        changed = beacon("user", "password", "bob", "--password-stdin", stdin="another one for anybody\n")
+        assert changed.stdout == "changed the password of bob\n"
+        beacon("user", "disable", "bob")
+        assert beacon("user", "enable", "bob").stdout == "enabled bob\n"
+        assert beacon("user", "list").stdout == "bob\toperator\tactive\n"
+        ((stored,),) = rows(instance, "SELECT password_hash FROM user")
+        assert check_password_hash(str(stored), "another one for anybody")
+        assert [str(row[0]) for row in rows(instance, "SELECT action_type FROM command_audit ORDER BY seq")] == [
+            "user-add",
+            "user-role",
+            "user-password",
+            "user-disable",
+            "user-enable",
+        ]
+
     def test_the_password_is_the_first_line_whatever_it_holds(self, beacon: Beacon, instance: Path) -> None:
         beacon("user", "add", "bob", "--role", "viewer", "--password-stdin", stdin="  a word to pass by  \nmore\n")
         ((kept,),) = rows(instance, "SELECT password_hash FROM user")
@@ -543,6 +561,10 @@ class TestMistakes:
         ("arguments", "words"),
         [
             (("user", "disable", "nobody"), "there is no user nobody"),
+            (("user", "enable", "nobody"), "there is no user nobody"),
+            (("user", "enable", "alice"), "alice is not disabled"),
+            (("user", "role", "nobody", "viewer"), "there is no user nobody"),
+            (("user", "password", "alice", "--password-stdin"), "a password needs at least"),
             (("token", "create", "nobody", "--scope", "read"), "there is no user nobody"),
             (("token", "create", "alice", "--scope", "all"), "a scope is one of"),
             (("token", "create", "alice", "--scope", "read", "--days", "0"), "--days"),

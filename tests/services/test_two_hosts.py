@@ -3,17 +3,29 @@
 The checker knows what was published: what a publisher was told is in the log, and what is in the log reaches everyone.
 """
 
+import signal
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import sqlalchemy as sa
 
+from app.accounts import users
+from app.accounts.models import ApiToken, User
+from app.audit.verify import verify
+from app.db import write
 from app.infra.lease import POLLER_LEASE
-from tests.live.fleet import Fleet, fleet_of
+from tests.live.fleet import Fleet, Reader, fleet_of
 from tests.live.test_engine_chaos import Publisher, check, check_same_bytes, for_user, logged
 from tests.services.valkey import Valkey
+from tests.support.demo_service import DemoService, start_demo
 from tests.support.machine import scaled
 from tests.support.postgres import Postgres
 from tests.support.postgres_host import PostgresHost
@@ -30,9 +42,8 @@ class Deployment:
     hosts: list[PostgresHost]
 
 
-@pytest.fixture(scope="module")
-def shared(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, forked_servers: None) -> Iterator[Deployment]:
-    folder = tmp_path_factory.mktemp("hosts")
+@contextmanager
+def two_hosts(postgres: Postgres, folder: Path) -> Iterator[Deployment]:
     address = postgres.migrated_database()
     with Valkey() as valkey:
         usual: dict[str, Any] = {"HEARTBEAT_S": 0.5, "DRAIN_S": 2, "REDIS_URL": valkey.url}
@@ -46,6 +57,12 @@ def shared(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, forked_
                 host.end()
 
 
+@pytest.fixture(scope="module")
+def shared(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, forked_servers: None) -> Iterator[Deployment]:
+    with two_hosts(postgres, tmp_path_factory.mktemp("hosts")) as made:
+        yield made
+
+
 @pytest.fixture
 def deployment(shared: Deployment) -> Iterator[Deployment]:
     """Both hosts serve when a test begins."""
@@ -54,6 +71,13 @@ def deployment(shared: Deployment) -> Iterator[Deployment]:
     yield shared
     for host in shared.hosts:
         host.disconnect()
+
+
+@pytest.fixture
+def demo_service(tmp_path: Path) -> Iterator[DemoService]:
+    made = start_demo(tmp_path)
+    yield made
+    made.stop()
 
 
 class Watch:
@@ -143,18 +167,92 @@ def test_a_frozen_postgres_is_said_and_everything_goes_on_after_it(deployment: D
     watch.finish(deployment.hosts[0])
 
 
-def test_the_readers_and_the_polls_of_a_killed_host_go_on_at_the_other(deployment: Deployment, watch: Watch) -> None:
+def test_the_readers_and_the_polls_of_a_killed_host_go_on_at_the_other(
+    postgres: Postgres, tmp_path: Path, forked_servers: None
+) -> None:
+    with two_hosts(postgres, tmp_path) as deployment, ExitStack() as stack:
+        one, two = deployment.hosts
+        wait_for(lambda: polling_pid(one), "a worker to poll", 30)
+        dying, other = (one, two) if polling_pid(one) in one.background_pids() else (two, one)
+        fleets = [stack.enter_context(fleet_of(host)) for host in (dying, other)]
+        watch = Watch(deployment, fleets)
+        watch.goes_on()
+        dying.kill()
+        fleets[0].address = fleets[1].address
+        fleets[0].all_open(30)
+        wait_for(lambda: polling_pid(other) in other.background_pids(), "the other host's worker to poll", 60)
+        watch.finish(other)
+        for host in deployment.hosts:
+            host.disconnect()
+
+
+def test_a_rolling_restart_of_both_hosts_loses_and_repeats_nothing(deployment: Deployment, watch: Watch) -> None:
+    watch.goes_on()
+    for host, fleet in zip(deployment.hosts, watch.fleets, strict=True):
+        before = set(host.worker_pids())
+        host.signal(signal.SIGHUP)
+        fleet.until(partial(is_replaced, host, before), "new workers", 60)
+        watch.goes_on()
+    watch.finish(deployment.hosts[0])
+
+
+def test_what_one_host_decides_is_so_at_both(deployment: Deployment) -> None:
+    """A revoked token, and a flag that is switched off."""
     one, two = deployment.hosts
-    watch.goes_on()
-    one.kill()
-    watch.fleets[0].address = ("127.0.0.1", two.port)
-    try:
-        watch.fleets[0].all_open(30)
-        wait_for(lambda: polling_pid(two) in two.background_pids(), "the other host's worker to poll", 60)
-    finally:
-        one.start()
-    watch.goes_on()
-    watch.finish(two)
+    with fleet_of(one) as here, fleet_of(two) as there:
+        revoked = two.bearer("charlie", "stream")
+        for fleet in (here, there):
+            fleet.open("charlie", headers=revoked, comes_back=False)
+            fleet.open("alice", comes_back=False)
+            fleet.all_open()
+        with one.app.app_context(), write() as session:
+            [token] = session.scalars(sa.select(ApiToken).join(User).where(User.name == "charlie")).all()
+            users.revoke_token(session, token.id, "test")
+        for fleet in (here, there):
+            charlie, alice = fleet.readers
+            wait_until_away(fleet, charlie)
+            assert alice.is_open
+        one.set_rollout(100, enabled=False)
+        try:
+            for fleet in (here, there):
+                wait_until_away(fleet, fleet.readers[1])
+                assert b"flag-off" in fleet.readers[1].byes[-1]
+        finally:
+            one.set_rollout(100)
+
+
+def test_fifty_identical_commands_at_two_hosts_run_once(deployment: Deployment, demo_service: DemoService) -> None:
+    one, two = deployment.hosts
+    one.watch("shop", demo_service.url)
+    job_id = demo_service.create_job(state="failed", ageS=60)["id"]
+    wanted = {"commandId": str(uuid.uuid4()), "actionType": "retry-job", "service": "shop", "target": job_id}
+
+    def run(number: int) -> tuple[int, str]:
+        host = deployment.hosts[number % 2]
+        headers = one.bearer("bob", "command")
+        answer = requests.post(f"{host.url}/commands/run", json=wanted, headers=headers, timeout=scaled(20))
+        return answer.status_code, answer.json()["commandId"]
+
+    with ThreadPoolExecutor(10) as threads:
+        assert set(threads.map(run, range(50))) == {(202, wanted["commandId"])}
+
+    def phase() -> str:
+        headers = two.bearer("bob", "read")
+        answer = requests.get(f"{two.url}/commands/{wanted['commandId']}", headers=headers, timeout=scaled(20))
+        return str(answer.json()["phase"])
+
+    wait_for(lambda: phase() == "success", "the command to succeed", 30)
+    assert len([call for call in demo_service.calls() if call["path"].endswith(f"{job_id}/retry")]) == 1
+    with one.app.app_context():
+        assert verify().broken is None, "one chain, whoever wrote it"
+
+
+def wait_until_away(fleet: Fleet, reader: Reader) -> None:
+    fleet.until(lambda: reader.is_away, "the end of the stream", 10)
+
+
+def is_replaced(host: PostgresHost, before: set[int]) -> bool:
+    return not before & set(host.worker_pids()) and host.is_ready()
 
 
 def state(host: PostgresHost) -> int:
