@@ -4,6 +4,7 @@ import os
 import socket
 import sqlite3
 import sys
+from pathlib import Path
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
@@ -86,8 +87,11 @@ def serve(web_only: bool) -> None:
 
 def describe_data(settings: Settings) -> str:
     """Say where the data is: relative settings make that depend on the folder in which the command was typed."""
-    folder = f"{settings.instance_dir} (BEACON_INSTANCE_DIR sets another folder)"
-    return f"data is kept in {folder}" if settings.is_sqlite else f"data is kept in PostgreSQL; this host's in {folder}"
+    folder = f"data is kept in {settings.instance_dir} (BEACON_INSTANCE_DIR sets another folder)"
+    database = settings.database_url.removeprefix("sqlite:///")
+    if Path(database).is_relative_to(settings.instance_dir):
+        return folder
+    return f"{folder}, the database in {database if settings.is_sqlite else 'PostgreSQL'}"
 
 
 @cli.command()
