@@ -7,14 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from scripts import release
 from tests.install.installed import Installed
-from tests.support.beacon_server import ROOT
 from tests.support.machine import scaled
+
+EPOCH_S = 1_750_000_000
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("dist"), "wheel")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `make release` writes."""
+    folder = tmp_path_factory.mktemp("release") / "dist"
+    release.release(folder, EPOCH_S)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(dist: Path) -> Path:
+    (found,) = dist.glob("*.whl")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +41,3 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     pip = [sys.executable, "-m", "pip", "--python", str(home), "--disable-pip-version-check", "--quiet", "install"]
     subprocess.run([*pip, "--no-index", "--no-deps", "--no-compile", str(wheel)], check=True, timeout=scaled(120))
     return Installed(home / "bin" / "beacon")
-
-
-def build(folder: Path, target: str) -> Path:
-    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=scaled(60))
-    (built,) = folder.iterdir()
-    return built

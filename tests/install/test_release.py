@@ -14,16 +14,8 @@ from click.testing import CliRunner
 from app.cli.main import cli
 from app.infra.version import VERSION
 from scripts import release
+from tests.install.conftest import EPOCH_S
 from tests.support.beacon_server import ROOT
-
-EPOCH_S = 1_750_000_000
-
-
-@pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("release") / "dist"
-    release.release(folder, EPOCH_S)
-    return folder
 
 
 def test_a_release_is_wheel_source_archive_parts_list_and_checksums(dist: Path) -> None:
