@@ -16,7 +16,7 @@ from rq.results import Result
 from app.infra import json_limits
 from app.infra.concurrency import TimeSlice
 from app.sources.arguments import ShowArguments, show_call, show_values
-from app.sources.protocol import MAX_RELATED_JOBS, MAX_TRACEBACK_BYTES, Job, JobDetail, find_job_id_fault
+from app.sources.protocol import MAX_RELATED_JOBS, MAX_TRACEBACK_BYTES, Job, JobDetail, clean_text, find_job_id_fault
 from app.sources.rq.responses import Batch, split_into_parts
 from app.sources.rq.rq_workers import parse_moment
 from app.sources.tracebacks import parse_error
@@ -161,7 +161,7 @@ def _parse_call(data: Any) -> _Call | None:
     except (ValueError, TypeError):
         return None
     if isinstance(function, str) and isinstance(args, list) and isinstance(kwargs, dict):
-        return _Call(function, args, kwargs)
+        return _Call(clean_text(function), args, kwargs)
     return None
 
 
