@@ -44,7 +44,7 @@ class Told:
     """All that Beacon has told of the service since it is watched.
 
     `wrong`: updates that found something. `waited_for`: jobs that were unaccounted for until it was known what became
-    of them. `recorded`: discrepancies, and jobs that came to be open items.
+    of them. `recorded`: discrepancies, and jobs that came to be open items. `facts`: failed jobs by type of error.
     """
 
     polls: Counter[str]
@@ -53,6 +53,7 @@ class Told:
     recorded: Sequence[str]
     notices: Sequence[str]
     log: Sequence[str]
+    facts: dict[str | None, int]
 
 
 def watch(beacon: Beacon, **entry: Any) -> Callable[[], Told]:
@@ -71,6 +72,12 @@ def watch(beacon: Beacon, **entry: Any) -> Callable[[], Told]:
                 + [*book.items, *book.closed],
                 notices=list(session.scalars(sa.select(Notification.title).where(Notification.service == SERVICE))),
                 log=[line for line in beacon.log_text().splitlines() if " WARNING " in line or " ERROR " in line],
+                facts=dict(
+                    beacon.sql(
+                        "SELECT error_type, count(*) FROM failed_job JOIN failure_group ON group_id = failure_group.id"
+                        " WHERE read_at IS NOT NULL GROUP BY error_type"
+                    )
+                ),
             )
 
     wait_for(lambda: tell().polls["verified"], "the first poll", 30)
@@ -93,10 +100,11 @@ def assert_nothing_found(beacon: Beacon, tell: Callable[[], Told], jobs: int) ->
     wait_for(nothing_is_left, "Beacon to know that no job is left", 60)
     told = tell()
     passed = f"{jobs:,} jobs in {BUSY_S:.0f} s, polls: {dict(told.polls)}"
-    print(f"{passed}; waited for: {len(told.waited_for)}; in the log: {told.log}")  # noqa: T201 -- for `pytest -s`
+    print(f"{passed}; waited for: {len(told.waited_for)}; facts: {told.facts}; in the log: {told.log}")  # noqa: T201 -- for `pytest -s`
     assert told.polls.total() > BUSY_S / POLL_S / 10  # on a busy machine each takes a while
     assert (told.wrong, told.recorded, told.notices) == ([], [], [])
     assert [line for line in told.log if SERVICE in line] == []
+    assert set(told.facts) == {"ValueError"}, "the facts of all failed jobs, and nothing else"
     return told
 
 
