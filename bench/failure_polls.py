@@ -25,8 +25,11 @@ from app.reconciliation import registry
 from app.reconciliation.explanations import EventExplainer
 from app.reconciliation.observer import CheckFollower, ServiceObserver, WatchedService
 from bench.failing_rq import fail_jobs, hide_failed, show_failed
+from bench.peers.server import ROOT
+from bench.processes import end, start, wait_for_port
+from bench.valkey import find_valkey, valkey_command
 from bench.waiting_jobs import enqueue_jobs
-from tests.services.valkey import Valkey
+from tests.support.ports import free_port
 
 INTERVAL_S = 5.0
 CAUSES = 50
@@ -34,7 +37,7 @@ QUEUE = "mail"
 # Polls of each kind, in turns.
 TURNS = 15
 # Until RQ was asked of each waiting job how long it is kept, polls cost more.
-WARM_POLLS = 25
+WARM_POLLS = 22
 SPARE_JOBS = 10_000
 LEASE_S = 3_600.0
 MAX_POLLS = 200
@@ -44,9 +47,8 @@ class Polls:
     """Of one service, whose failures are followed or not."""
 
     def __init__(self, lease: Lease, service_id: str, url: str, bound: int, followers: list[CheckFollower]) -> None:
-        entry = {"id": service_id, "name": service_id, "kind": "rq", "url": url, "queues": [QUEUE]}
         with write() as session:
-            row = registry.add(session, **entry)
+            row = registry.add(session, id=service_id, name=service_id, kind="rq", url=url, queues=[QUEUE])
         self._service = WatchedService(service_id, registry.build_source(row, bound))
         self._observer = ServiceObserver(lease, INTERVAL_S, [EventExplainer()], followers=followers)
 
@@ -63,33 +65,43 @@ class Polls:
 
 
 def measure(waiting: int, failed: int) -> dict[str, float]:
-    with Valkey() as valkey, _application():
-        enqueue_jobs(valkey.url, [QUEUE], waiting)
-        fail_jobs(valkey.url, QUEUE, failed, CAUSES)
-        hide_failed(valkey.client(), QUEUE)
+    with tempfile.TemporaryDirectory(prefix="beacon-bench-") as folder, _valkey(Path(folder)) as url, _beacon(folder):
+        enqueue_jobs(url, [QUEUE], waiting)
+        fail_jobs(url, QUEUE, failed, CAUSES)
+        hide_failed(url, QUEUE)
         lease, bound = Lease(ttl_s=LEASE_S), waiting + failed + SPARE_JOBS
         if not lease.try_acquire():
             raise RuntimeError("the lease is taken")
-        with_facts = Polls(lease, "followed", valkey.url, bound, [FailureTracker()])
-        without = Polls(lease, "plain", valkey.url, bound, [])
+        with_facts = Polls(lease, "followed", url, bound, [FailureTracker()])
+        without = Polls(lease, "plain", url, bound, [])
         for _ in range(WARM_POLLS):
             with_facts.poll()
             without.poll()
         gc.collect()  # as a worker does that has started
         gc.freeze()
-        show_failed(valkey.client(), QUEUE)
+        show_failed(url, QUEUE)
         return _read_all(with_facts, failed) | _compare(with_facts, without)
 
 
 @contextmanager
-def _application() -> Iterator[None]:
-    with tempfile.TemporaryDirectory(prefix="beacon-bench-") as folder:
-        settings = Settings(instance_dir=Path(folder), secret_key="bench")
-        app = create_app(settings)
-        database_upgrade.migrate_database(app, settings)
-        with app.app_context():
-            yield
-            db.engine.dispose()
+def _valkey(folder: Path) -> Iterator[str]:
+    port, log = free_port(), folder / "valkey.log"
+    process = start(valkey_command(find_valkey(ROOT / ".venv"), port, folder), log)
+    try:
+        wait_for_port(port, process, log)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        end(process)
+
+
+@contextmanager
+def _beacon(folder: str) -> Iterator[None]:
+    settings = Settings(instance_dir=Path(folder) / "beacon", secret_key="bench")
+    app = create_app(settings)
+    database_upgrade.migrate_database(app, settings)
+    with app.app_context():
+        yield
+        db.engine.dispose()
 
 
 def _read_all(polls: Polls, failed: int) -> dict[str, float]:

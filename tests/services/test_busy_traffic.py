@@ -24,7 +24,7 @@ from tests.support.waiting import wait_for
 # `make test` has the same at test_rq_busy.py and test_celery_healthy.py, for seconds.
 pytestmark = pytest.mark.long
 POLL_S = 1.0
-BUSY_S = 600.0
+BUSY_S = 120.0
 
 
 @pytest.fixture
