@@ -80,6 +80,12 @@ def test_the_table_of_filters_has_every_choice_with_and_without_failing_jobs() -
     assert {(case["wanted"], case["failing"]) for case in FILTERS} == expected
 
 
+def test_most_running_counts_what_each_kind_of_service_calls_so() -> None:
+    tiles = [tile("alpha", running=3), tile("beta", "rq", started=5), tile("gamma", queued=9)]
+    board = Board.arrange(tiles, {}, parse_board_query({"by": "running"}), "auto", ())
+    assert names(board) == ["beta", "alpha", "gamma"]
+
+
 def test_groups_by_state_begin_with_the_worst_and_groups_by_kind_with_the_first() -> None:
     by_state = {group.title: [tile.service_id for tile in group.tiles] for group in arrange(group="state").groups}
     assert list(by_state.items()) == [
