@@ -13,13 +13,13 @@ UV_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-emit-index
 	--override requirements/override.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check bench lock
+.PHONY: help run test test-long check bench screenshots lock
 MAKEFLAGS += --no-print-directory
 # Without bytecode every server that a test starts would compile all of Beacon again.
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list these
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: ## a live dashboard with a demo job service, on PORT (8000); Ctrl-C stops it
 	@$(BOOTSTRAP) run
@@ -46,6 +46,10 @@ check: ## format, lint and types, for Python and JavaScript
 bench: ## the benchmarks beside peers, as a table (docs/benchmarks.md); FIGURES="fan-out page" for some of them
 	@$(BOOTSTRAP) bench
 	@.venv/bin/python -m bench $(FIGURES)
+
+screenshots: ## take the pictures in docs/ from a real Beacon in a real Chromium
+	@$(BOOTSTRAP) test
+	@.venv/bin/python -m scripts.screenshots
 
 lock: ## bring the lock files up to date with requirements/*.in and package.json
 	@$(BOOTSTRAP) check

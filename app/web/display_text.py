@@ -20,8 +20,9 @@ STATE_WORDS = {
     "event": "Event",
 }
 
-# The most important state first; other states follow by name.
-_STATE_ORDER = ("queued", "running", "failed", "stuck", "retrying", "scheduled", "succeeded")
+# The most important state first, whatever a kind of service calls it; other states follow by name. Tiles have room for
+# four: Palantir services and Celery have the first words of a pair, RQ the second ones.
+_STATE_ORDER = ("queued", "running", "started", "failed", "stuck", "retrying", "succeeded", "finished", "scheduled")
 _STATE_LABELS = {"queued": "waiting", "succeeded": "done"}
 
 MAX_EVENT_CHARS = 160
