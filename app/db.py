@@ -3,7 +3,7 @@
 import contextlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -58,10 +58,15 @@ def write(deadline_s: float = WRITE_DEADLINE_S) -> Iterator[Session]:
     with Session(db.engine, expire_on_commit=False) as session:
         _begin(session, time.monotonic() + deadline_s)
         yield session
-        if has_request_context():  # before the commit: one that raises may still have been done
-            g.beacon_has_written = True
+        note_written()  # before the commit: one that raises may still have been done
         session.commit()
     committed.send()
+
+
+def note_written() -> None:
+    """Note that the current request, if there is one, has changed something or may have."""
+    if has_request_context():
+        g.beacon_has_written = True
 
 
 def has_written() -> bool:
@@ -74,6 +79,17 @@ def read() -> Iterator[Session]:
     """Open a session for reading that returns its connection at the end; for long-lived callers (streams, loops)."""
     with Session(db.engine, expire_on_commit=False) as session:
         yield session
+
+
+def read_row(session: Session, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> sa.Row[Any] | None:
+    """Return the one row of `statement`, which is the first that `session` is asked for, or None.
+
+    On PostgreSQL it is read outside of the session's transaction: beginning and ending one are two further round trips.
+    """
+    if session.in_transaction() or session.get_bind().dialect.name == "sqlite":
+        return session.execute(statement, parameters).one_or_none()
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        return connection.execute(statement, parameters).one_or_none()
 
 
 def _begin(session: Session, deadline: float) -> None:
@@ -127,6 +143,15 @@ def configure_engine(engine: Engine) -> None:
         event.listen(engine, "do_connect", lambda _dialect, _record, args, named: postgres.connect(*args, **named))
         event.listen(engine, "connect", lambda connection, _record: postgres.prepare_session(connection))
         event.listen(engine, "checkin", lambda connection, _record: postgres.reset_timeout(connection))
+        event.listen(engine, "checkout", lambda connection, _record, _proxy: _discard_closed(connection))
+
+
+def _discard_closed(connection: Any) -> None:
+    """Replace all connections of the pool if the server has ended this one; it has probably been restarted."""
+    from app.infra import postgres  # see above
+
+    if postgres.is_closed(connection):
+        raise InvalidatePoolError
 
 
 def set_statement_timeout(connection: Connection, seconds: float | None) -> None:
@@ -177,4 +202,4 @@ def engine_options(database_url: str) -> dict[str, Any]:
     """Return the pool sizes. Streams hold no connection, so these limit only requests and background parts."""
     if database_url.startswith("sqlite:"):
         return {"pool_size": 4, "max_overflow": 4, "pool_timeout": 5}
-    return {"pool_size": 8, "max_overflow": 4, "pool_timeout": 5, "pool_pre_ping": True}
+    return {"pool_size": 8, "max_overflow": 4, "pool_timeout": 5}

@@ -79,9 +79,14 @@ class Postgres:
             with suppress(ProcessLookupError):  # a connection's process may end as soon as the others go on
                 os.kill(pid, sig)
 
-    def _pids(self) -> list[int]:
+    @property
+    def pid(self) -> int:
+        """The postmaster's."""
         assert self._process is not None
-        return [self._process.pid, *children(self._process.pid)]
+        return self._process.pid
+
+    def _pids(self) -> list[int]:
+        return [self.pid, *children(self.pid)]
 
     def remove(self) -> None:
         self.stop()
