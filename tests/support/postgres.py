@@ -48,6 +48,11 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
+    @property
+    def binaries(self) -> Path:
+        """The folder of `pg_dump` and the others."""
+        return self._binaries
+
     def start(self) -> None:
         options = f"-c listen_addresses=127.0.0.1 -c fsync=off -c unix_socket_directories={self._data}"
         command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self.port), *options.split()]
