@@ -15,6 +15,7 @@ from app.config import Settings, load_settings, prepare_instance_dir
 from app.db import configure_engine, db, engine_options, engine_url
 from app.eventlog import append
 from app.eventlog.event_types import MAX_BODY_BYTES
+from app.eventlog.group_commit import GroupCommit
 from app.flags import evaluation
 from app.flags.provider import EmbeddedProvider
 from app.flags.sync import FlagSync
@@ -74,6 +75,7 @@ def add_components(app: Flask, settings: Settings) -> None:
     parts = components(app)
     parts.settings = settings
     parts.body_slots = request_body.BodySlots()
+    parts.group_commit = GroupCommit()
     parts.attempt_recorder = attempt_log.AttemptRecorder()
     parts.count_cache = CountCache()
     parts.head_keeper = HeadKeeper(settings)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # every package may import this module, so it imports none of
     from app.background import StreamServices
     from app.config import Settings
     from app.eventlog.append import DeriveEvents
+    from app.eventlog.group_commit import GroupCommit
     from app.flags.evaluation import Flags
     from app.flags.provider import Provider
     from app.infra.rate_limits import UserRateLimit
@@ -41,6 +42,7 @@ class Components:
     readiness: "Readiness"
     publish_limit: "UserRateLimit"
     body_slots: "BodySlots"
+    group_commit: "GroupCommit"
     attempt_recorder: "AttemptRecorder"
     count_cache: "CountCache"
     head_keeper: "HeadKeeper"

@@ -13,6 +13,7 @@ from app.accounts.models import ApiToken
 from app.cli import demo, doctor, processes
 from app.cli import worker as worker_
 from app.cli.audit import audit
+from app.cli.backup import backup, restore
 from app.cli.context import open_app, open_migrated_app, operator_name
 from app.cli.rollout import rollout
 from app.cli.services import service
@@ -24,6 +25,7 @@ from app.eventlog.append import InvalidEvent, NewEvent, append
 from app.eventlog.audience import CONTROL, EVERYONE
 from app.flags import embedded
 from app.infra import database_upgrade, strict_json
+from app.infra.backup_file import BackupError
 from app.infra.problems import Problem
 from app.reconciliation import registry
 
@@ -34,6 +36,7 @@ EXPECTED_ERRORS = (
     registry.InvalidService,
     DatabaseUnavailable,
     demo.CannotStart,
+    BackupError,
 )
 
 
@@ -182,6 +185,8 @@ def publish(type_: str, data: str, audience: str) -> None:
 
 cli.add_command(rollout)
 cli.add_command(audit)
+cli.add_command(backup)
+cli.add_command(restore)
 
 
 def check_port(settings: Settings) -> None:

@@ -1,7 +1,7 @@
 """The session cookie: over TLS it is bound to this host, and public responses neither set nor depend on it."""
 
-from flask import Flask, Response, request
-from flask.sessions import SecureCookieSessionInterface, SessionMixin
+from flask import Flask, Request, Response, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from typing_extensions import override
 
 from app.web import known_browser
@@ -23,6 +23,13 @@ class LoginCookie(SecureCookieSessionInterface):
     @override
     def get_cookie_path(self, app: Flask) -> str:
         return "/"
+
+    @override
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        # Programs send no cookie, and the signer is made again for each request.
+        if self.get_cookie_name(app) not in request.cookies:
+            return self.session_class()
+        return super().open_session(app, request)
 
     @override
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
