@@ -20,8 +20,8 @@ STATE_WORDS = {
     "event": "Event",
 }
 
-# The most important state first, whatever a kind of service calls it; other states follow by name. Tiles have room for
-# four: Palantir services and Celery have the first words of a pair, RQ the second ones.
+# The most important state first, whatever a kind of service calls it (`running` or `started`); other states follow by
+# name. A tile has room for four.
 _STATE_ORDER = ("queued", "running", "started", "failed", "stuck", "retrying", "succeeded", "finished", "scheduled")
 _STATE_LABELS = {"queued": "waiting", "succeeded": "done"}
 
