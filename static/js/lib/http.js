@@ -1,4 +1,5 @@
 // @ts-check
+import { ownAddress } from "./own_address.js";
 import { adjustClock, serverNow } from "./server_clock.js";
 
 /** Below the limit of timers: one of more than 24 days fires at once. */
@@ -28,12 +29,12 @@ export class DifferentUserError extends Error {
 
 /**
  * Fetches a successful answer of this type, or throws `ResponseError`; a redirect (login page, captive portal) is an error.
- * @param {string} address
+ * @param {string} address  a path of Beacon, or a whole address
  * @param {RequestInit} options
  * @param {string} type
  */
 export async function fetchChecked(address, options, type) {
-  const response = await fetch(address, { cache: "no-store", credentials: "same-origin", redirect: "manual", ...options });
+  const response = await fetch(address[0] === "/" ? ownAddress(address) : address, { cache: "no-store", credentials: "same-origin", redirect: "manual", ...options });
   adjustClock(Date.parse(response.headers.get("Date") ?? ""));
   if (response.type === "opaqueredirect") throw new ResponseError("redirect", 0);
   if (!response.ok) throw await errorFrom(response);
