@@ -23,6 +23,8 @@ FOR_STREAMS = """
 proxy_http_version 1.1;
 proxy_buffering off;
 """
+# Beacon below a path: nginx takes it off where `proxy_pass` ends with a slash.
+PREFIXED_LINES = f"{USUAL_LINES}proxy_set_header X-Forwarded-Prefix /beacon;\n"
 CONFIGURATION = """
 {user}
 daemon off;
@@ -39,8 +41,8 @@ http {{
   scgi_temp_path {folder}/scgi;
   server {{
     listen 127.0.0.1:{port}{tls};
-    location / {{
-      proxy_pass http://127.0.0.1:{upstream};
+    location {below}/ {{
+      proxy_pass http://127.0.0.1:{upstream}{stripped};
       proxy_bind {address};
       {upstream_lines}
       {lines}
@@ -51,7 +53,8 @@ http {{
 
 
 class Nginx(Front):
-    """`with Nginx(folder, upstream_port) as nginx`: ended with the block. `certificate` makes it speak TLS."""
+    """`with Nginx(folder, upstream_port) as nginx`: ended with the block. `certificate` makes it speak TLS and HTTP/2;
+    `below` is the path below which Beacon is found, and `strips` says whether nginx removes it."""
 
     def __init__(
         self,
@@ -61,12 +64,17 @@ class Nginx(Front):
         lines: str = USUAL_LINES,
         upstream_lines: str = FOR_STREAMS,
         certificate: tuple[Path, Path] | None = None,
+        http2: bool = True,
+        below: str = "",
+        strips: bool = True,
     ) -> None:
         super().__init__(folder, "error.log")
         if certificate:
             self.scheme, self.trusted = "https", str(certificate[0])
+        self.below = below
+        protocols = " ssl http2" if http2 else " ssl"
         tls = (
-            f" ssl;\n    ssl_certificate {certificate[0]};\n    ssl_certificate_key {certificate[1]}"
+            f"{protocols};\n    ssl_certificate {certificate[0]};\n    ssl_certificate_key {certificate[1]}"
             if certificate
             else ""
         )
@@ -80,6 +88,8 @@ class Nginx(Front):
             "lines": lines,
             "upstream_lines": upstream_lines,
             "address": ADDRESS,
+            "below": below,
+            "stripped": "/" if below and strips else "",
         }
         (folder / "nginx.conf").write_text(CONFIGURATION.format(**values))
 
