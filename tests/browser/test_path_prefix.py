@@ -55,6 +55,7 @@ def test_a_person_logs_in_watches_retries_a_job_and_logs_out_without_leaving_the
     assert page.url == f"{nginx.url}/"
     tab.wait_state("connected")
     tab.load_rest()
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol") == "h2"
     tab.wait_change(beacon.publish([{"type": "below.prefix", "data": {}}])[0])
     [failed] = failed_jobs(service)
     link = page.locator(f"#changes a[href^='{BELOW}/services/mail']").first  # pushed, not loaded

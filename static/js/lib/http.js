@@ -44,9 +44,12 @@ export async function fetchChecked(address, options, type) {
   return response;
 }
 
-/** @param {Response} response */
+/**
+ * A server error that is no JSON comes from a proxy that cannot reach Beacon.
+ * @param {Response} response
+ */
 async function errorFrom(response) {
-  const problem = await response.json().catch(() => ({}));
+  const problem = await response.json().catch(() => ({ reason: response.status < 500 ? "refused" : "gateway" }));
   return new ResponseError(String(problem.reason ?? "refused"), response.status, parseRetryAfter(response.headers.get("Retry-After")));
 }
 
