@@ -121,7 +121,8 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses and networks of proxies, separated by commas; only from them do `X-Forwarded-…` headers count."""
     path_prefix: str = ""
-    """Path below which a proxy shows Beacon, like `/beacon`, for a proxy that cannot send `X-Forwarded-Prefix`."""
+    """Path below which a proxy shows Beacon, like `/beacon`; without it, `X-Forwarded-Prefix` of a trusted proxy
+    counts."""
     widget_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose pages may embed the notification panel, separated by commas."""
     password_env_prefixes: Annotated[tuple[str, ...], NoDecode] = (PASSWORD_PREFIX,)

@@ -4,14 +4,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from flask import Flask
 
 from app.accounts import users
 from app.audit import head_file
-from app.cli import outside_check
+from app.cli.finding import Finding
 from app.components import components
 from app.config import Settings
 from app.db import now_epoch, read
@@ -35,15 +34,8 @@ SECRET_SETTINGS = ("unleash_api_token", "unleash_admin_token", "audit_head_url")
 MIN_LONG_TRANSACTION_S = 5
 # The share of its limit from which the event log counts as full.
 LOG_FULL_SHARE = 0.95
-# BEACON_ variables that `make test` reads, not Beacon.
-NON_SETTING_VARIABLES = {"BEACON_SKIP_BROWSER"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    subject: str
-    ok: bool
-    text: str
+# BEACON_ variables that `make test` and `beacon doctor --url` read, not Beacon.
+NON_SETTING_VARIABLES = {"BEACON_SKIP_BROWSER", "BEACON_DOCTOR_TOKEN"}
 
 
 def run_checks(app: Flask, settings: Settings) -> list[Finding]:
@@ -225,10 +217,6 @@ def _check_proxies(settings: Settings) -> Finding:
         return Finding("proxies", True, f"X-Forwarded-… is trusted from {', '.join(settings.trusted_proxies)}")
     text = "none is trusted, so X-Forwarded-… is ignored; behind a proxy, set its address in BEACON_TRUSTED_PROXIES"
     return Finding("proxies", True, text)
-
-
-def check_from_outside(url: str) -> Finding:
-    return Finding("outside", *outside_check.check_address(url))
 
 
 def _check_names() -> Finding:

@@ -46,8 +46,8 @@ class Proxy:
 
 
 class TrustedProxies:
-    """WSGI middleware; `networks` returns the networks that are trusted now, `prefix` the path prefix that applies
-    unless a trusted proxy sends another one."""
+    """WSGI middleware; `networks` returns the networks that are trusted now, `prefix` the path prefix of the settings.
+    If it is set, what proxies send as prefix does not count: they may pass on what clients send."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class TrustedProxies:
             prefix = _apply_headers(environ, self._networks())
         elif sent:
             self._warn(peer, sent)
-        _apply_prefix(environ, prefix or self._prefix())
+        _apply_prefix(environ, self._prefix() or prefix)
         environ[_ENVIRON_KEY] = Proxy(peer, is_trusted, sent, is_trusted and _names_port(environ))
         for name in FORWARDED_HEADERS:
             environ.pop(_environ_key(name), None)  # nothing behind this must read them

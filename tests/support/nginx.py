@@ -35,9 +35,18 @@ proxy_buffer_size 700k;
 proxy_buffers 2 700k;
 proxy_busy_buffers_size 700k;
 """
-# Beacon below a path: nginx takes it off where `proxy_pass` ends with a slash.
 # Publishers send up to 8 MiB. More must be refused by nginx: it takes an early refusal of Beacon's for a failure (502).
-PREFIXED_LINES = f"{USUAL_LINES}proxy_set_header X-Forwarded-Prefix /beacon;\nclient_max_body_size 8m;\n"
+BODY_LINE = "client_max_body_size 8m;\n"
+# Every header that counts is set or removed, so that nothing a client sends is passed on (docs/deployment.md).
+STRICT_LINES = """
+proxy_set_header Host $http_host;
+proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+proxy_set_header X-Forwarded-Proto $scheme;
+proxy_set_header X-Forwarded-Host $http_host;
+proxy_set_header X-Forwarded-Port $server_port;
+"""
+ROOT_LINES = f'{STRICT_LINES}proxy_set_header X-Forwarded-Prefix "";\n{BODY_LINE}'
+PREFIXED_LINES = f"{STRICT_LINES}proxy_set_header X-Forwarded-Prefix /beacon;\n{BODY_LINE}"
 CONFIGURATION = """
 {user}
 daemon off;

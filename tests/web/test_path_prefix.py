@@ -105,9 +105,7 @@ def test_the_setting_stands_for_a_proxy_that_sends_no_prefix(cast: Flask, settin
     client = cast.test_client()
     assert 'action="/beacon/login"' in client.get("/beacon/login").text
     client.environ_base["HTTP_X_FORWARDED_PREFIX"] = "/other"
-    assert 'action="/other/login"' in client.get("/login").text
-    client.environ_base["REMOTE_ADDR"] = "192.0.2.9"
-    assert 'action="/beacon/login"' in client.get("/login").text, "the header of a client does not count"
+    assert 'action="/beacon/login"' in client.get("/login").text, "the proxy may pass on what a client sends"
 
 
 @pytest.mark.parametrize(("text", "value"), [("/beacon/", "/beacon"), ("/", ""), ("/a/b-1", "/a/b-1")])
