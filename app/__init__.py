@@ -36,7 +36,7 @@ from app.stream.formats import build_html_format
 from app.stream.handoff import HandOff
 from app.stream.hub import Hub
 from app.stream.viewer_count import count_streams, streaming_users
-from app.web import request_body
+from app.web import path_prefix, request_body
 from app.web.audit import client_errors
 from app.web.dashboard import push_fragments, self_stats, sparklines
 from app.web.health import metrics
@@ -97,7 +97,11 @@ def _register_web(app: Flask) -> None:
     register(app)
     # Replacing `wsgi_app` is Flask's documented way to add middleware.
     hand_off = HandOff(app.wsgi_app, lambda: _stream_engine(app).socket_loop)
-    app.wsgi_app = TrustedProxies(hand_off, lambda: components(app).settings.trusted_networks)  # type: ignore[method-assign]
+    app.wsgi_app = TrustedProxies(  # type: ignore[method-assign]
+        hand_off,
+        lambda: components(app).settings.trusted_networks,
+        lambda: components(app).settings.path_prefix,
+    )
 
 
 def _stream_engine(app: Flask) -> StreamEngine:
@@ -108,9 +112,8 @@ def _build_background(app: Flask, settings: Settings) -> None:
     """Build what runs beside requests. Flags listen to the log before the hub, so that it evaluates current ones."""
     parts = components(app)
     parts.flags = asked = evaluation.Flags(settings.flag_overrides)
-    parts.html_format = build_html_format(
-        in_app_context(app, partial(push_fragments.render_fragments, name_of=registry.service_name))
-    )
+    render = in_app_context(app, partial(push_fragments.render_fragments, name_of=registry.service_name))
+    parts.html_formats = path_prefix.build_html_formats(build_html_format(render))
     hub = Hub(lambda user: asked.is_enabled(evaluation.Flag.SSE_STREAMING, user))
     parts.background = live = StreamServices(app, settings, hub)
     parts.publish_limit = rate_limits.build_publish_limit(settings, live.shared_counters)

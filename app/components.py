@@ -1,5 +1,6 @@
 """The parts of an application that have a state, in one typed container."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from flask import Flask, current_app
@@ -49,7 +50,8 @@ class Components:
     client_errors: "ClientErrors"
     trend_reader: "TrendReader"
     self_stats: "SelfStatsCache"
-    html_format: "EventFormat"
+    html_formats: "Callable[[str], EventFormat]"
+    """The HTML format for a path prefix."""
     online_users: "OnlineUsers"
     drift: "DriftTracker"
     report_limiter: "ReportLimiter"

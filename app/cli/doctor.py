@@ -10,7 +10,7 @@ from flask import Flask
 from app import config
 from app.accounts import users
 from app.audit import head_file
-from app.cli import database_checks, outside_check
+from app.cli import database_checks
 from app.cli.finding import Finding
 from app.components import components
 from app.config import Settings
@@ -34,8 +34,8 @@ SECRET_SETTINGS = ("unleash_api_token", "unleash_admin_token", "audit_head_url",
 MIN_LONG_TRANSACTION_S = 5
 # The share of its limit from which the event log counts as full.
 LOG_FULL_SHARE = 0.95
-# BEACON_ variables that `make test` reads, not Beacon.
-NON_SETTING_VARIABLES = {"BEACON_SKIP_BROWSER"}
+# BEACON_ variables that `make test` and `beacon doctor --url` read, not Beacon.
+NON_SETTING_VARIABLES = {"BEACON_SKIP_BROWSER", "BEACON_DOCTOR_TOKEN"}
 
 
 def run_checks(app: Flask, settings: Settings) -> list[Finding]:
@@ -229,10 +229,6 @@ def _check_proxies(settings: Settings) -> Finding:
         return Finding("proxies", True, f"X-Forwarded-… is trusted from {', '.join(settings.trusted_proxies)}")
     text = "none is trusted, so X-Forwarded-… is ignored; behind a proxy, set its address in BEACON_TRUSTED_PROXIES"
     return Finding("proxies", True, text)
-
-
-def check_from_outside(url: str) -> Finding:
-    return Finding("outside", *outside_check.check_address(url))
 
 
 def _check_names() -> Finding:

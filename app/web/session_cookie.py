@@ -4,17 +4,15 @@ from flask import Flask, Request, Response, request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from typing_extensions import override
 
-from app.web import known_browser
+from app.web import known_browser, path_prefix
 
 COOKIE_NAME = "beacon"
-# RFC 6265bis, section 4.1.3.2: browsers accept this prefix only over TLS, for the whole host, from this host itself.
-SECURE_COOKIE_NAME = f"__Host-{COOKIE_NAME}"
 
 
 class LoginCookie(SecureCookieSessionInterface):
     @override
     def get_cookie_name(self, app: Flask) -> str:
-        return SECURE_COOKIE_NAME if request.is_secure else COOKIE_NAME
+        return path_prefix.cookie_name(COOKIE_NAME)
 
     @override
     def get_cookie_secure(self, app: Flask) -> bool:
