@@ -47,7 +47,7 @@ bench: ## the benchmarks beside peers, as a table (docs/benchmarks.md); FIGURES=
 	@$(BOOTSTRAP) bench
 	@.venv/bin/python -m bench $(FIGURES)
 
-screenshots: ## take the pictures in docs/ again
+screenshots: ## take the pictures in docs/ from a real Beacon in a real Chromium
 	@$(BOOTSTRAP) test
 	@.venv/bin/python -m scripts.screenshots
 

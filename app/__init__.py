@@ -14,6 +14,7 @@ from app.config import Settings, load_settings, prepare_instance_dir
 from app.db import configure_engine, db, engine_options, engine_url
 from app.eventlog import append
 from app.eventlog.event_types import MAX_BODY_BYTES
+from app.eventlog.group_commit import GroupCommit
 from app.flags import evaluation
 from app.flags.provider import EmbeddedProvider
 from app.flags.sync import FlagSync
@@ -34,7 +35,7 @@ from app.stream.formats import build_html_format
 from app.stream.handoff import HandOff
 from app.stream.hub import Hub
 from app.stream.viewer_count import count_streams, streaming_users
-from app.web import request_body
+from app.web import path_prefix, request_body
 from app.web.audit import client_errors
 from app.web.dashboard import push_fragments, self_stats, sparklines
 from app.web.health import metrics
@@ -72,6 +73,7 @@ def add_components(app: Flask, settings: Settings) -> None:
     parts = components(app)
     parts.settings = settings
     parts.body_slots = request_body.BodySlots()
+    parts.group_commit = GroupCommit()
     parts.attempt_recorder = attempt_log.AttemptRecorder()
     parts.count_cache = CountCache()
     parts.head_keeper = HeadKeeper(settings)
@@ -93,7 +95,11 @@ def _register_web(app: Flask) -> None:
     register(app)
     # Replacing `wsgi_app` is Flask's documented way to add middleware.
     hand_off = HandOff(app.wsgi_app, lambda: _stream_engine(app).socket_loop)
-    app.wsgi_app = TrustedProxies(hand_off, lambda: components(app).settings.trusted_networks)  # type: ignore[method-assign]
+    app.wsgi_app = TrustedProxies(  # type: ignore[method-assign]
+        hand_off,
+        lambda: components(app).settings.trusted_networks,
+        lambda: components(app).settings.path_prefix,
+    )
 
 
 def _stream_engine(app: Flask) -> StreamEngine:
@@ -104,9 +110,8 @@ def _build_background(app: Flask, settings: Settings) -> None:
     """Build what runs beside requests. Flags listen to the log before the hub, so that it evaluates current ones."""
     parts = components(app)
     parts.flags = asked = evaluation.Flags(settings.flag_overrides)
-    parts.html_format = build_html_format(
-        in_app_context(app, partial(push_fragments.render_fragments, name_of=registry.service_name))
-    )
+    render = in_app_context(app, partial(push_fragments.render_fragments, name_of=registry.service_name))
+    parts.html_formats = path_prefix.build_html_formats(build_html_format(render))
     hub = Hub(lambda user: asked.is_enabled(evaluation.Flag.SSE_STREAMING, user))
     parts.background = live = StreamServices(app, settings, hub)
     parts.publish_limit = rate_limits.build_publish_limit(settings, live.shared_counters)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.components import components
 from app.config import Settings
-from app.db import DatabaseUnavailable, committed, db, read
+from app.db import DatabaseUnavailable, committed, db, distrust_connections, read
 from app.eventlog import reader as log_read
 from app.eventlog import wakeup
 from app.eventlog.continuity import Continuity
@@ -176,10 +176,8 @@ class BackgroundServices(ABC):
         """Read what the tail's listeners need of the log after `cursor`."""
 
     def _recover(self) -> None:
-        """Drop SQLite's pooled connections, which may hold a file that was moved away. Those to a server are pinged."""
         with self._app.app_context():
-            if db.engine.dialect.name == "sqlite":
-                db.engine.dispose()
+            distrust_connections(db.engine)
 
 
 class StreamServices(BackgroundServices):

@@ -1,5 +1,6 @@
 """The parts of an application that have a state, in one typed container."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from flask import Flask, current_app
@@ -11,6 +12,7 @@ if TYPE_CHECKING:  # every package may import this module, so it imports none of
     from app.background import StreamServices
     from app.config import Settings
     from app.eventlog.append import DeriveEvents
+    from app.eventlog.group_commit import GroupCommit
     from app.flags.evaluation import Flags
     from app.flags.provider import Provider
     from app.infra.rate_limits import UserRateLimit
@@ -41,13 +43,15 @@ class Components:
     readiness: "Readiness"
     publish_limit: "UserRateLimit"
     body_slots: "BodySlots"
+    group_commit: "GroupCommit"
     attempt_recorder: "AttemptRecorder"
     count_cache: "CountCache"
     head_keeper: "HeadKeeper"
     client_errors: "ClientErrors"
     trend_reader: "TrendReader"
     self_stats: "SelfStatsCache"
-    html_format: "EventFormat"
+    html_formats: "Callable[[str], EventFormat]"
+    """The HTML format for a path prefix."""
     online_users: "OnlineUsers"
     drift: "DriftTracker"
     report_limiter: "ReportLimiter"

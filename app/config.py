@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.components import components
 from app.sources.host_rules import PASSWORD_PREFIX, is_own_variable, parse_networks
-from app.web.trusted_proxies import IpNetwork, parse_network
+from app.web.trusted_proxies import IpNetwork, is_path_prefix, parse_network
 
 SECRET_FILE_WAIT_S = 1.0
 ORIGIN_PATTERN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     """Share of pages that report how their connection does, from 0 to 1."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses and networks of proxies, separated by commas; only from them do `X-Forwarded-…` headers count."""
+    path_prefix: str = ""
+    """Path below which a proxy shows Beacon, like `/beacon`; without it, `X-Forwarded-Prefix` of a trusted proxy
+    counts."""
     widget_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose pages may embed the notification panel, separated by commas."""
     password_env_prefixes: Annotated[tuple[str, ...], NoDecode] = (PASSWORD_PREFIX,)
@@ -204,6 +207,14 @@ class Settings(BaseSettings):
     @classmethod
     def _parse_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(parse_network(one)) for one in value)
+
+    @field_validator("path_prefix")
+    @classmethod
+    def _check_path_prefix(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not is_path_prefix(value):
+            raise ValueError("expected a path of letters, digits, dots, dashes and underscores, like /beacon")
+        return value
 
     @field_validator("max_streams_per_user")
     @classmethod

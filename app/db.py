@@ -3,9 +3,10 @@
 import contextlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from blinker import Signal
@@ -14,13 +15,17 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 WRITE_DEADLINE_S = 5.0
 # SQLite's busy handler sleeps in C and blocks the whole event loop, so it may wait only this long.
 SQLITE_BUSY_MS = 5
+# Of one process. Audit reads and searches may take up to four of them for seconds; the others serve in milliseconds.
+POSTGRES_POOL_SIZE = 6
+# With the one that waits for notifications. docs/database.md and `beacon doctor` do the sum.
+MAX_POSTGRES_CONNECTIONS = POSTGRES_POOL_SIZE + 1
 
 _WRITING = {"beacon_writing": True}
 
@@ -60,10 +65,15 @@ def write(deadline_s: float = WRITE_DEADLINE_S) -> Iterator[Session]:
     with Session(db.engine, expire_on_commit=False) as session:
         _begin(session, time.monotonic() + deadline_s)
         yield session
-        if has_request_context():  # before the commit: one that raises may still have been done
-            g.beacon_has_written = True
+        note_written()  # before the commit: one that raises may still have been done
         session.commit()
     committed.send(has_events=EVENTS_APPENDED in session.info)
+
+
+def note_written() -> None:
+    """Note that the current request, if there is one, has changed something or may have."""
+    if has_request_context():
+        g.beacon_has_written = True
 
 
 def has_written() -> bool:
@@ -76,6 +86,17 @@ def read() -> Iterator[Session]:
     """Open a session for reading that returns its connection at the end; for long-lived callers (streams, loops)."""
     with Session(db.engine, expire_on_commit=False) as session:
         yield session
+
+
+def read_row(session: Session, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> sa.Row[Any] | None:
+    """Return the one row of `statement`, which is the first that `session` is asked for, or None.
+
+    On PostgreSQL it is read outside of the session's transaction: beginning and ending one are two further round trips.
+    """
+    if session.in_transaction() or session.get_bind().dialect.name == "sqlite":
+        return session.execute(statement, parameters).one_or_none()
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        return connection.execute(statement, parameters).one_or_none()
 
 
 def _begin(session: Session, deadline: float) -> None:
@@ -127,8 +148,42 @@ def configure_engine(engine: Engine) -> None:
         from app.infra import postgres  # local: psycopg would add a tenth to the imports of a server on SQLite
 
         event.listen(engine, "do_connect", lambda _dialect, _record, args, named: postgres.connect(*args, **named))
-        event.listen(engine, "connect", lambda connection, _record: postgres.prepare_session(connection))
+        event.listen(engine, "connect", _postgres_connect)
         event.listen(engine, "checkin", lambda connection, _record: postgres.reset_timeout(connection))
+        event.listen(
+            engine, "checkout", lambda connection, record, _proxy: _check_connection(engine, connection, record)
+        )
+
+
+def distrust_connections(engine: Engine) -> None:
+    """Replace the pool's connections when they are next taken: their server or file may no longer be the right one."""
+    if engine.dialect.name == "sqlite":
+        engine.dispose()
+    else:
+        _distrusted_at[engine] = time.monotonic()
+
+
+_distrusted_at: WeakKeyDictionary[Engine, float] = WeakKeyDictionary()
+
+
+def _postgres_connect(connection: Any, record: ConnectionPoolEntry) -> None:
+    from app.infra import postgres  # see above
+
+    postgres.prepare_session(connection)
+    record.info["connected_at"] = time.monotonic()
+
+
+def _check_connection(engine: Engine, connection: Any, record: ConnectionPoolEntry) -> None:
+    """Replace this connection if it is distrusted, and all of the pool if the server, probably restarted, has ended it.
+
+    Nothing is asked of the server: a query for each connection that is taken would double a short request's cost.
+    """
+    from app.infra import postgres  # see above
+
+    if record.info["connected_at"] <= _distrusted_at.get(engine, 0.0):
+        raise DisconnectionError
+    if postgres.is_closed(connection):
+        raise InvalidatePoolError
 
 
 def set_statement_timeout(connection: Connection, seconds: float | None) -> None:
@@ -179,4 +234,5 @@ def engine_options(database_url: str) -> dict[str, Any]:
     """Return the pool sizes. Streams hold no connection, so these limit only requests and background parts."""
     if database_url.startswith("sqlite:"):
         return {"pool_size": 4, "max_overflow": 4, "pool_timeout": 5}
-    return {"pool_size": 8, "max_overflow": 4, "pool_timeout": 5, "pool_pre_ping": True}
+    # The one that was used last is taken first, and none is opened for a moment: opening one costs more than a wait.
+    return {"pool_size": POSTGRES_POOL_SIZE, "max_overflow": 0, "pool_timeout": 5, "pool_use_lifo": True}

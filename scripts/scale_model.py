@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.db import MAX_POSTGRES_CONNECTIONS
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 MARK = "<!-- {} of scripts/scale_model.py: {} -->"
 VIEWERS = (1_000, 100_000, 10_000_000)
@@ -25,7 +27,7 @@ MAX_CORE_SHARE = 0.7
 MAX_STREAMS = 10_000
 WORKERS_PER_HOST = 7
 SOCKET_KB = 4.0
-CONNECTIONS_PER_WORKER = 13
+CONNECTIONS_PER_WORKER = MAX_POSTGRES_CONNECTIONS
 
 # static/js/connection/policy.js
 ATTEMPT_DELAYS_S = (1.0, 2.0, 4.0, 8.0, 16.0)

@@ -1,40 +1,35 @@
-"""Take the pictures in docs/ from a real Beacon in a real Chromium: `python -m scripts.screenshots`.
+"""Take the pictures in docs/ from a real Beacon in a real Chromium: `make screenshots`.
 
-Four quiet job services: one has lost three jobs, one has stopped answering, two are fine.
+The first screen and the way to a cause are those of `beacon demo`. The other pages have four quiet job services: one
+has lost three jobs, one has stopped answering, two are fine.
 """
 
 import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import requests
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from app.db import write
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, OpenItem
 from scripts.bootstrap import find_chromium
+from scripts.camera import Cookies, context, take, take_each
+from scripts.demo_screenshots import take_demo
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService, start_demo
 from tests.support.waiting import wait_for
 from tests.web.record_scene import happened, item
 from tests.web.test_weight import fill
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-DEVICES: dict[str, dict[str, Any]] = {
-    "desktop": {"viewport": {"width": 1280, "height": 800}},
-    "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
-}
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = {
-    "dashboard": "/",
-    "search": '/?q=state:failed+"in+queue"#changes-title',
     "service": "/services/mail",
     "jobs": "/services/mail/jobs?state=failed",
     "review": "/services/thumbnails/commands/review?do=purge-queue&queue=default",
@@ -43,7 +38,6 @@ PAGES = {
     "discrepancies": "/discrepancies",
     "audit": "/audit",
     "notifications": "/notifications",
-    "login": "/login",
 }
 # A wall grows the same layout; taken of the dashboard alone.
 WALL: dict[str, Any] = {"viewport": {"width": 1920, "height": 1080}}
@@ -80,6 +74,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=sandbox)
         _take_all(browser, beacon)
         _take_many(browser, stack.enter_context(_many(folder)))
+        take_demo(browser, folder / "demo")
         browser.close()
 
 
@@ -162,23 +157,22 @@ def _wait_status(beacon: Beacon, status: str, number: int) -> None:
 
 
 def _take_all(browser: Browser, beacon: Beacon) -> None:
-    (DOCS / "screens").mkdir(parents=True, exist_ok=True)
     cookies = _cookies(beacon)
-    _take_each(browser, beacon, PAGES, cookies)
+    take_each(browser, beacon.url, PAGES, cookies)
+    take_each(browser, beacon.url, {"login": "/login"}, [])
     _wait_noticed(beacon)
-    _take_each(browser, beacon, NOTICED, cookies)
+    take_each(browser, beacon.url, NOTICED, cookies)
     _take_wall(browser, beacon, cookies)
-    (DOCS / "dashboard.png").write_bytes((DOCS / "screens" / "dashboard-desktop-light.png").read_bytes())
 
 
-def _cookies(beacon: Beacon) -> list[dict[str, str]]:
+def _cookies(beacon: Beacon) -> Cookies:
     found = beacon.log_in("bob").cookies
     return [{"name": cookie.name, "value": cookie.value or "", "url": beacon.url} for cookie in found]
 
 
-def _take_wall(browser: Browser, beacon: Beacon, cookies: list[dict[str, str]]) -> None:
-    with _context(browser, "dark", WALL, cookies) as context:
-        _take(context.new_page(), beacon.url, DOCS / "screens" / "dashboard-wall-dark.png")
+def _take_wall(browser: Browser, beacon: Beacon, cookies: Cookies) -> None:
+    with context(browser, "dark", WALL, cookies) as made:
+        take(made.new_page(), beacon.url, "dashboard-wall-dark")
 
 
 def _many(folder: Path) -> Beacon:
@@ -189,10 +183,9 @@ def _many(folder: Path) -> Beacon:
 
 
 def _take_many(browser: Browser, beacon: Beacon) -> None:
-    """From 24 services on the verified ones are lines: the last of the wrong ones, and the lines under them."""
-    with _context(browser, "light", DEVICES["desktop"], _cookies(beacon)) as context:
-        page = context.new_page()
-        _take(page, beacon.url, DOCS / "screens" / "many-desktop-light.png", past=".tiles-quiet")
+    """From 24 services on the verified ones are lines: the first screen, and the last of the wrong ones."""
+    take_each(browser, beacon.url, {"many": "/"}, _cookies(beacon))
+    take_each(browser, beacon.url, {"many-lines": "/"}, _cookies(beacon), past=".tiles-quiet")
 
 
 def _wait_noticed(beacon: Beacon) -> None:
@@ -202,37 +195,6 @@ def _wait_noticed(beacon: Beacon) -> None:
     body = {**FLASH, "expiresAt": utc_text(utc_now() + timedelta(minutes=30))}
     headers = beacon.bearer("bob", "command")
     requests.post(f"{beacon.url}/api/flash", json=body, headers=headers, timeout=10).raise_for_status()
-
-
-def _take_each(browser: Browser, beacon: Beacon, pages: Mapping[str, str], cookies: list[dict[str, str]]) -> None:
-    for device, options in DEVICES.items():
-        for scheme in SCHEMES:
-            for name, path in pages.items():
-                with _context(browser, scheme, options, [] if name == "login" else cookies) as context:
-                    _take(context.new_page(), beacon.url + path, DOCS / "screens" / f"{name}-{device}-{scheme}.png")
-
-
-@contextmanager
-def _context(
-    browser: Browser, scheme: Literal["light", "dark"], options: dict[str, Any], cookies: list[dict[str, str]]
-) -> Iterator[BrowserContext]:
-    context = browser.new_context(color_scheme=scheme, locale="en-GB", timezone_id="UTC", **options)
-    context.add_cookies(cookies)  # type: ignore[arg-type]  # a TypedDict, of which this is the shape
-    yield context
-    context.close()
-
-
-def _take(page: Page, address: str, file: Path, past: str | None = None) -> None:
-    """Of the top of the page, or from half a screen above `past` on."""
-    page.goto(address)
-    if page.locator("#connection").count():
-        page.wait_for_selector("html[data-connection=connected]")
-    if file.name.startswith("panel-"):
-        page.locator("#bell").click()
-        page.wait_for_selector("#panel .notice")
-    if past:
-        page.locator(past).evaluate("one => scrollTo(0, one.getBoundingClientRect().top + scrollY - innerHeight / 2)")
-    page.screenshot(path=file)
 
 
 if __name__ == "__main__":

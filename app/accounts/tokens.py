@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.models import ApiToken, LoginSession, User
 from app.config import current_settings
+from app.db import read_row
 from app.infra.clock import utc_now, utc_text
 
 SCOPES = ("stream", "read", "publish", "command", "rollout", "widget", "admin")
@@ -86,7 +87,7 @@ def find(session: Session, text: str) -> TokenHolder | None:
     """The holder of this token, or None if it is unknown, expired or revoked, or its user is disabled."""
     if text.startswith(WIDGET_PREFIX):
         return _find_widget_token(session, text.removeprefix(WIDGET_PREFIX))
-    row = session.execute(_SELECT_TOKEN, {"hash": _hash(text)}).one_or_none()
+    row = read_row(session, _SELECT_TOKEN, {"hash": _hash(text)})
     if row is None or row.revoked_at or row.disabled_at:
         return None
     if row.expires_at and row.expires_at <= utc_text():

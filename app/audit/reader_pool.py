@@ -29,7 +29,7 @@ _STATEMENT_TIMEOUT_S = 30.0
 # SQLite's page cache of one connection.
 _CACHE_KIB = 65_536
 # Reads of a worker that run at the same time, as threads or connections of the pool; and reads that run or wait.
-MAX_CONCURRENT_READS = 3
+MAX_CONCURRENT_READS = 2
 MAX_PENDING_READS = 15
 # Rows that are fetched before their bytes are added up.
 _ROWS_PER_FETCH = 50

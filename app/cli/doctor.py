@@ -2,9 +2,7 @@
 
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from flask import Flask
@@ -12,7 +10,8 @@ from flask import Flask
 from app import config
 from app.accounts import users
 from app.audit import head_file
-from app.cli import outside_check
+from app.cli import database_checks
+from app.cli.finding import Finding
 from app.components import components
 from app.config import Settings
 from app.db import now_epoch, read
@@ -30,36 +29,34 @@ from app.reconciliation import registry
 from app.sources.host_rules import PASSWORD_PREFIX
 from app.sources.toml_file import read_services_file
 
-MAX_CLOCK_DIFFERENCE_S = 1.0
 SECRET_SETTINGS = ("unleash_api_token", "unleash_admin_token", "audit_head_url", "redis_url")
 # Age from which an open write transaction of another program is reported; Beacon's own take milliseconds.
 MIN_LONG_TRANSACTION_S = 5
 # The share of its limit from which the event log counts as full.
 LOG_FULL_SHARE = 0.95
-# BEACON_ variables that `make test` reads, not Beacon.
-NON_SETTING_VARIABLES = {"BEACON_SKIP_BROWSER"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    subject: str
-    ok: bool
-    text: str
+# BEACON_ variables that `make test` and `beacon doctor --url` read, not Beacon.
+NON_SETTING_VARIABLES = {"BEACON_SKIP_BROWSER", "BEACON_DOCTOR_TOKEN"}
 
 
 def run_checks(app: Flask, settings: Settings) -> list[Finding]:
     """Run all checks, in the order in which to fix them; without the database, only those that do not need it."""
     with app.app_context():
-        if not database_upgrade.is_reachable():
-            text = f"cannot be reached at {_without_password(settings.database_url)}; run beacon migrate, or start it"
+        reason = database_upgrade.find_connection_problem()
+        if reason:
+            where = _without_password(settings.database_url)
+            text = f"cannot be reached at {where}: {reason}; run beacon migrate, or start it"
             return [Finding("database", False, text), _check_descriptors(settings)]
         checks: tuple[Callable[[], Finding], ...] = (
             lambda: Finding("database", True, _without_password(settings.database_url)),
             _check_migrations,
+            lambda: database_checks.check_file_system(settings),
+            lambda: database_checks.check_privileges(settings),
+            lambda: database_checks.check_connections(settings),
+            lambda: database_checks.check_notifications(settings),
             _check_locks,
             lambda: _check_wal(settings),
             lambda: _check_log(settings),
-            _check_clock,
+            database_checks.check_clocks,
             *([lambda: _check_redis(settings.redis_url)] if settings.redis_url else []),
             lambda: _check_descriptors(settings),
             lambda: _check_proxies(settings),
@@ -91,7 +88,9 @@ def _run_check(check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except sa.exc.SQLAlchemyError as error:
-        return Finding("database", False, f"{str(error).splitlines()[0]}; run beacon migrate")
+        is_refused = getattr(getattr(error, "orig", None), "sqlstate", None) == "42501"  # insufficient_privilege
+        advice = "see privileges above" if is_refused else "run beacon migrate"
+        return Finding("database", False, f"{str(error).splitlines()[0]}; {advice}")
 
 
 def _check_migrations() -> Finding:
@@ -137,14 +136,6 @@ def _check_log(settings: Settings) -> Finding:
         return Finding("log", True, text)
     advice = "the oldest are deleted early; raise BEACON_EVENT_MAX_ROWS or BEACON_EVENT_MAX_MIB, or publish less"
     return Finding("log", False, f"{text}: {advice}")
-
-
-def _check_clock() -> Finding:
-    with read() as session:
-        difference = abs((session.scalar(sa.select(now_epoch())) or 0.0) - time.time())
-    good = difference <= MAX_CLOCK_DIFFERENCE_S
-    advice = "" if good else "; synchronize both clocks with NTP, or the dashboard shows wrong ages"
-    return Finding("clock", good, f"{difference:.2f} s from the database's{advice}")
 
 
 def _check_redis(url: str) -> Finding:
@@ -238,10 +229,6 @@ def _check_proxies(settings: Settings) -> Finding:
         return Finding("proxies", True, f"X-Forwarded-… is trusted from {', '.join(settings.trusted_proxies)}")
     text = "none is trusted, so X-Forwarded-… is ignored; behind a proxy, set its address in BEACON_TRUSTED_PROXIES"
     return Finding("proxies", True, text)
-
-
-def check_from_outside(url: str) -> Finding:
-    return Finding("outside", *outside_check.check_address(url))
 
 
 def _check_names() -> Finding:

@@ -4,6 +4,7 @@ import os
 import socket
 import sqlite3
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -11,10 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.accounts import tokens, users
 from app.accounts.models import ApiToken
-from app.cli import demo, doctor, processes
+from app.cli import demo, doctor, outside_check, processes
 from app.cli import worker as worker_
 from app.cli.audit import audit
+from app.cli.backup import backup, restore
 from app.cli.context import open_app, open_migrated_app, operator_name
+from app.cli.finding import Finding
 from app.cli.rollout import rollout
 from app.cli.services import service
 from app.cli.user import user
@@ -25,6 +28,7 @@ from app.eventlog.append import InvalidEvent, NewEvent, append
 from app.eventlog.audience import CONTROL, EVERYONE
 from app.flags import embedded
 from app.infra import database_upgrade, strict_json
+from app.infra.backup_file import BackupError
 from app.infra.problems import Problem
 from app.infra.version import VERSION
 from app.reconciliation import registry
@@ -36,6 +40,7 @@ EXPECTED_ERRORS = (
     registry.InvalidService,
     DatabaseUnavailable,
     demo.CannotStart,
+    BackupError,
 )
 
 
@@ -120,19 +125,35 @@ def migrate() -> None:
 
 @cli.command("doctor")
 @click.option("--url", help="also check Beacon at this URL as a browser would, through its proxy")
-def doctor_(url: str | None) -> None:
+@click.option("--outside-only", is_flag=True, help="only check the URL; for any machine with a network")
+@click.option("--token-stdin", is_flag=True, help="read an API token for the stream from standard input")
+@click.option("--watch", default=0.0, metavar="SECONDS", help="read the stream for longer than two heartbeats")
+def doctor_(url: str | None, outside_only: bool, token_stdin: bool, watch: float) -> None:
     """Check database, migrations, clock, descriptors, proxies, sources and flags; say what to do."""
-    settings = load_settings()
-    with open_app(settings) as app:
-        findings = doctor.run_checks(app, settings)
+    if outside_only and not url:
+        raise click.UsageError("--outside-only needs --url")
+    is_fine = True
+    if not outside_only:
+        settings = load_settings()
+        with open_app(settings) as app:
+            is_fine = _print_findings(doctor.run_checks(app, settings))
     if url:
-        findings.append(doctor.check_from_outside(url))
+        token = sys.stdin.readline().strip() if token_stdin else os.environ.get("BEACON_DOCTOR_TOKEN", "")
+        is_fine = _print_findings(outside_check.check_from_outside(url, token, watch)) and is_fine
+    if not outside_only:
+        click.echo("\nsettings:")
+        for line in doctor.settings_lines(settings):
+            click.echo(f"  {line}")
+    sys.exit(0 if is_fine else 1)
+
+
+def _print_findings(findings: Iterable[Finding]) -> bool:
+    """Print each as soon as it is known; return True if all are fine."""
+    is_fine = True
     for finding in findings:
         click.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.subject}: {finding.text}")
-    click.echo("\nsettings:")
-    for line in doctor.settings_lines(settings):
-        click.echo(f"  {line}")
-    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+        is_fine = is_fine and finding.ok
+    return is_fine
 
 
 @cli.group()
@@ -195,6 +216,8 @@ def publish(type_: str, data: str, audience: str) -> None:
 
 cli.add_command(rollout)
 cli.add_command(audit)
+cli.add_command(backup)
+cli.add_command(restore)
 
 
 def check_port(settings: Settings) -> None:

@@ -5,21 +5,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
 from flask import Flask
 from pydantic import ValidationError
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 
 from app.components import components
 from app.db import EVENTS_APPENDED
 from app.eventlog import audience as audiences
 from app.eventlog import event_types
-from app.eventlog.models import EventRow
 from app.infra.clock import utc_text
 from app.infra.problems import list_errors
 
-# Executed on the connection: the session's own bulk insert costs twice as much.
-_INSERT = sa.insert(EventRow).returning(EventRow.id, sort_by_parameter_order=True)
+# Text for the driver: SQLAlchemy's insert of many rows that returns their ids costs three times as much. Both ways keep
+# the order of the rows, and ids have no gap on SQLite, where a trigger refuses one.
+_SQLITE_INSERT = "INSERT INTO event (type, audience, data_json, created_at) VALUES (?, ?, ?, ?)"
+_SQLITE_LAST_ID = "SELECT last_insert_rowid()"
+_POSTGRES_INSERT = """INSERT INTO event (type, audience, data_json, created_at)
+    SELECT type, audience, data_json, %s
+    FROM unnest(%s::text[], %s::text[], %s::text[]) WITH ORDINALITY AS new (type, audience, data_json, place)
+    ORDER BY place RETURNING id"""
 _DEPTH = f"JSON nested at most {event_types.MAX_DEPTH} deep"
 
 
@@ -73,10 +78,9 @@ def append(session: Session, events: Sequence[NewEvent | PreparedEvent], *, at: 
     following = derive(session, prepared) if derive is not None else ()
     session.flush()
     created_at = at or utc_text()
-    rows = [_row(event, created_at) for event in [*prepared, *map(prepare, following)]]
-    inserted = session.connection().execute(_INSERT, rows)
+    ids = _insert(session.connection(), [*prepared, *map(prepare, following)], created_at)
     session.info[EVENTS_APPENDED] = True
-    return list(inserted.scalars())[: len(prepared)]
+    return list(ids[: len(prepared)])
 
 
 def prepare(event: NewEvent, place: int = 0) -> PreparedEvent:
@@ -89,8 +93,18 @@ def prepare(event: NewEvent, place: int = 0) -> PreparedEvent:
     return PreparedEvent(event.type, event.audience, _encode_data(event, f"{place}.data"))
 
 
-def _row(event: PreparedEvent, created_at: str) -> dict[str, str]:
-    return {"type": event.type, "audience": event.audience, "data_json": event.data_json, "created_at": created_at}
+def _insert(connection: Connection, events: Sequence[PreparedEvent], created_at: str) -> Sequence[int]:
+    if connection.dialect.name == "sqlite":
+        rows = [(event.type, event.audience, event.data_json, created_at) for event in events]
+        connection.exec_driver_sql(_SQLITE_INSERT, rows)
+        last: int = connection.exec_driver_sql(_SQLITE_LAST_ID).scalar_one()
+        return range(last - len(rows) + 1, last + 1)
+    columns = [
+        [event.type for event in events],
+        [event.audience for event in events],
+        [event.data_json for event in events],
+    ]
+    return connection.exec_driver_sql(_POSTGRES_INSERT, (created_at, *columns)).scalars().all()
 
 
 def _encode_data(event: NewEvent, field: str) -> str:

@@ -46,8 +46,15 @@ class GroupKey(NamedTuple):
 def describe_cause(function: str | None, error_type: str | None) -> str:
     """`SMTPServerDisconnected in mail.send`, in one line: an event or an entry of the audit has room for it."""
     kind = (error_type or "").rpartition(".")[2] or "Error"
-    words = f"{kind} in {function}" if function else kind
+    words = _show_signs(f"{kind} in {function}" if function else kind)
     return words if len(words) <= MAX_TITLE_CHARS else f"{words[: MAX_TITLE_CHARS - 1]}…"
+
+
+def _show_signs(text: str) -> str:
+    """White space as blanks, and a stand-in for marks that cannot be seen, as those that turn the direction."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(text.split()))
 
 
 def find_group(service_id: str, function: str | None, error: JobError | None) -> GroupKey:

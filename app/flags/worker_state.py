@@ -27,6 +27,8 @@ from app.flags.unleash.snapshot_store import SNAPSHOT_SOURCE, load_in_force
 WORKER_EXPIRY_S = 15.0
 WORKER_RENEW_EVERY_S = 5.0
 DEAD_ROW_AGE_S = 60.0
+# Beside the flags in a worker's state: seconds by which its host's clock is ahead of the database's.
+CLOCK_KEY = "clock_ahead_s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,9 @@ class WorkerStateReporter:
             self._reported, self._reported_at = text, now
 
     def _write_row(self, session: Session, text: str) -> None:
-        states = {flag.value: asdict(document.read_state(text, flag)) for flag in Flag}
+        states: dict[str, object] = {flag.value: asdict(document.read_state(text, flag)) for flag in Flag}
         seen = session.scalar(sa.select(now_epoch())) or 0.0
+        states[CLOCK_KEY] = round(time.time() - seen, 2)
         session.merge(
             WorkerStateRow(
                 worker=self._worker, version=document.compute_version(text), nominal_json=json.dumps(states), seen=seen

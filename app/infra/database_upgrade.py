@@ -48,10 +48,12 @@ def _create_file(path: Path) -> None:
     path.chmod(0o600)
 
 
-def is_reachable() -> bool:
+def find_connection_problem() -> str:
+    """Return the driver's reason why the database cannot be reached; empty if it can."""
     try:
         with db.engine.connect() as connection:
             connection.execute(sa.text("SELECT 1"))
-    except sa.exc.SQLAlchemyError:
-        return False
-    return True
+    except sa.exc.SQLAlchemyError as error:
+        lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+        return lines[0].strip() if lines else repr(error)
+    return ""

@@ -11,6 +11,8 @@ from app.db import db
 
 # Bytes of SQLite's shared memory: a writer locks the first, readers lock the others.
 WRITER_BYTE, READER_BYTES = 120, range(123, 128)
+# Each open connection holds this one.
+OPEN_BYTE = 128
 MAX_SHOWN_HOLDERS = 5
 PROC = Path("/proc")
 
@@ -52,6 +54,11 @@ def find_writers() -> list[LockHolder]:
 def find_readers(path: str) -> list[LockHolder]:
     """Find the readers that block a checkpoint of this SQLite file."""
     return _find_file_holders(path, READER_BYTES, "reading")
+
+
+def find_users(path: str) -> list[LockHolder]:
+    """Find the other processes that have this SQLite file open, reading or not."""
+    return _find_file_holders(path, range(OPEN_BYTE, OPEN_BYTE + 1), "has it open")
 
 
 def describe_holders(holders: list[LockHolder]) -> str:

@@ -48,8 +48,9 @@ def _list_parts(
     """Cheap ones first. The names are for people."""
     arguments = (reader, terms, scope, found)
     yield "the age of the oldest fact", partial(_find_oldest, *arguments)
-    if terms.may_be_id:
+    if terms.may_be_whole_id:
         yield "job ids", partial(_find_jobs, *arguments)
+    if terms.may_be_id:
         yield "command ids", partial(_find_commands, *arguments)
     if scope.with_people:
         yield "people", partial(_find_people, *arguments)

@@ -37,8 +37,13 @@ class SearchTerms:
         return tuple(dict.fromkeys(token for word in self.words for token in _TOKEN.findall(word)))[:MAX_WORDS]
 
     @property
+    def may_be_whole_id(self) -> bool:
+        """Ids may contain blanks, which is rare: words are taken for one id only where that costs nothing."""
+        return bool(self.words) and len(self.text) <= MAX_JOB_ID_CHARS and self.text.isprintable()
+
+    @property
     def may_be_id(self) -> bool:
-        return len(self.words) == 1 and len(self.text) <= MAX_JOB_ID_CHARS and self.text.isprintable()
+        return len(self.words) == 1 and self.may_be_whole_id
 
     @property
     def looks_like_id(self) -> bool:

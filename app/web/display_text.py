@@ -20,8 +20,9 @@ STATE_WORDS = {
     "event": "Event",
 }
 
-# The most important state first; other states follow by name.
-_STATE_ORDER = ("queued", "running", "failed", "stuck", "retrying", "scheduled", "succeeded")
+# The most important state first, whatever a kind of service calls it (`running` or `started`); other states follow by
+# name. A tile has room for four.
+_STATE_ORDER = ("queued", "running", "started", "failed", "stuck", "retrying", "succeeded", "finished", "scheduled")
 _STATE_LABELS = {"queued": "waiting", "succeeded": "done"}
 
 MAX_EVENT_CHARS = 160

@@ -65,8 +65,17 @@ class _Request(Request):
         raise BadRequest(f"The body is not JSON: {e}.")
 
 
+class _Response(Response):
+    """A response that can be sent whatever text it holds."""
+
+    def set_data(self, value: bytes | str) -> None:
+        # Services may tell unpaired surrogates, which have no UTF-8 form. One of them must not cost a page.
+        super().set_data(value.encode("utf-8", "replace") if isinstance(value, str) else value)
+
+
 def init_app(app: Flask) -> None:
     app.request_class = _Request
+    app.response_class = _Response
     app.json = _Json(app)
     app.register_error_handler(Problem, problem_response)
     app.register_error_handler(HTTPException, _handle_http)
@@ -81,7 +90,7 @@ def problem_response(problem: Problem) -> Response:
     if wants_page():
         is_kept = request.method == "POST" and unsent_form.keep()
         page = render_template("errors/problem.html", problem=problem, last_page=last_page(), is_kept=is_kept)
-        response = Response(page, mimetype="text/html")
+        response: Response = _Response(page, mimetype="text/html")
     else:
         response = jsonify(problem.as_json())
         response.mimetype = "application/problem+json"

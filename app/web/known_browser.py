@@ -12,6 +12,7 @@ from flask import Response, g, request
 from itsdangerous import BadSignature
 
 from app.accounts.tokens import serializer
+from app.web.path_prefix import cookie_name
 
 COOKIE_DAYS = 180
 # A screen in a control room has several users.
@@ -45,7 +46,7 @@ def save_cookie(response: Response) -> None:
     others = {person: mark for person, mark in _read_marks().items() if person != name}
     latest = dict(list(others.items())[-(MAX_USERS - 1) :])
     response.set_cookie(
-        _cookie_name(),
+        cookie_name(COOKIE_NAME),
         serializer(_SALT).dumps({**latest, name: secrets.token_urlsafe(9)}),
         max_age=COOKIE_DAYS * 24 * 3_600,
         secure=request.is_secure,
@@ -56,11 +57,9 @@ def save_cookie(response: Response) -> None:
 
 def _read_marks() -> dict[str, str]:
     try:
-        found: Any = serializer(_SALT).loads(request.cookies.get(_cookie_name(), ""), max_age=COOKIE_DAYS * 24 * 3_600)
+        found: Any = serializer(_SALT).loads(
+            request.cookies.get(cookie_name(COOKIE_NAME), ""), max_age=COOKIE_DAYS * 24 * 3_600
+        )
     except BadSignature:
         return {}
     return dict(found)
-
-
-def _cookie_name() -> str:
-    return f"__Host-{COOKIE_NAME}" if request.is_secure else COOKIE_NAME

@@ -2,8 +2,9 @@
 
 import secrets
 from datetime import timedelta
+from urllib.parse import urlencode
 
-from flask import Flask, Response, g, redirect, request, session, url_for
+from flask import Flask, Response, g, redirect, request, session
 from flask_login import LoginManager, login_user
 
 from app.accounts import tokens, users
@@ -92,7 +93,8 @@ def _redirect_to_login() -> Response | None:
     if open_to_all or request.method not in ("GET", "HEAD") or not wants_page() or actor_or_none() is not None:
         return None
     target = request.full_path.rstrip("?")
-    return redirect(url_for("account.login", next=target if target != "/" else None))  # type: ignore[return-value]
+    query = f"?{urlencode({'next': target}, safe='/?')}" if target != "/" else ""
+    return redirect(f"/login{query}")  # type: ignore[return-value]
 
 
 def _record_activity() -> None:

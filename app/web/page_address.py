@@ -6,12 +6,16 @@ from flask import current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import MapAdapter, RequestRedirect
 
+from app.web.path_prefix import remove_prefix
+
 
 def local_path(target: str, otherwise: str = "/") -> str:
     """The target of a redirect if it is a path of this site (`//host` and `/\\host` lead to another site).
 
-    The address of a form answers only POST; it becomes the nearest page above it.
+    Scripts send it as the browser sees it, with the path prefix. The address of a form answers only POST; it becomes
+    the nearest page above it.
     """
+    target = remove_prefix(target) or target
     is_local = target.startswith("/") and not target.startswith(("//", "/\\"))
     return _nearest_page(target, otherwise) if is_local and target.isprintable() else otherwise
 
@@ -28,7 +32,8 @@ def page_of_form() -> str | None:
     sender = urlsplit(request.referrer or "")
     if sender.netloc != request.host:
         return None
-    return local_path(f"{sender.path}?{sender.query}" if sender.query else sender.path, "") or None
+    path = remove_prefix(sender.path)
+    return (path and local_path(f"{path}?{sender.query}" if sender.query else path, "")) or None
 
 
 def _nearest_page(target: str, otherwise: str) -> str:

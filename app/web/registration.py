@@ -24,6 +24,7 @@ from app.web import (
     login_sessions,
     malformed_requests,
     notifications,
+    path_prefix,
     request_body,
     rollout,
     search,
@@ -36,7 +37,8 @@ from app.web import (
 REQUEST_LAYERS = (
     *(errors, malformed_requests, request_body, template_source, assets),
     *(compression, headers, login_sessions, csrf),
-    unsent_form,  # before compression, because responses pass the layers from the last to the first
+    # Before compression, because responses pass the layers from the last to the first.
+    *(path_prefix, unsent_form),
 )
 # Each URL prefix has one package with one blueprint. Its modules add their routes when they are imported.
 PACKAGES = (

@@ -1,20 +1,18 @@
 """The session cookie: over TLS it is bound to this host, and public responses neither set nor depend on it."""
 
-from flask import Flask, Response, request
-from flask.sessions import SecureCookieSessionInterface, SessionMixin
+from flask import Flask, Request, Response, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from typing_extensions import override
 
-from app.web import known_browser
+from app.web import known_browser, path_prefix
 
 COOKIE_NAME = "beacon"
-# RFC 6265bis, section 4.1.3.2: browsers accept this prefix only over TLS, for the whole host, from this host itself.
-SECURE_COOKIE_NAME = f"__Host-{COOKIE_NAME}"
 
 
 class LoginCookie(SecureCookieSessionInterface):
     @override
     def get_cookie_name(self, app: Flask) -> str:
-        return SECURE_COOKIE_NAME if request.is_secure else COOKIE_NAME
+        return path_prefix.cookie_name(COOKIE_NAME)
 
     @override
     def get_cookie_secure(self, app: Flask) -> bool:
@@ -23,6 +21,13 @@ class LoginCookie(SecureCookieSessionInterface):
     @override
     def get_cookie_path(self, app: Flask) -> str:
         return "/"
+
+    @override
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        # Programs send no cookie, and the signer is made again for each request.
+        if self.get_cookie_name(app) not in request.cookies:
+            return self.session_class()
+        return super().open_session(app, request)
 
     @override
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:

@@ -23,6 +23,7 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FORWARDED_HEADERS = tuple(f"X-Forwarded-{part}" for part in ("For", "Proto", "Host", "Port", "Prefix"))
+MAX_PREFIX_CHARS = 100
 # More hops are ignored, because a client may send as many addresses as fit into a header.
 MAX_HOPS = 20
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -45,10 +46,16 @@ class Proxy:
 
 
 class TrustedProxies:
-    """WSGI middleware; `networks` returns the networks that are trusted now."""
+    """WSGI middleware; `networks` returns the networks that are trusted now, `prefix` the path prefix of the settings.
+    If it is set, what proxies send as prefix does not count: they may pass on what clients send."""
 
-    def __init__(self, application: "WSGIApplication", networks: Callable[[], Sequence[IpNetwork]]) -> None:
-        self._application, self._networks = application, networks
+    def __init__(
+        self,
+        application: "WSGIApplication",
+        networks: Callable[[], Sequence[IpNetwork]],
+        prefix: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._application, self._networks, self._prefix = application, networks, prefix
         self._warning = threading.Lock()
         self._warned = False
 
@@ -56,10 +63,12 @@ class TrustedProxies:
         peer = environ.get("REMOTE_ADDR", "")
         sent = tuple(name for name in FORWARDED_HEADERS if environ.get(_environ_key(name)))
         is_trusted = is_in_networks(peer, self._networks())
+        prefix = ""
         if is_trusted:
-            _apply_headers(environ, self._networks())
+            prefix = _apply_headers(environ, self._networks())
         elif sent:
             self._warn(peer, sent)
+        _apply_prefix(environ, self._prefix() or prefix)
         environ[_ENVIRON_KEY] = Proxy(peer, is_trusted, sent, is_trusted and _names_port(environ))
         for name in FORWARDED_HEADERS:
             environ.pop(_environ_key(name), None)  # nothing behind this must read them
@@ -112,7 +121,8 @@ def is_in_networks(text: str, networks: Sequence[IpNetwork]) -> bool:
     return address is not None and any(address in network for network in networks)
 
 
-def _apply_headers(environ: "WSGIEnvironment", networks: Sequence[IpNetwork]) -> None:
+def _apply_headers(environ: "WSGIEnvironment", networks: Sequence[IpNetwork]) -> str:
+    """Apply address, scheme, host and port; return the path prefix, empty if none was sent."""
     hops = _count_hops(environ, networks)
     scheme = _outermost_value(environ, "Proto", hops).lower()
     if scheme in DEFAULT_PORTS:
@@ -125,8 +135,21 @@ def _apply_headers(environ: "WSGIEnvironment", networks: Sequence[IpNetwork]) ->
     if _is_nondefault_port(port) and not re.search(r":\d+$", environ.get("HTTP_HOST", ":0")):
         environ["HTTP_HOST"] = f"{environ['HTTP_HOST']}:{port}"
     prefix = _outermost_value(environ, "Prefix", hops).rstrip("/")
-    if _PREFIX.fullmatch(prefix):
-        environ["SCRIPT_NAME"] = prefix
+    return prefix if is_path_prefix(prefix) else ""
+
+
+def is_path_prefix(text: str) -> bool:
+    return len(text) <= MAX_PREFIX_CHARS and _PREFIX.fullmatch(text) is not None
+
+
+def _apply_prefix(environ: "WSGIEnvironment", prefix: str) -> None:
+    """Set the prefix, and remove it from the path if the proxy passed the path on as it came."""
+    if not prefix:
+        return
+    environ["SCRIPT_NAME"] = prefix
+    path = environ.get("PATH_INFO", "")
+    if path == prefix or path.startswith(f"{prefix}/"):
+        environ["PATH_INFO"] = path[len(prefix) :] or "/"
 
 
 def _count_hops(environ: "WSGIEnvironment", networks: Sequence[IpNetwork]) -> int:

@@ -19,6 +19,7 @@ from app.accounts.tokens import serializer
 from app.infra.redaction import redact
 from app.web.form_filler import FilledPage, fill_form
 from app.web.page_address import page_of_form
+from app.web.path_prefix import cookie_name
 
 COOKIE_NAME = "beacon-unsent"
 KEPT_S = 30 * 60
@@ -96,7 +97,7 @@ def _save_cookie(response: Response) -> Response:
 
 def _fill_in(response: Response) -> Response:
     """Fill in the form if this is its page, opened by the user who had typed it."""
-    if request.method != "GET" or _cookie_name() not in request.cookies or not _is_page(response):
+    if request.method != "GET" or cookie_name(COOKIE_NAME) not in request.cookies or not _is_page(response):
         return response
     form = _read_cookie()
     if form is not None and (form.page != request.path or form.user != session.get("_user_id")):
@@ -131,7 +132,7 @@ def _note(form: UnsentForm, filled: FilledPage | None) -> Markup:
 
 def _read_cookie() -> UnsentForm | None:
     try:
-        found: Any = _serializer().loads(request.cookies[_cookie_name()], max_age=KEPT_S)
+        found: Any = _serializer().loads(request.cookies[cookie_name(COOKIE_NAME)], max_age=KEPT_S)
     except BadSignature:
         return None
     return UnsentForm.model_validate(found)
@@ -139,12 +140,8 @@ def _read_cookie() -> UnsentForm | None:
 
 def _set_cookie(response: Response, text: str, max_age: int) -> None:
     secure = request.is_secure
-    response.set_cookie(_cookie_name(), text, max_age=max_age, secure=secure, httponly=True, samesite="Lax")
+    response.set_cookie(cookie_name(COOKIE_NAME), text, max_age=max_age, secure=secure, httponly=True, samesite="Lax")
 
 
 def _serializer() -> URLSafeTimedSerializer:
     return serializer(_SALT)
-
-
-def _cookie_name() -> str:
-    return f"__Host-{COOKIE_NAME}" if request.is_secure else COOKIE_NAME

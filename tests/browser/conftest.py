@@ -74,6 +74,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
             args=arguments,
             headless=not HEADED,
             traces_dir=tmp_path_factory.mktemp("traces"),
+            # Over TLS Chromium makes a store of certificates there, by default in the home folder.
+            env={**os.environ, "XDG_DATA_HOME": str(tmp_path_factory.mktemp("data"))},
         )
         yield launched
         launched.close()

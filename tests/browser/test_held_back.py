@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
 from tests.browser.fault_proxy import FaultProxy
-from tests.browser.test_connection import CHECKER, pass_time, publish, through
+from tests.browser.test_connection import AWAY, CHECKER, PROXIED, pass_time, publish, through
 from tests.support.beacon_server import Beacon
 from tests.support.machine import scaled
+from tests.support.nginx import FOR_STREAMS, HOLDING_BACK, PROGRAM, Nginx
 
 HEARTBEAT_S = 1
 NOTICED_S = 15.0  # two heartbeats, and what is not yet called late
@@ -76,3 +78,26 @@ def test_a_stream_that_is_held_back_whole_is_polled_around_after_two_attempts_an
     seen = [int(each) for each in tab.page.evaluate("window.checked")]
     assert [each for each in seen if each in ids] == ids
     expect(tab.page.locator("#banner")).to_be_hidden()
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="no nginx (Debian: sudo apt-get install nginx)")
+def test_a_real_nginx_that_holds_back_the_first_700_kb_is_noticed_polled_around_and_left_once_it_is_mended(
+    beacon: Beacon, visit: Visit, tmp_path: Path
+) -> None:
+    with Nginx(tmp_path / "nginx", beacon.port, upstream_lines=HOLDING_BACK) as nginx:
+        tab = visit(beacon, "alice", None, allow=[AWAY, PROXIED], private=True)
+        said: list[str] = []
+        tab.page.on("console", lambda message: said.append(message.text))
+        tab.page.clock.install()
+        tab.page.goto(nginx.url)
+        pass_time(tab, said, "polling (no-hello)", 30)
+        expect(tab.page.locator("#banner")).to_contain_text("perhaps because of a proxy in between")
+        ids = publish(beacon, "around.nginx", 3)
+        tab.page.clock.run_for(1_000)
+        tab.wait_change(ids[-1])
+        nginx.change(upstream_lines=FOR_STREAMS)
+        pass_time(tab, said, "connected (live)", 60)
+        ids += publish(beacon, "through.nginx")
+        tab.wait_change(ids[-1])
+        tab.wait_right()
+        expect(tab.page.locator("#banner")).to_be_hidden()

@@ -5,25 +5,11 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import MakeBeacon, StartService, Visit
 from tests.browser.tab import Tab
+from tests.sources.palantir.answers import serve_palantir
+from tests.sources.upstream import upstream
 from tests.support.beacon_server import Beacon
-
-RUN = "window.ran = true"
-POISON = {
-    "script": f"<script>{RUN}</script>",
-    "handler": f"<img src=x onerror='{RUN}'>",
-    "attribute": f'" onmouseover="{RUN}" autofocus onfocus=\'{RUN}\'',
-    "end of the partial": f"</hx-partial></hx-upsert><hx-partial hx-target='#main'><script>{RUN}</script>",
-    "another target": "<tr id='change-1' hx-swap-oob='true'></tr><hx-upsert hx-target='#tiles'><b>x</b></hx-upsert>",
-    "htmx attributes": f"<b hx-get='/logout' hx-trigger='load' hx-on:click='{RUN}'>x</b>",
-    "end of the frame": "a\n\ndata: <b>forged</b>\nid: 999999\nevent: reset\n\n",
-    "carriage returns": "a\r\rid: 999999\r\revent: bye\rdata: {}\r\r\r\nb",
-    "nul": "a\x00b <scr\x00ipt> ␀",
-    "separators": "a\u2028b\u2029c\u0085d\ufeffe",
-    "directions": "\u202edesrever\u2066 \u200d",
-    "template": "{{ 7 * 7 }} {% raw %} ${7 * 7}",
-    "closed": "</td></tr></table></main></body></html><!-- ",
-    "entities": "&lt;b&gt; &amp;amp; &#60;",
-}
+from tests.support.hostile_texts import ALL_TEXTS, RUN, TEXTS
+from tests.support.waiting import wait_for
 
 
 @pytest.mark.parametrize("streaming", [True, pytest.param(False, marks=pytest.mark.long)])
@@ -32,14 +18,14 @@ def test_hostile_events_are_shown_as_text_and_the_page_goes_on(beacon: Beacon, v
     tab = visit(beacon, "alice")
     tab.wait_state("connected" if streaming else "polling")
     tab.mark()
-    ids = beacon.publish([{"type": "poison", "data": {"value": text}} for text in POISON.values()])
-    ids += beacon.publish([{"type": "poison", "data": {text: "as a name"}} for text in POISON.values()])
-    jobs = [{"service": text, "jobId": text, "queue": text} for text in POISON.values()]
+    ids = beacon.publish([{"type": "poison", "data": {"value": text}} for text in TEXTS.values()])
+    ids += beacon.publish([{"type": "poison", "data": {text: "as a name"}} for text in TEXTS.values()])
+    jobs = [{"service": text, "jobId": text, "queue": text} for text in TEXTS.values()]
     ids += beacon.publish([{"type": "job.failed", "data": job} for job in jobs])
     [after] = beacon.publish([{"type": "after.poison", "data": {}}])
     tab.wait_change(after)
     tab.wait_right()
-    for event_id, text in zip(ids, [*POISON.values()] * 3, strict=True):
+    for event_id, text in zip(ids, [*TEXTS.values()] * 3, strict=True):
         expect(tab.page.locator(f"#change-{event_id} .words")).to_contain_text(
             text.replace("\x00", "")
         )  # HTML has no NUL
@@ -56,7 +42,7 @@ def test_a_hostile_service_is_shown_as_text_everywhere(
 ) -> None:
     beacon, service = start_beacon(POLL_INTERVAL_S=1), start_service()
     # An id is one segment of a path; one with a control character is left out.
-    names = [text.replace("/", "|") for text in POISON.values() if not any(sign < " " for sign in text)]
+    names = [text.replace("/", "|") for text in TEXTS.values() if not any(sign < " " for sign in text)]
     service.create_jobs(*[{"id": f"{n} {name}", "queue": name, "state": "queued"} for n, name in enumerate(names)])
     title = f"Mail <img src=x onerror='{RUN}'>"
     beacon.watch("a.b", service.url, title)
@@ -79,6 +65,28 @@ def test_a_hostile_service_is_shown_as_text_everywhere(
     tab.page.get_by_role("button", name="Accept the service's version").click()
     expect(tab.page.locator("#open-items")).to_contain_text("No open differences")
     assert_harmless(tab)
+
+
+def test_nothing_runs_of_what_failed_jobs_tell(start_beacon: MakeBeacon, visit: Visit) -> None:
+    beacon = start_beacon(POLL_INTERVAL_S=1)
+    ids = [f"job-{number}" for number in range(len(ALL_TEXTS))]
+    with upstream() as service:
+        serve_palantir(service, {"failed": ids})
+        for job_id, text in zip(ids, ALL_TEXTS.values(), strict=True):
+            error = {"type": text, "message": text, "traceback": f"Traceback (most recent call last):\n{text}\n"}
+            job = {"id": job_id, "state": "failed", "function": text, "worker": text, "error": error}
+            service.json(f"/api/v1/jobs/{job_id}", job)
+        beacon.watch("odd", service.url, "Odd")
+        read = "SELECT count(*) FROM failed_job WHERE read_at IS NOT NULL"
+        wait_for(lambda: beacon.sql(read)[0][0] == len(ids), "the facts of all jobs to be read", 30)
+        [[group]] = beacon.sql("SELECT min(group_id) FROM failed_job")
+        tab = visit(beacon, "alice", None)
+        # What each text looks like is tested without a browser; of the pages of jobs these would run something.
+        job_pages = [f"/services/odd/jobs/{job_id}" for job_id in ids[:3]]
+        for path in ("/", "/failures", f"/failures/{group}", "/search?q=window", *job_pages):
+            tab.goto(path)
+            tab.wait_state("connected")
+            assert_harmless(tab)
 
 
 def test_rows_that_another_program_wrote_wrongly_are_skipped_and_the_page_goes_on(
@@ -163,6 +171,6 @@ def test_the_watch_over_consoles_and_requests_sees_what_it_is_there_for(beacon: 
 def assert_harmless(tab: Tab) -> None:
     assert tab.page.evaluate("window.ran") is None
     # The page of a service asks for one thing itself.
-    bad = "main :is(script, img, b, iframe, [onerror], [onmouseover], [hx-get]:not(#stuck, #stuck-again))"
+    bad = "main :is(script, img, b, i, iframe, [onerror], [onmouseover], [hx-get]:not(#stuck, #stuck-again))"
     assert tab.page.locator(bad).count() == 0
     assert tab.page.locator("main").count() == 1

@@ -21,10 +21,10 @@ def started(folder: Path, **settings: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def in_use(folder: Path) -> Iterator[Any]:
+def in_use(folder: Path, **settings: Any) -> Iterator[Any]:
     """As `started`, with a service that it watches, so that its log moves by itself as everybody else's does."""
     demo = importlib.import_module("tests.support.demo_service")
-    with started(folder) as beacon:
+    with started(folder, **settings) as beacon:
         (folder / "demo").mkdir()
         service = demo.start_demo(folder / "demo")
         try:

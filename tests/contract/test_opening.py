@@ -18,7 +18,9 @@ def opens(stream: Stream) -> bool:
 
 def says_not_to_keep_it(stream: Stream) -> bool:
     kept = {word.strip() for word in (stream.head.get("Cache-Control") or "").split(",")}
-    return {"no-cache", "no-store", "no-transform"} <= kept and stream.head.get("X-Accel-Buffering") == "no"
+    is_read_by_nginx = (stream.head.get("Server") or "").startswith("nginx")  # which removes what is addressed to it
+    buffering = stream.head.get("X-Accel-Buffering") or ("no" if is_read_by_nginx else None)
+    return {"no-cache", "no-store", "no-transform"} <= kept and buffering == "no"
 
 
 @holds(API_TOKEN)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.failures.grouping import MAX_NORMALIZED_CHARS, find_group, normalize
+from app.failures.grouping import MAX_NORMALIZED_CHARS, describe_cause, find_group, normalize
 from app.sources.tracebacks import Frame, JobError
 
 SEND = Frame("shop/mail/transport.py in deliver", 88)
@@ -59,6 +59,11 @@ def test_a_group_has_the_same_id_in_every_process() -> None:
 def test_any_text_has_a_short_form(part: str) -> None:
     assert len(normalize(part * 100_000)) <= MAX_NORMALIZED_CHARS
     assert group(part * 100_000) == group(part * 100_000)
+
+
+def test_a_title_is_one_line_without_marks_that_turn_its_direction() -> None:
+    assert describe_cause("mail.send\u202e", "E\n a\0") == "E a\ufffd in mail.send\ufffd"
+    assert describe_cause("mail.send", "shop.Lost") == "Lost in mail.send"
 
 
 def test_lone_surrogates_are_kept_apart() -> None:

@@ -109,22 +109,20 @@ def test_an_nginx_that_hides_the_host_is_named_to_the_person_and_to_the_doctor(
         with Browser(nginx, certificate, host) as browser:
             answer = browser.log_in()
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
-        is_fine, words = outside_check.check_address(nginx.url)
-    for text in (answer.text, words):
+        found = next(outside_check.check_from_outside(nginx.url, "", 0))
+    for text in (answer.text, found.text):
         assert f"https://{host}" in text
         assert "https://beacon.internal:8000" in text
         assert "proxy_set_header Host $http_host" in text
-    assert (answer.status_code, is_fine) == (400, False)
+    assert (answer.status_code, found.ok) == (400, False)
 
 
-def test_the_doctor_sees_from_outside_that_all_is_well(
+def test_an_nginx_that_hides_the_scheme_is_named_to_the_doctor(
     beacon: Beacon, tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
-    with Nginx(tmp_path / "nginx", beacon.port, certificate=certificate) as nginx:
-        assert outside_check.check_address(nginx.url)[0]
     without_scheme = USUAL_LINES.replace("X-Forwarded-Proto $scheme", "X-Other $scheme")
-    with Nginx(tmp_path / "second", beacon.port, lines=without_scheme, certificate=certificate) as nginx:
-        is_fine, words = outside_check.check_address(nginx.url)
-    assert not is_fine
-    assert "BEACON_TRUSTED_PROXIES" in words
+    with Nginx(tmp_path / "nginx", beacon.port, lines=without_scheme, certificate=certificate) as nginx:
+        found = next(outside_check.check_from_outside(nginx.url, "", 0))
+    assert not found.ok
+    assert "BEACON_TRUSTED_PROXIES" in found.text

@@ -64,3 +64,9 @@ def test_each_word_must_be_in_some_text_in_whatever_case() -> None:
     assert terms.is_in("shop.mail", "send")
     assert not terms.is_in("shop.mail", None)
     assert not SearchTerms.parse("").is_in("anything")
+
+
+def test_only_a_whole_id_may_have_blanks() -> None:
+    terms = SearchTerms.parse("nightly report 7")
+    assert (terms.may_be_whole_id, terms.may_be_id, terms.may_be_prefix) == (True, False, False)
+    assert not SearchTerms.parse("a\nb").may_be_whole_id

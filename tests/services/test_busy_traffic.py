@@ -44,7 +44,8 @@ class Told:
     """All that Beacon has told of the service since it is watched.
 
     `wrong`: updates that found something. `waited_for`: jobs that were unaccounted for until it was known what became
-    of them. `recorded`: discrepancies, and jobs that came to be open items.
+    of them. `recorded`: discrepancies, and jobs that came to be open items. `facts`: failed jobs by
+    type of error, or by message if it names none.
     """
 
     polls: Counter[str]
@@ -53,6 +54,7 @@ class Told:
     recorded: Sequence[str]
     notices: Sequence[str]
     log: Sequence[str]
+    facts: dict[str | None, int]
 
 
 def watch(beacon: Beacon, **entry: Any) -> Callable[[], Told]:
@@ -71,6 +73,12 @@ def watch(beacon: Beacon, **entry: Any) -> Callable[[], Told]:
                 + [*book.items, *book.closed],
                 notices=list(session.scalars(sa.select(Notification.title).where(Notification.service == SERVICE))),
                 log=[line for line in beacon.log_text().splitlines() if " WARNING " in line or " ERROR " in line],
+                facts=dict(
+                    beacon.sql(
+                        "SELECT coalesce(error_type, g.message), count(*) FROM failed_job"
+                        " JOIN failure_group g ON group_id = g.id WHERE read_at IS NOT NULL GROUP BY 1"
+                    )
+                ),
             )
 
     wait_for(lambda: tell().polls["verified"], "the first poll", 30)
@@ -85,7 +93,9 @@ def _unaccounted(update: dict[str, Any]) -> list[str]:
     return [i for found in update.get("findings") or [] if found["kind"] == "unaccounted" for i in found["jobIds"]]
 
 
-def assert_nothing_found(beacon: Beacon, tell: Callable[[], Told], jobs: int) -> Told:
+def assert_nothing_found(beacon: Beacon, tell: Callable[[], Told], jobs: int, cause: str) -> Told:
+    """Nothing but `cause`, for which some of the jobs fail on purpose."""
+
     def nothing_is_left() -> bool:
         with beacon.app.app_context():
             return Book().known == {}
@@ -93,10 +103,11 @@ def assert_nothing_found(beacon: Beacon, tell: Callable[[], Told], jobs: int) ->
     wait_for(nothing_is_left, "Beacon to know that no job is left", 60)
     told = tell()
     passed = f"{jobs:,} jobs in {BUSY_S:.0f} s, polls: {dict(told.polls)}"
-    print(f"{passed}; waited for: {len(told.waited_for)}; in the log: {told.log}")  # noqa: T201 -- for `pytest -s`
+    print(f"{passed}; waited for: {len(told.waited_for)}; facts: {told.facts}; in the log: {told.log}")  # noqa: T201 -- for `pytest -s`
     assert told.polls.total() > BUSY_S / POLL_S / 10  # on a busy machine each takes a while
-    assert (told.wrong, told.recorded, told.notices) == ([], [], [])
+    assert (told.wrong, told.recorded, told.notices) == ([], [], [f"Mail: {cause}"])
     assert [line for line in told.log if SERVICE in line] == []
+    assert set(told.facts) == {"ValueError"}, "the facts of all failed jobs, and nothing else"
     return told
 
 
@@ -110,7 +121,7 @@ def test_a_busy_healthy_rq_makes_no_false_finding(beacon: Beacon) -> None:
         with rq_traffic.Traffic(scene) as traffic:
             sleep(BUSY_S)
         wait_for(traffic.is_done, "all jobs to end", 120)
-        assert assert_nothing_found(beacon, tell, traffic.put).waited_for == []
+        assert assert_nothing_found(beacon, tell, traffic.put, "ValueError in int").waited_for == []
 
 
 def test_a_busy_healthy_celery_makes_no_false_finding(beacon: Beacon, valkey: Valkey) -> None:
@@ -125,6 +136,6 @@ def test_a_busy_healthy_celery_makes_no_false_finding(beacon: Beacon, valkey: Va
         traffic.keep_up(lambda: monotonic() >= ends)
         wait_for(lambda: celery_traffic.all_ended(fleet, traffic.ids), "all tasks to end", 120, every_s=0.5)
         # Some may have been waited for: a worker of the pool solo answers nobody while it runs a task.
-        assert_nothing_found(beacon, tell, len(traffic.ids) + traffic.without_result)
+        assert_nothing_found(beacon, tell, len(traffic.ids) + traffic.without_result, "ValueError")
     finally:
         fleet.close()

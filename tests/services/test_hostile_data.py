@@ -12,7 +12,7 @@ from app.sources.celery import KIND, broker
 from app.sources.celery.celery_source import CelerySource
 from app.sources.celery.options import CeleryOptions
 from app.sources.celery.remote_control import RemoteControl, parse_announcement
-from app.sources.protocol import ServiceAddress, SourceError
+from app.sources.protocol import JobDetail, ServiceAddress, SourceError
 from tests.services.rq_scene import Scene
 from tests.services.valkey import Valkey
 from tests.support.hostile_json import MANY, as_bytes, deep, many_items, many_keys
@@ -76,6 +76,14 @@ class TestRq:
         assert (len(detail.description or ""), detail.error) == (500, None)
         assert most < 40 * MB
 
+    def test_what_no_page_can_send_is_replaced_in_the_facts_of_a_job(self, clean: Scene) -> None:
+        call = json.dumps(["mail.s\ud83dend", None, [], {}]).encode()
+        fields = {"status": "failed", "origin": "mail", "data": call, "worker_name": b"w\xff", "exc_info": b"[E\xff: a"}
+        clean.redis.hset("rq:job:a", mapping=fields)  # type: ignore[arg-type]  # bytes beside texts
+        source = clean.source()
+        assert_sendable(source.detail("a"), "mail.s\ufffdend", "w\ufffd")
+        source.close()
+
     def test_a_worker_of_a_million_queues_has_so_many_as_are_shown(self, clean: Scene) -> None:
         clean.redis.sadd("rq:workers", "rq:worker:w")
         clean.redis.hset("rq:worker:w", mapping={"birth": "2026-11-21T12:00:00Z", "queues": "a," * 40_000})
@@ -134,6 +142,16 @@ class TestCelery:
         assert detail.error is None
         source.close()
 
+    def test_what_no_page_can_send_is_replaced_in_a_result(self, clean: Scene) -> None:
+        odd = "\ud83d\0 <b>x</b>"
+        result = {"status": "FAILURE", "name": f"mail.send{odd}", "worker": f"w{odd}", "traceback": f"E: {odd}"}
+        clean.redis.set("celery-task-meta-a", json.dumps(result))
+        source = celery(clean.valkey)
+        assert_sendable(source.detail("a"), "mail.send\ufffd\ufffd <b>x</b>", "w\ufffd\ufffd <b>x</b>")
+        clean.redis.set("celery-task-meta-a", json.dumps({"status": "FAILURE", "result": {"exc_type": f"E{odd}"}}))
+        assert_sendable(source.detail("a"), None, None)
+        source.close()
+
     @pytest.mark.parametrize("make", HOSTILE, ids=IDS)
     def test_a_worker_that_answers_so_is_silent(self, clean: Scene, make: Callable[[], bytes]) -> None:
         """Its answers lie in the list before the question, as late ones do."""
@@ -144,6 +162,13 @@ class TestCelery:
         heard = pidbox._collect_replies(clean.redis, {"x": "active"}, 1)
         assert not any(heard.values())
         assert parse_announcement(body) is parse_announcement(json.dumps(wrapped).encode()) is None
+
+
+def assert_sendable(detail: JobDetail | None, function: str | None, worker: str | None) -> None:
+    assert detail is not None
+    assert (detail.function, detail.worker) == (function, worker)
+    assert detail.error is not None
+    f"{detail.error}{detail.traceback}{detail.description}".encode()
 
 
 def fill(scene: Scene, command: str, key: str, count: int) -> None:

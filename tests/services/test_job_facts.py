@@ -14,6 +14,7 @@ from app.search.service_lookup import AskableService, ask_services
 from app.sources.celery import KIND as CELERY
 from app.sources.celery.celery_source import CelerySource
 from app.sources.protocol import MAX_TRACEBACK_BYTES, JobDetail, ServiceAddress
+from app.sources.rq import job_facts
 from app.sources.rq.job_facts import FUNCTION_NOT_TOLD
 from tests.services import rq_tasks
 from tests.services.celery_scene import TASKS, Fleet
@@ -115,6 +116,23 @@ class TestRq:
             ("sum-1", "finished", "tests.services.rq_tasks.add")
         ]
         assert ask_services([AskableService("mail", scene.source)], "sum-2", time.monotonic() + scaled(5)).hits == []
+
+    def test_a_job_that_expires_while_it_is_read_has_no_facts(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for job_id in ("kept", "short"):
+            scene.queue().enqueue(SEND, 17, job_id=job_id)
+        scene.work()
+        read_errors = job_facts._read_errors
+
+        def expire_first(*arguments: Any) -> dict[str, str]:
+            scene.redis.delete("rq:job:short", "rq:results:short")
+            return read_errors(*arguments)
+
+        monkeypatch.setattr(job_facts, "_read_errors", expire_first)
+        source = scene.source()
+        assert list(source.read_facts(["kept", "short"])) == ["kept"]
+        source.close()
 
     def test_a_traceback_is_cut_at_its_beginning(self, scene: Scene) -> None:
         scene.queue().enqueue("exec", f"raise LookupError('x' * {2 * MAX_TRACEBACK_BYTES} + 'end')", job_id="a")

@@ -14,10 +14,12 @@ from tests.support.waiting import wait_for
 
 
 class Front(ABC):
-    """`log` is where the program says why it ended; `trusted` is what `requests` takes as `verify`."""
+    """`log` is where the program says why it ended; `trusted` is what `requests` takes as `verify`; `below` is the path
+    below which Beacon is found."""
 
     scheme = "http"
     trusted: str | bool = True
+    below = ""
 
     def __init__(self, folder: Path, log: str) -> None:
         folder.mkdir()
@@ -27,7 +29,7 @@ class Front(ABC):
 
     @property
     def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}{self.below}"
 
     @abstractmethod
     def _start(self) -> "subprocess.Popen[bytes]": ...

@@ -48,6 +48,11 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
+    @property
+    def binaries(self) -> Path:
+        """The folder of `pg_dump` and the others."""
+        return self._binaries
+
     def start(self) -> None:
         options = f"-c listen_addresses=127.0.0.1 -c fsync=off -c unix_socket_directories={self._data}"
         command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self.port), *options.split()]
@@ -79,9 +84,14 @@ class Postgres:
             with suppress(ProcessLookupError):  # a connection's process may end as soon as the others go on
                 os.kill(pid, sig)
 
-    def _pids(self) -> list[int]:
+    @property
+    def pid(self) -> int:
+        """The postmaster's."""
         assert self._process is not None
-        return [self._process.pid, *children(self._process.pid)]
+        return self._process.pid
+
+    def _pids(self) -> list[int]:
+        return [self.pid, *children(self.pid)]
 
     def remove(self) -> None:
         self.stop()

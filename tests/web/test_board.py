@@ -1,18 +1,25 @@
 """The services of the dashboard: filtered, sorted, grouped, as tiles or as a table, by address and cookie alone."""
 
+import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
 
 from app.db import write
 from app.reconciliation.models import Service
-from app.web.dashboard.board import MIN_ARRANGED_SERVICES, MIN_DENSE_SERVICES, Board, View
-from app.web.dashboard.board_query import BoardQuery, parse_board_query
+from app.web.dashboard.board import MIN_ARRANGED_SERVICES, MIN_DENSE_SERVICES, Board, View, matches_state
+from app.web.dashboard.board_query import STATE_CHOICES, BoardQuery, parse_board_query
 from app.web.dashboard.view_models import Tile
 from tests.support.cast import ALICE, csrf_token, logged_in
 from tests.web.payloads import discrepancy, update
 from tests.web.test_weight import fill
+
+# tests/js/pages/board_rules.test.js reads the same table: the page and its scripts may not disagree.
+FILTERS = json.loads((Path(__file__).parent / "board_filters.json").read_text())
+STATES = ("discrepancy", "stale", "unknown", "verified")
 
 
 def tile(name: str, kind: str = "palantir", is_aged: bool = False, **counts: int) -> Tile:
@@ -61,6 +68,22 @@ def test_services_are_filtered_and_sorted_and_an_unknown_count_comes_last(
     board = arrange(failing=("zeta",), **args)
     assert names(board) == expected
     assert sorted([*names(board), *(tile.service_id for tile in board.hidden)]) == [one.service_id for one in TILES]
+
+
+@pytest.mark.parametrize("case", FILTERS, ids=lambda case: f"{case['wanted'] or 'all'}-{case['failing']}")
+def test_a_filter_by_state_shows_these(case: dict[str, Any]) -> None:
+    assert [one for one in STATES if matches_state(one, case["failing"], case["wanted"])] == case["matching"]
+
+
+def test_the_table_of_filters_has_every_choice_with_and_without_failing_jobs() -> None:
+    expected = {(wanted, failing) for wanted in ("", *STATE_CHOICES) for failing in (False, True)}
+    assert {(case["wanted"], case["failing"]) for case in FILTERS} == expected
+
+
+def test_most_running_counts_what_each_kind_of_service_calls_so() -> None:
+    tiles = [tile("alpha", running=3), tile("beta", "rq", started=5), tile("gamma", queued=9)]
+    board = Board.arrange(tiles, {}, parse_board_query({"by": "running"}), "auto", ())
+    assert names(board) == ["beta", "alpha", "gamma"]
 
 
 def test_groups_by_state_begin_with_the_worst_and_groups_by_kind_with_the_first() -> None:

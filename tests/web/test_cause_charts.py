@@ -38,6 +38,13 @@ def test_no_line_crosses_a_gap() -> None:
     assert found.last[1] == 2  # the top
 
 
+def test_a_line_of_fewer_hours_begins_where_the_list_begins() -> None:
+    hours = [None] * 14 + [0] * 9 + [3]
+    found = draw_sparkline(hours, DeployMarks(), 10)
+    assert found.lines[0].startswith("M7.8 ")
+    assert found.sentence == draw_sparkline(hours, DeployMarks()).sentence
+
+
 def test_without_anything_known_there_is_no_line() -> None:
     found = draw_sparkline([None] * 24, DeployMarks())
     assert (found.lines, found.last) == ((), None)

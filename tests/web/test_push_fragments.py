@@ -44,6 +44,12 @@ class TestFragments:
         text = push_fragments.render_fragments(event("reconciliation.update", update(previousStatus="stale")))
         assert targets(text) == [("hx-partial", "#tile-mail"), ("hx-partial", "#strip-mail"), ("hx-upsert", "#changes")]
 
+    def test_the_strip_says_how_long_a_discrepancy_lasts(self) -> None:
+        last = {"at": "2026-11-21T12:03:05.000Z", "missingJobIds": ["a"]}
+        text = push_fragments.render_fragments(event("reconciliation.update", discrepancy("a", lastDiscrepancy=last)))
+        assert text is not None
+        assert re.search(r'class="strip-age">.*<time datetime="[^"]+" data-lasting>since ', text)
+
     def test_a_check_that_only_moved_numbers_adds_no_change(self) -> None:
         text = push_fragments.render_fragments(event("reconciliation.update", update()))
         assert targets(text) == [("hx-partial", "#tile-mail"), ("hx-partial", "#strip-mail")]

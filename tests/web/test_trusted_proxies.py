@@ -214,3 +214,40 @@ def test_the_audit_and_the_limits_see_the_address_behind_the_proxy(cast: Flask) 
         kept = dict(session.execute(sa.select(LoginThrottle.kind, LoginThrottle.key)).all())
         assert kept["address"] == login_throttle._hash_key("address", "192.0.2.1")
         assert session.scalars(sa.select(AuditRow.origin).order_by(AuditRow.seq)).all()[-1] == "192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("said", "host", "scheme", "prefix"),
+    [
+        ({"Host": "evil.example, beacon.example"}, "beacon.example", "http", ""),
+        ({"Proto": "http, https"}, "inner:8000", "https", ""),
+        ({"Prefix": "/evil, /beacon"}, "inner:8000", "http", "/beacon"),
+        # Two trusted proxies, each of which appended what it saw.
+        (
+            {
+                "For": "203.0.113.5, 192.0.2.1, 10.0.0.2",
+                "Host": "evil, beacon.example, inner",
+                "Proto": "http, https, http",
+            },
+            "beacon.example",
+            "https",
+            "",
+        ),
+    ],
+)
+def test_what_a_client_sent_itself_does_not_count_beside_what_the_proxy_appended(
+    said: dict[str, str], host: str, scheme: str, prefix: str
+) -> None:
+    assert seen("10.0.0.1", **{"For": "192.0.2.1", **said})[1:] == (scheme, host, prefix)
+
+
+def test_a_guesser_gets_no_further_attempts_by_making_up_addresses(cast: Flask) -> None:
+    client = cast.test_client()
+    free = login_throttle.POLICIES["name at address"].free_failures
+    statuses = []
+    for number in range(free + 2):
+        client.environ_base["HTTP_X_FORWARDED_FOR"] = f"198.51.{number}.1, 127.0.0.1, 192.0.2.1"
+        statuses.append(log_in(client, ALICE, "guess").status_code)
+    assert statuses[-1] == 429, statuses
+    client.environ_base["HTTP_X_FORWARDED_FOR"] = "203.0.113.5"
+    assert log_in(client, ALICE).status_code == 303, "she herself, behind the same proxy, is not locked out"

@@ -28,6 +28,12 @@ def test_figures_stand_in_the_order_of_attention_and_are_at_most_four() -> None:
     assert values(tile) == [("waiting", "3"), ("running", "4"), ("failed", "2"), ("done", "5")]
 
 
+def test_what_runs_and_is_done_stands_on_the_tile_whatever_a_service_calls_it() -> None:
+    of_rq = {"queued": 3, "started": 4, "failed": 2, "finished": 5, "scheduled": 6, "canceled": 0, "deferred": 0}
+    tile = Tile.from_payload("mail", "Mail", update(counts=of_rq))
+    assert values(tile) == [("waiting", "3"), ("started", "4"), ("failed", "2"), ("finished", "5")]
+
+
 def test_a_disagreeing_pair_shows_both_sides() -> None:
     tile = Tile.from_payload("mail", "Mail", discrepancy("a", "b"))
     assert values(tile)[-1] == ("known ≠ reported", "14 ≠ 12")

@@ -15,8 +15,9 @@ import redis
 from app.infra import json_limits
 from app.infra.clock import in_utc
 from app.infra.concurrency import iterate_in_slices, yield_to_loop
+from app.infra.redaction import replace_unstorable
 from app.sources.celery.messages import MAX_NAME_CHARS, find_related
-from app.sources.protocol import JobError, find_job_id_fault
+from app.sources.protocol import JobError, clean_text, find_job_id_fault
 from app.sources.tracebacks import parse_error
 
 META = "celery-task-meta-"
@@ -121,7 +122,7 @@ def _parse_result(raw: bytes) -> TaskResult:
         return TaskResult(state)
     if not isinstance(meta, dict):
         return TaskResult(state)
-    traceback = meta["traceback"] if isinstance(meta.get("traceback"), str) else ""
+    traceback = replace_unstorable(meta["traceback"]) if isinstance(meta.get("traceback"), str) else ""
     return TaskResult(
         state,
         ended_at=_parse_time(meta.get("date_done")),
@@ -152,7 +153,7 @@ def _parse_time(text: Any) -> datetime | None:
 
 
 def _parse_text(value: Any) -> str | None:
-    return value[:MAX_NAME_CHARS] or None if isinstance(value, str) else None
+    return clean_text(value[:MAX_NAME_CHARS]) or None if isinstance(value, str) else None
 
 
 def _find_error(traceback: str, result: Any) -> JobError | None:
@@ -163,4 +164,5 @@ def _find_error(traceback: str, result: Any) -> JobError | None:
         return None
     said = result.get("exc_message")
     parts = [part for part in (said if isinstance(said, list) else [said]) if isinstance(part, str)]
-    return parse_error(f"{result['exc_type']}: {', '.join(parts)}" if parts else result["exc_type"])
+    text = f"{result['exc_type']}: {', '.join(parts)}" if parts else result["exc_type"]
+    return parse_error(replace_unstorable(text))

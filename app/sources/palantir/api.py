@@ -1,6 +1,6 @@
 """The answers of a Palantir HTTP job service (docs/sources/palantir.md) and the order of its job states."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Annotated, Any, NotRequired, TypeVar
 from urllib.parse import quote
@@ -10,6 +10,7 @@ from typing_extensions import TypedDict  # before Python 3.12 pydantic cannot re
 
 from app.infra import json_limits
 from app.infra.clock import Moment
+from app.infra.redaction import replace_unstorable
 from app.sources.arguments import ShowArguments, show_values
 from app.sources.http_client import parse_json
 from app.sources.protocol import (
@@ -28,6 +29,7 @@ PAGE_SIZE = 1_000
 MAX_STUCK_JOBS = 1_000
 MAX_ERROR_CHARS = 2_000
 MAX_FUNCTION_CHARS = 500
+MAX_WORKER_CHARS = 200
 MAX_STATES = 40
 # Limit on the ids that the answer to a purge lists.
 MAX_PURGED_IDS = 50_000
@@ -58,8 +60,17 @@ Text = Annotated[str, StringConstraints(max_length=200), AfterValidator(clean_te
 Revision = int | Text
 
 
+def _replace_unstorable(text: Any) -> Any:
+    return replace_unstorable(text) if isinstance(text, str) else text
+
+
 def _shorten(text: Any) -> Any:
-    return text[:MAX_ERROR_CHARS] if isinstance(text, str) else text
+    return replace_unstorable(text[:MAX_ERROR_CHARS]) if isinstance(text, str) else text
+
+
+def _shorten_name(limit: int) -> Callable[[Any], Any]:
+    """What is too long or odd in a name costs that name, and no other fact of the job."""
+    return lambda text: clean_text(text[:limit]) if isinstance(text, str) else text
 
 
 def _limit_states(counts: Any) -> Any:
@@ -94,7 +105,7 @@ class ErrorAnswer(PalantirAnswer):
     type: Annotated[str, BeforeValidator(_shorten)] = ""
     message: Annotated[str, BeforeValidator(_shorten)] = ""
     frame: Annotated[str, BeforeValidator(_shorten)] | None = None
-    traceback: str | None = None
+    traceback: Annotated[str, BeforeValidator(_replace_unstorable)] | None = None
 
 
 class JobAnswer(PalantirAnswer):
@@ -108,10 +119,10 @@ class JobAnswer(PalantirAnswer):
     finished_at: Moment | None = Field(None, alias="finishedAt")
     scheduled_for: Moment | None = Field(None, alias="scheduledFor")
     ended_at: Moment | None = Field(None, alias="endedAt")
-    worker: Annotated[str, StringConstraints(max_length=200)] | None = None
-    function: Annotated[str, StringConstraints(max_length=MAX_FUNCTION_CHARS)] | None = None
+    worker: Annotated[str, BeforeValidator(_shorten_name(MAX_WORKER_CHARS))] | None = None
+    function: Annotated[str, BeforeValidator(_shorten_name(MAX_FUNCTION_CHARS))] | None = None
     max_attempts: Number | None = Field(None, alias="maxAttempts")
-    error: ErrorAnswer | str | None = None
+    error: ErrorAnswer | Annotated[str, BeforeValidator(_replace_unstorable)] | None = None
     arguments: dict[str, Any] | list[Any] | None = None
 
     def to_job(self) -> Job:

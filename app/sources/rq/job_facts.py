@@ -16,7 +16,7 @@ from rq.results import Result
 from app.infra import json_limits
 from app.infra.concurrency import TimeSlice
 from app.sources.arguments import ShowArguments, show_call, show_values
-from app.sources.protocol import MAX_RELATED_JOBS, MAX_TRACEBACK_BYTES, Job, JobDetail, find_job_id_fault
+from app.sources.protocol import MAX_RELATED_JOBS, MAX_TRACEBACK_BYTES, Job, JobDetail, clean_text, find_job_id_fault
 from app.sources.rq.responses import Batch, split_into_parts
 from app.sources.rq.rq_workers import parse_moment
 from app.sources.tracebacks import parse_error
@@ -49,6 +49,8 @@ def read_facts(client: redis.Redis, job_ids: Sequence[str]) -> dict[str, JobDeta
         jobs = _read_fields(client, some)
         calls = _read_calls(client, [job_id for job_id, fields in jobs.items() if not _describes_call(fields)])
         errors = _read_errors(client, [job_id for job_id, fields in jobs.items() if fields["status"] in _FAILED])
+        for job_id in _find_expired(client, errors):
+            del jobs[job_id]
         for job_id, fields in jobs.items():
             found[job_id] = _build_facts(job_id, fields, calls.get(job_id), errors.get(job_id, ""))
             pace()
@@ -161,7 +163,7 @@ def _parse_call(data: Any) -> _Call | None:
     except (ValueError, TypeError):
         return None
     if isinstance(function, str) and isinstance(args, list) and isinstance(kwargs, dict):
-        return _Call(function, args, kwargs)
+        return _Call(clean_text(function), args, kwargs)
     return None
 
 
@@ -174,6 +176,13 @@ def _read_errors(client: redis.Redis, job_ids: Sequence[str]) -> dict[str, str]:
     answers = iter(batch.run())
     results = zip(job_ids, answers, answers, strict=True)
     return {job_id: _parse_error_text(newest, kept) for job_id, newest, kept in results}
+
+
+def _find_expired(client: redis.Redis, errors: Mapping[str, str]) -> Sequence[str]:
+    """Failed jobs that were there a moment ago: they have not failed without an error, they are gone."""
+    silent = [job_id for job_id, text in errors.items() if not text]
+    still = _read_fields(client, silent) if silent else {}
+    return [job_id for job_id in silent if job_id not in still]
 
 
 def _parse_error_text(newest: Any, kept: Any) -> str:

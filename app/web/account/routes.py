@@ -3,7 +3,7 @@
 import math
 
 import sqlalchemy as sa
-from flask import Response, jsonify, redirect, render_template, request, url_for
+from flask import Response, jsonify, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.accounts import login_throttle, tokens, users
@@ -67,7 +67,7 @@ def logout() -> ResponseReturnValue:
     if who is not None and who.login_id is not None:
         login_sessions.end(who.login_id)
     login_sessions.clear_cookie()
-    return redirect(url_for("account.login"), 303)
+    return redirect("/login", 303)
 
 
 @bp.post("/api/stream/token")

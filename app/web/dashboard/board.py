@@ -20,7 +20,8 @@ MIN_ARRANGED_SERVICES = 8  # with fewer, nothing needs to be found
 View = Literal["auto", "tiles", "table"]
 VIEWS: Mapping[str, View] = {"auto": "auto", "tiles": "tiles", "table": "table"}
 
-_COUNTED_STATES = {"waiting": "queued", "running": "running", "failed": "failed"}
+# Of each order, with the words of all kinds of services.
+_COUNTED_STATES = {"waiting": ("queued",), "running": ("running", "started"), "failed": ("failed",)}
 _STATUS_ORDER = ("discrepancy", "stale", "unknown", "verified")
 
 
@@ -142,8 +143,8 @@ def _sort_key(by: str, failing: Collection[str]) -> Callable[[Tile], Any]:
         return lambda _tile: 0
     if by == "worst":
         return lambda tile: _badness(tile, tile.service_id in failing)
-    state = _COUNTED_STATES[by]
-    return lambda tile: -(tile.counts or {}).get(state, -math.inf)
+    states = _COUNTED_STATES[by]
+    return lambda tile: -max((tile.counts or {}).get(state, -math.inf) for state in states)
 
 
 def _badness(tile: Tile, is_failing: bool) -> int:

@@ -6,6 +6,7 @@ from flask import Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
+from app.components import components
 from app.db import db, write
 from app.eventlog import cursor
 from app.eventlog import reader as log
@@ -33,9 +34,7 @@ def publish() -> ResponseReturnValue:
     rate_limits.get_publish_limit().hit(who.name)
     db.session.remove()  # reading a large body yields to the loop many times, and connections are scarce
     events = _parse_body()
-    with write() as session:
-        ids = append(session, events)
-    return jsonify(ids=ids), 201
+    return jsonify(ids=components().group_commit.append(events)), 201
 
 
 @bp.post("/api/sse/test")

@@ -36,8 +36,9 @@ class HourRow:
     deploys: tuple[str, ...]
 
 
-def draw_sparkline(hours: Slices, deploys: DeployMarks) -> DayLine:
-    return _draw(SPARKLINE, hours, hours, deploys)
+def draw_sparkline(hours: Slices, deploys: DeployMarks, shown: int = 24) -> DayLine:
+    """Of the last `shown` hours; the sentence is about the whole day."""
+    return _draw(SPARKLINE, hours[-shown:], hours, deploys)
 
 
 def draw_chart(slices: Slices, hours: Slices, deploys: DeployMarks) -> DayLine:

@@ -19,19 +19,22 @@ from app.infra.clock import parse_utc, utc_now, utc_text
 from app.reconciliation import registry
 from app.web.failures.cause_charts import SPARKLINE, DayLine, draw_sparkline
 from app.web.failures.deploy_marks import DeployMarks, mark_deploys
+from app.web.line_charts import fit_axis
 
 NOTHING_IN_COMMON = CommonFacts()
 
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """`hours`: how many of its jobs failed in each of the last 24 hours. `deploys`: those of this time that may concern
-    it. `new_since`: the deploy before its first failure."""
+    """`hours`: how many of its jobs failed in each of the last 24 hours; the last `hours_shown` of them are in the line
+    of each cause of a list. `deploys`: those of this time that may concern it. `new_since`: the deploy before its first
+    failure."""
 
     group: FailureGroup
     service_name: str
     now: datetime
     hours: Slices
+    hours_shown: int
     common: CommonFacts
     deploys: Sequence[Deploy]
     marks: DeployMarks
@@ -51,7 +54,7 @@ class GroupView:
 
     @property
     def sparkline(self) -> DayLine:
-        return draw_sparkline(self.hours, self.marks)
+        return draw_sparkline(self.hours, self.marks, self.hours_shown)
 
     @property
     def shared(self) -> str:
@@ -131,13 +134,15 @@ def build_views(session: Session, groups: Sequence[FailureGroup]) -> list[GroupV
     hours = load_history(session, groups, SliceScale(now, HOUR))
     deploys = _read_deploys(session, groups, now)
     recent = {service_id: _select_recent(deploys, service_id, now) for service_id in {one.service_id for one in groups}}
-    marks = {service_id: mark_deploys(SPARKLINE, found, now) for service_id, found in recent.items()}
+    shown = max(map(fit_axis, hours.values()))  # the same for all, so that the lines can be compared
+    marks = {service_id: mark_deploys(SPARKLINE, found, now, HOUR * shown) for service_id, found in recent.items()}
     return [
         GroupView(
             group,
             registry.service_name(group.service_id),
             now,
             hours[group.id],
+            shown,
             common.get(group.id, NOTHING_IN_COMMON),
             recent[group.service_id],
             marks[group.service_id],

@@ -118,6 +118,7 @@ def _render_list(service_id: str | None) -> ResponseReturnValue:
         address=address,
         loud=[view for view in found if not view.is_muted],
         muted=muted,
+        hours_shown=found[0].hours_shown if found else 24,
         total=queries.count_groups(session, wanted),
         most=MAX_GROUPS,
         unknown=coverage.unknown,

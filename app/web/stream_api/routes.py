@@ -23,6 +23,7 @@ from app.stream.formats import EventFormat
 from app.stream.handoff import PENDING_KEY, PendingStream, build_disconnect
 from app.stream.subscriber import Reader
 from app.web.assets import build_name
+from app.web.path_prefix import current_prefix
 from app.web.stream_api import bp, stream_auth
 from app.web.stream_api.stream_auth import IdentifiedReader
 
@@ -128,8 +129,8 @@ def _parse_format() -> EventFormat:
 
 
 def _html_format() -> EventFormat:
-    """Return the application's HTML format. All streams share one object, so that a fragment is encoded once."""
-    return components().html_format
+    """The HTML format with addresses as this reader's browser needs them."""
+    return components().html_formats(current_prefix())
 
 
 def _not_ready_problem() -> Problem:

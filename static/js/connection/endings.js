@@ -32,7 +32,7 @@ export function streamEndEvent(error) {
   if (!(error instanceof ResponseError)) return { kind: "failed", reason: "lost" };
   if (error.status === 401) return { kind: "signed-out" };
   if (isFlagOff(error)) return { kind: "flag-off" };
-  const reason = error.reason === "wrong-type" || error.reason === "redirect" ? "wrong-type" : "refused";
+  const reason = error.reason === "redirect" ? "wrong-type" : ["wrong-type", "gateway"].includes(error.reason) ? error.reason : "refused";
   return { kind: "failed", reason, retryAfterMs: error.retryAfterMs };
 }
 

@@ -187,7 +187,8 @@ export class LiveConnection {
       if (this.#stream !== stream) return; // closed on purpose
       this.#stream = null;
       clearInterval(this.#latenessTimer);
-      this.#keepError("stream", error);
+      const lasted = this.#model.state === "connected" ? ` after ${Math.round((performance.now() - at) / 1_000)} s` : "";
+      this.#keepError("stream", error, lasted);
       this.#onStreamEnd(streamEndEvent(error));
     }
   }
@@ -308,9 +309,10 @@ export class LiveConnection {
   /**
    * @param {string} what
    * @param {unknown} error
+   * @param {string} [lasted]  as ui/cut_pattern.js reads it
    */
-  #keepError(what, error) {
-    const text = `${what}: ${error instanceof Error ? error.message : error}`;
+  #keepError(what, error, lasted = "") {
+    const text = `${what}: ${error instanceof Error ? error.message : error}${lasted}`;
     this.#listener.log(text);
     if (!isError(error)) return;
     this.#errors = [...this.#errors, { at: Date.now(), text }].slice(-MAX_ERRORS_KEPT);

@@ -39,7 +39,7 @@ export function watchSessionEnd({ connectionStatus, fetchChecked, banner }) {
  */
 async function findPerson(fetchChecked) {
   try {
-    const response = await fetchChecked(location.pathname, { headers: { Accept: "text/html" } }, "text/html");
+    const response = await fetchChecked(location.href, { headers: { Accept: "text/html" } }, "text/html");
     return new DOMParser().parseFromString(await response.text(), "text/html").body.dataset.person ?? null;
   } catch {
     return null;

@@ -15,7 +15,7 @@ const TIMEOUT_MS = 10_000;
  */
 export async function refetchRegions(prepare, wanted = () => true) {
   const options = { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(TIMEOUT_MS) };
-  const response = await fetchChecked(location.pathname + location.search, options, "text/html");
+  const response = await fetchChecked(location.href, options, "text/html");
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const cursor = Number(page.body.dataset.cursor);
   if (!Number.isSafeInteger(cursor)) throw new Error("the answer is not a page of Beacon");

@@ -1,4 +1,5 @@
 // @ts-check
+import { ownAddress } from "./own_address.js";
 import { adjustClock, serverNow } from "./server_clock.js";
 
 /** Below the limit of timers: one of more than 24 days fires at once. */
@@ -28,12 +29,12 @@ export class DifferentUserError extends Error {
 
 /**
  * Fetches a successful answer of this type, or throws `ResponseError`; a redirect (login page, captive portal) is an error.
- * @param {string} address
+ * @param {string} address  a path of Beacon, or a whole address
  * @param {RequestInit} options
  * @param {string} type
  */
 export async function fetchChecked(address, options, type) {
-  const response = await fetch(address, { cache: "no-store", credentials: "same-origin", redirect: "manual", ...options });
+  const response = await fetch(address[0] === "/" ? ownAddress(address) : address, { cache: "no-store", credentials: "same-origin", redirect: "manual", ...options });
   adjustClock(Date.parse(response.headers.get("Date") ?? ""));
   if (response.type === "opaqueredirect") throw new ResponseError("redirect", 0);
   if (!response.ok) throw await errorFrom(response);
@@ -43,9 +44,12 @@ export async function fetchChecked(address, options, type) {
   return response;
 }
 
-/** @param {Response} response */
+/**
+ * A server error that is no JSON comes from a proxy that cannot reach Beacon.
+ * @param {Response} response
+ */
 async function errorFrom(response) {
-  const problem = await response.json().catch(() => ({}));
+  const problem = await response.json().catch(() => ({ reason: response.status < 500 ? "refused" : "gateway" }));
   return new ResponseError(String(problem.reason ?? "refused"), response.status, parseRetryAfter(response.headers.get("Retry-After")));
 }
 

@@ -10,7 +10,7 @@ export function sendForm(form, submitter) {
   const csrf = /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
   const headers = { "X-CSRFToken": csrf, Accept: "application/json" };
   const options = { method: "POST", headers, body: formBody(form, submitter), signal: AbortSignal.timeout(10_000) };
-  return fetchChecked(form.getAttribute("action") ?? "", options, "application/json");
+  return fetchChecked(form.action, options, "application/json");
 }
 
 /**

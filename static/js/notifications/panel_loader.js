@@ -4,12 +4,13 @@ import { removeFlashes, watchFlashes } from "./flash.js";
 import { sendForm } from "./form.js";
 import { loadAtFirstUse } from "../interaction/first_use.js";
 import { fetchChecked } from "../lib/http.js";
+import { ownAddress } from "../lib/own_address.js";
 import { Refetch } from "../lib/refetch.js";
 import { showToast } from "../ui/toast_queue.js";
 
 /** Loads the panel of notifications with its style sheet: at the first use of the page, or when there may be something new. */
 
-const SHEET = `/static/${document.body.dataset.build}/css/pages/panel.css`;
+const SHEET = ownAddress(`/static/${document.body.dataset.build}/css/pages/panel.css`);
 
 /** @typedef {ReturnType<typeof import("./panel.js").bindPanel>} BoundPanel */
 

@@ -1,4 +1,5 @@
 // @ts-check
+import { ownAddress } from "../lib/own_address.js";
 import { PausableList } from "./pausable_list.js";
 import { isPaused } from "./region_reload.js";
 import { watchVerification } from "./audit_verification.js";
@@ -30,7 +31,7 @@ watchVerification();
 async function checkHead() {
   if (document.hidden || isPaused()) return;
   try {
-    const answer = await fetch("/audit/head", { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const answer = await fetch(ownAddress("/audit/head"), { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(TIMEOUT_MS) });
     const { seq } = answer.ok ? await answer.json() : { seq: newestSeq };
     if (seq === newestSeq) return;
     newestSeq = seq;

@@ -1,4 +1,5 @@
 // @ts-check
+import { ownAddress } from "../lib/own_address.js";
 import { showToast } from "../ui/toast.js";
 
 /**
@@ -69,7 +70,7 @@ function hideError() {
  */
 export function createLink(address, words) {
   const made = document.createElement("a");
-  made.href = address;
+  made.href = ownAddress(address);
   made.textContent = words;
   return made;
 }

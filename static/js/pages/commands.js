@@ -1,4 +1,5 @@
 // @ts-check
+import { ownAddress } from "../lib/own_address.js";
 import { showToast } from "../ui/toast.js";
 import { confirm } from "./confirm_dialog.js";
 import { rowButtons, showError, createLink, progressCell, showProgress } from "./command_progress.js";
@@ -89,7 +90,7 @@ async function send(submission) {
 function onAccepted({ form, button, key, target }, id, answer, done) {
   forgetIntent(key);
   const address = answer.link ?? `/commands/${encodeURIComponent(id)}`;
-  if ("review" in form.dataset || target === "" || !progressCell(button)) location.assign(address);
+  if ("review" in form.dataset || target === "" || !progressCell(button)) location.assign(ownAddress(address));
   else if (FINISHED_PHASES.has(answer.phase ?? "")) done("Over already: ", createLink(address, "look at it"), ", or press again.");
 }
 

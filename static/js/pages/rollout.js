@@ -1,4 +1,5 @@
 // @ts-check
+import { ownAddress } from "../lib/own_address.js";
 import { Refetch } from "../lib/refetch.js";
 import { isPaused, reloadRegions } from "./region_reload.js";
 
@@ -17,7 +18,7 @@ const TIMEOUT_MS = 12_000; // longer than that of app.js, which may have failed 
 const DOUBLE_CLICK_MS = 5_000;
 
 // After a rejected form the page is at the form's URL, which cannot be reloaded.
-if (location.pathname !== "/rollout") history.replaceState(null, "", `/rollout${location.search}${location.hash}`);
+if (location.pathname !== ownAddress("/rollout")) history.replaceState(null, "", ownAddress(`/rollout${location.search}${location.hash}`));
 
 let missedWhilePaused = false;
 const refetch = new Refetch(async () => {
@@ -50,7 +51,7 @@ document.addEventListener("submit", (event) => {
     const given = /** @type {Record<string, string>} */ (Object.fromEntries(new FormData(form, event.submitter)));
     const query = new URLSearchParams(given);
     copySpan(query);
-    showPart(`/rollout?${query}`, "review");
+    showPart(ownAddress(`/rollout?${query}`), "review");
   } else if (form.closest(".rollout")) {
     prepareSubmit(form, event);
   }
@@ -64,7 +65,7 @@ document.addEventListener("click", (event) => {
   const minutes = new URL(link.href).searchParams.get("minutes");
   if (minutes) query.set("minutes", minutes);
   else query.delete("minutes");
-  showPart(`/rollout${query.size > 0 ? `?${query}` : ""}`, "evidence");
+  showPart(ownAddress(`/rollout${query.size > 0 ? `?${query}` : ""}`), "evidence");
 });
 
 /**

@@ -1,4 +1,5 @@
 // @ts-check
+import { ownAddress } from "../lib/own_address.js";
 import { ConnectionStats } from "./connection_stats.js";
 
 /** Sends the statistics of this page's connection to the server. Nothing waits for it, and failures are ignored. */
@@ -32,7 +33,7 @@ function sendReport(stats, csrf) {
   rememberReport();
   const headers = { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": csrf };
   // The server counts from the arrival of the report, before its answer.
-  fetch(ADDRESS, { method: "POST", headers, body: JSON.stringify(report), credentials: "same-origin", keepalive: true }).then(rememberReport, () => {});
+  fetch(ownAddress(ADDRESS), { method: "POST", headers, body: JSON.stringify(report), credentials: "same-origin", keepalive: true }).then(rememberReport, () => {});
 }
 
 /**

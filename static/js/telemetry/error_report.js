@@ -1,4 +1,6 @@
 // @ts-check
+import { ownAddress } from "../lib/own_address.js";
+
 /** Reports an error of this page to the server: message and stack, never the page's content. */
 
 const ADDRESS = "/audit/client-error";
@@ -31,7 +33,7 @@ export function reportError(error, where) {
   if (reported.has(key) || reported.size >= MAX_REPORTS) return;
   reported.add(key);
   const headers = { "Content-Type": "application/json" };
-  fetch(ADDRESS, { method: "POST", headers, body: JSON.stringify(report), credentials: "same-origin", keepalive: true }).catch(() => {});
+  fetch(ownAddress(ADDRESS), { method: "POST", headers, body: JSON.stringify(report), credentials: "same-origin", keepalive: true }).catch(() => {});
 }
 
 /** @param {string} text */

@@ -1,4 +1,5 @@
 // @ts-check
+import { ownAddress } from "../lib/own_address.js";
 import { announce } from "./announcements.js";
 import { describeConnection } from "./connection_text.js";
 
@@ -51,5 +52,5 @@ function loginLink() {
 }
 
 export function loginAddress() {
-  return `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+  return ownAddress(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
 }

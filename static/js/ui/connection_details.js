@@ -1,4 +1,6 @@
 // @ts-check
+import { describeTimeLimit } from "./cut_pattern.js";
+
 /**
  * The popover of the badge: how the connection stands, and what the reader can do. It is loaded at the first use of the page, and
  * gets its dependencies as arguments, because its own imports would be second copies of them.
@@ -15,6 +17,7 @@ const MARKUP = `
     <div><dt>Next attempt</dt><dd data-part="next"></dd></div>
   </dl>
   <p class="muted" data-part="https" hidden>Over HTTPS one stream would do for all tabs of this browser; here each visible tab opens its own.</p>
+  <p data-part="limit" hidden></p>
   <p class="detail-actions">
     <button class="button" type="button" data-part="reconnect">Reconnect</button>
     <button class="button" type="button" data-part="pause">Pause this tab</button>
@@ -58,6 +61,7 @@ function update(detail, pollMs, dependencies) {
   setText(findPart(detail, "next"), nextAttempt(status.nextAttemptAt));
   setText(findPart(detail, "pause"), status.paused ? "Resume this tab" : "Pause this tab");
   findPart(detail, "https").hidden = status.role !== "alone" || window.isSecureContext;
+  showTimeLimit(findPart(detail, "limit"), status.errors);
   showLastEvent(findPart(detail, "last"), connectionStatus.lastEventAt, dependencies);
   showErrors(findPart(detail, "errors"), status.errors, dependencies);
 }
@@ -66,6 +70,16 @@ function update(detail, pollMs, dependencies) {
 function nextAttempt(at) {
   if (at === null) return "none planned";
   return at <= Date.now() ? "now" : `in ${Math.ceil((at - Date.now()) / 1_000)} s`;
+}
+
+/**
+ * @param {HTMLElement} place
+ * @param {readonly import("../connection/status.js").Trouble[]} errors
+ */
+function showTimeLimit(place, errors) {
+  const text = describeTimeLimit(errors);
+  place.hidden = text === "";
+  setText(place, text);
 }
 
 /**

@@ -10,6 +10,7 @@ const REASON_SENTENCES = {
   silence: "Nothing was heard for too long; trying again, and asking the server meanwhile.",
   "no-hello": "The connection opened but stays silent, perhaps because of a proxy in between; trying again.",
   "wrong-type": "Something other than Beacon answered, perhaps a proxy or its login page; trying again.",
+  gateway: "A proxy in between cannot reach Beacon, and answers in its place; trying again.",
   refused: "The server cannot take a live connection just now; trying again, and asking it meanwhile.",
   late: "Changes come late, perhaps because of a proxy in between; trying again, and asking the server meanwhile.",
   degraded: "Beacon cannot reach its database and goes on trying. What you see is from before.",

@@ -138,7 +138,7 @@ async function onSubmit(event) {
   const headers = withToken({ Accept: "application/json", "X-CSRFToken": notices?.dataset.csrf ?? "" });
   const fields = new URLSearchParams([...new FormData(form, event.submitter)].map(([name, value]) => [name, String(value)]));
   const options = { method: "POST", headers, body: fields, signal: AbortSignal.timeout(TIMEOUT_MS) };
-  const words = await fetchChecked(form.getAttribute("action") ?? "", options, "application/json")
+  const words = await fetchChecked(form.action, options, "application/json")
     .then(() => "Marked as read.", () => "That did not reach the server. Try again.");
   announce(words);
   await refetch.now();

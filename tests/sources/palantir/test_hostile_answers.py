@@ -121,6 +121,21 @@ def test_a_page_with_long_tracebacks_is_read(service: Upstream) -> None:
     source.close()
 
 
+def test_what_is_odd_or_long_in_a_text_costs_no_other_fact(service: Upstream) -> None:
+    odd = "\ud83d\0 <b>x</b>\n"
+    error = {"type": f"E{odd}", "message": f"M{odd}", "traceback": f"T{odd}" + "t" * MB}
+    names = {"function": f"f{odd}" + "f" * MB, "worker": f"w{odd}" + "w" * MB}
+    service.json("/api/v1/jobs/a", {"id": "a", "state": "failed", "attempt": 2, "error": error, **names})
+    service.json("/api/v1/jobs/b", {"id": "b", "state": "failed", "error": f"E: {odd}"})
+    source = PalantirSource(service.url, 10_000)
+    found = source.read_facts(["a", "b"])
+    source.close()
+    assert (found["a"].job.attempt, len(found["a"].function or ""), len(found["a"].worker or "")) == (2, 500, 200)
+    assert (found["a"].function or "").startswith("f\ufffd\ufffd <b>x</b>\ufffdf")
+    for detail in found.values():
+        f"{detail.error}{detail.traceback}{detail.worker}".encode()
+
+
 def test_memory_comes_back(service: Upstream) -> None:
     """7 MB of keys that do not validate once took a gigabyte, and kept 200 MB of it."""
     serve_palantir(service, {})

@@ -1,0 +1,58 @@
+"""Backup files: what kind one is, and how one is written so that a failure leaves no half of it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+BackupKind = Literal["SQLite", "PostgreSQL"]
+_MAGIC: dict[bytes, BackupKind] = {b"SQLite format 3\0": "SQLite", b"PGDMP": "PostgreSQL"}
+
+
+class BackupError(Exception):
+    """The backup or the restore cannot be made; the text says why and what to do."""
+
+
+def read_kind(path: Path) -> BackupKind:
+    """Raises `BackupError` for a file that is no backup."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise BackupError(f"{path} cannot be read: {error.strerror}") from error
+    found = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+    if found is None:
+        raise BackupError(f"{path} is no backup of Beacon: make one with beacon backup FILE")
+    return found
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Yield a new file, readable by its owner alone, beside `path`; at the end of the block it takes the place of it.
+
+    If the block raises, it is removed. Raises `BackupError` if it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise BackupError(f"{path} cannot be written: {error.strerror}; choose another place") from error
+    try:
+        yield partial
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise BackupError(f"{path} cannot be written: {error.strerror}; free space, or choose another place") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """A power cut must not leave a name without its content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
