@@ -147,8 +147,11 @@ def _check_forged(page: LoginPage) -> Finding:
     if not found:
         return Finding("forwarded", True, "what clients send as X-Forwarded-Proto, -Host and -Prefix does not count")
     lines = " ".join(f"proxy_set_header {name} {_own_value(name, page.parts.path)};" for name in found)
-    text = f"the proxy passes on what clients send as {', '.join(found)}: make it set or remove them (nginx: {lines})"
-    return Finding("forwarded", False, text)
+    advice = f"make it set or remove them (nginx: {lines})"
+    if found == ["X-Forwarded-Prefix"]:
+        harmless = "the proxy passes on what clients send as X-Forwarded-Prefix, which changes only their own pages"
+        return Finding("forwarded", True, f"{harmless}; to be strict, {advice}")
+    return Finding("forwarded", False, f"the proxy passes on what clients send as {', '.join(found)}: {advice}")
 
 
 def _own_value(header: str, path: str) -> str:

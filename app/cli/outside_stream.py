@@ -25,7 +25,7 @@ HOW_TO_CHECK = (
 )
 
 
-class Ended(Exception):
+class StreamEnd(Exception):
     """The stream is over; the text is the reason that Beacon gave, or empty if it was cut."""
 
 
@@ -88,13 +88,13 @@ class StreamReader:
         return self._response
 
     def next_frame(self, until_s: float) -> tuple[str, str]:
-        """Name and data of the next frame. Raises `TimeoutError` at this age of the stream, and `Ended`."""
+        """Name and data of the next frame. Raises `TimeoutError` at this age of the stream, and `StreamEnd`."""
         while b"\n\n" not in self._rest:
             self._rest += self._read(until_s).replace(b"\r\n", b"\n")
         frame, _, self._rest = self._rest.partition(b"\n\n")
         fields = dict(line.partition(": ")[::2] for line in frame.decode(errors="replace").split("\n"))
         if fields.get("event") == "bye":
-            raise Ended(json.loads(fields["data"])["reason"])
+            raise StreamEnd(json.loads(fields["data"])["reason"])
         return fields.get("event", ""), fields.get("data", "")
 
     def _read(self, until_s: float) -> bytes:
@@ -107,7 +107,7 @@ class StreamReader:
         except (ConnectionError, http.client.IncompleteRead):
             data = b""
         if not data:
-            raise Ended("")
+            raise StreamEnd("")
         return data
 
 
@@ -125,7 +125,7 @@ def _judge(stream: StreamReader, watch_s: float) -> tuple[bool, str]:
         name, data = stream.next_frame(HELLO_WITHIN_S)
     except TimeoutError:
         return False, _buffered("hello")
-    except Ended:
+    except StreamEnd:
         return False, _cut(stream.age_s, 0)
     if name != "hello":
         return False, f"begins with {name!r} instead of hello: something else than Beacon answers {PATH}"
@@ -143,7 +143,7 @@ def _watch(stream: StreamReader, heartbeat_s: float, watch_s: float) -> tuple[bo
     except TimeoutError:
         late = f"a heartbeat that was due after {due_s:.0f} s had not come {LATE_AFTER_S:.0f} s later"
         return False, f"the proxy holds it back: hello came, but {late}; {_BUFFERING_ADVICE}"
-    except Ended as end:
+    except StreamEnd as end:
         if not str(end):
             return False, _cut(stream.age_s, heartbeat_s)
     prompt = f"hello came after {hello_s:.1f} s and {beats} heartbeats in time"

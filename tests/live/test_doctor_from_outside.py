@@ -17,6 +17,7 @@ from tests.support.nginx import (
     PREFIXED_LINES,
     PROGRAM,
     ROOT_LINES,
+    STRICT_LINES,
     USUAL_LINES,
     Nginx,
 )
@@ -72,8 +73,9 @@ def test_a_proxy_that_does_all_it_should_is_fine(check: Check, below: str) -> No
 
 
 def test_without_a_token_all_but_the_stream_is_checked(check: Check) -> None:
-    found = check(token="")
+    found = check(token="", lines=STRICT_LINES)
     assert (list(found), wrong(found)) == (ALL, [])
+    assert 'to be strict, make it set or remove them (nginx: proxy_set_header X-Forwarded-Prefix "";)' in str(found)
     assert "not checked" in found["stream"].text
 
 
@@ -82,7 +84,7 @@ def test_without_a_token_all_but_the_stream_is_checked(check: Check) -> None:
     [
         ({"lines": ROOT_LINES, "below": "/beacon"}, "prefix", "X-Forwarded-Prefix: /beacon"),
         ({"lines": f"{ROOT_LINES}proxy_hide_header Strict-Transport-Security;"}, "tls", "removes Strict-Transport"),
-        ({"lines": USUAL_LINES}, "forwarded", 'proxy_set_header X-Forwarded-Prefix "";'),
+        ({"lines": USUAL_LINES}, "forwarded", "proxy_set_header X-Forwarded-Host $http_host;"),
         ({"http2": False}, "protocol", "six connections"),
         ({"upstream_lines": f"{FOR_STREAMS}{COMPRESSING}"}, "stream", "compresses it (gzip)"),
         ({"upstream_lines": HOLDING_BACK}, "stream", "buffers it"),

@@ -1,6 +1,9 @@
 """Links of lists: sortable heads, addresses without empty parameters, and redirects that stay on this site."""
 
+from collections.abc import Iterator
+
 import pytest
+from flask import Flask
 
 from app.web.listing import Column, Order, build_column, build_url
 from app.web.page_address import local_path
@@ -26,12 +29,19 @@ def test_an_address_holds_only_what_has_a_value() -> None:
     assert build_url("/audit", {"q": ""}) == "/audit"
 
 
+@pytest.fixture
+def bare_request(bare: Flask) -> Iterator[None]:
+    with bare.test_request_context():
+        yield
+
+
+@pytest.mark.usefixtures("bare_request")
 @pytest.mark.parametrize("target", ["", "audit", "//evil.example", "/\\evil.example", "https://evil.example", "/a\nb"])
 def test_a_redirect_stays_on_this_site(target: str) -> None:
     assert local_path(target) == "/"
     assert local_path(target, "/notifications") == "/notifications"
 
 
-@pytest.mark.usefixtures("bare")
+@pytest.mark.usefixtures("bare_request")
 def test_a_redirect_keeps_a_path_with_its_query() -> None:
     assert local_path("/audit?q=x#row-1") == "/audit?q=x#row-1"
