@@ -80,6 +80,7 @@ def test_a_stream_that_is_held_back_whole_is_polled_around_after_two_attempts_an
     expect(tab.page.locator("#banner")).to_be_hidden()
 
 
+@pytest.mark.long  # tests/js/connection/proxy_faults.test.js has the same without a browser
 @pytest.mark.skipif(PROGRAM is None, reason="no nginx (Debian: sudo apt-get install nginx)")
 def test_a_real_nginx_that_holds_back_the_first_700_kb_is_noticed_polled_around_and_left_once_it_is_mended(
     beacon: Beacon, visit: Visit, tmp_path: Path

@@ -63,6 +63,12 @@ def test_a_person_logs_in_watches_retries_a_job_and_logs_out_without_leaving_the
     assert failed
     page.locator("#bell").click()
     expect(page.locator("#panel .notices")).to_be_visible()
+    with page.expect_request(f"{nginx.url}/audit/head"):
+        page.goto(f"{nginx.url}/audit")
+    page.goto(f"{nginx.url}/widgets/notifications")
+    expect(page.locator(".notices")).to_be_visible()
+    page.goto(f"{nginx.url}/rollout")
+    tab.wait_state("connected")
     assert {cookie["name"] for cookie in page.context.cookies()} >= {"__Host-beacon.beacon"}
     page.locator(".person").get_by_role("button", name="Log out").click()
     expect(page.get_by_role("button", name="Log in")).to_be_visible()

@@ -23,5 +23,5 @@ export function describeTimeLimit(errors) {
   const lasted = streams.map(({ text }) => Number(CUT.exec(text)?.[1] ?? 0));
   const [shortest, longest] = [Math.min(...lasted), Math.max(...lasted)];
   if (lasted.length < MIN_STREAMS || shortest < MIN_LASTED_S || longest > MAX_SPREAD * shortest) return "";
-  return `Something in between, perhaps a proxy, cuts the live connection after ${shortest} s each time. Nothing is lost: the page comes back at once.`;
+  return `Something in between, perhaps a proxy, cuts the live connection after ${shortest} s each time. Nothing is lost: the page opens it again and asks for what it missed.`;
 }
