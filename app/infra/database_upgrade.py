@@ -19,7 +19,7 @@ MIGRATIONS = str(resources.MIGRATIONS)
 def migrate_database(app: Flask, settings: Settings) -> None:
     """Create or upgrade the database. Does nothing if it is up to date."""
     if settings.is_sqlite:
-        _create_file(Path(settings.database_url.removeprefix("sqlite:///")))
+        create_file(settings)
     # This module alone imports Alembic: a server does not need it, and it would add a tenth to a server's imports.
     # Batch mode would recreate tables and lose their triggers.
     flask_migrate.Migrate(app, db, directory=MIGRATIONS, render_as_batch=False)
@@ -38,8 +38,9 @@ def newest_revision() -> str | None:
     return ScriptDirectory(MIGRATIONS).get_current_head()
 
 
-def _create_file(path: Path) -> None:
+def create_file(settings: Settings) -> None:
     """Create the file in WAL mode, which is stored in the file: readers never wait for writers."""
+    path = Path(settings.database_url.removeprefix("sqlite:///"))
     connection = sqlite3.connect(path)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
