@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from flask import Flask, Response, request
+from flask import Flask, Response, has_request_context, request
 
 from app.eventlog.reader import Event
 from app.stream.formats import CACHED_HTML_FRAMES, EventFormat
@@ -26,7 +26,7 @@ def init_app(app: Flask) -> None:
 
 
 def current_prefix() -> str:
-    return request.root_path.rstrip("/")
+    return request.root_path.rstrip("/") if has_request_context() else ""
 
 
 def add_prefix(path: str) -> str:
