@@ -34,7 +34,7 @@ MIN_LONG_TRANSACTION_S = 5
 # The share of its limit from which the event log counts as full.
 LOG_FULL_SHARE = 0.95
 # BEACON_ variables that `make test` reads, not Beacon.
-NON_SETTING_VARIABLES = {"BEACON_SKIP_BROWSER"}
+NON_SETTING_VARIABLES = {"BEACON_SKIP_BROWSER", "BEACON_TEST_DATABASE"}
 
 
 def run_checks(app: Flask, settings: Settings) -> list[Finding]:
