@@ -12,14 +12,16 @@ PYTEST = .venv/bin/python -m pytest -p scripts.pytest_order
 UV_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	--override requirements/override.txt
 
+ON_POSTGRES = $(addprefix tests/,eventlog audit accounts commands reconciliation rollout notifications)
+
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check bench lock release screenshots
+.PHONY: help run test test-long test-postgres check bench lock release screenshots
 MAKEFLAGS += --no-print-directory
 # Without bytecode every server that a test starts would compile all of Beacon again.
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list these
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: ## a live dashboard with a demo job service, on PORT (8000); Ctrl-C stops it
 	@$(BOOTSTRAP) run
@@ -34,6 +36,10 @@ test: ## everything: check, then the tests from fast to slow
 test-long: ## endurance, large fuzzing, large data: what does not fit into ten minutes
 	@$(BOOTSTRAP) test
 	@$(PYTEST) -m long
+
+test-postgres: ## the tests of the database on PostgreSQL instead of SQLite
+	@$(BOOTSTRAP) test
+	@BEACON_TEST_DATABASE=postgresql $(PYTEST) $(IN_ORDER) $(SIDE_BY_SIDE) $(ON_POSTGRES)
 
 check: ## format, lint and types, for Python and JavaScript
 	@$(BOOTSTRAP) check

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from flask import Flask
@@ -23,6 +24,10 @@ from tests.support.application import Applications, copy_database, empty, is_unt
 from tests.support.beacon_server import Beacon
 from tests.support.cast import CAST, join
 from tests.support.fork_server import ForkServer
+from tests.support.on_postgres import IS_ON_POSTGRES, skip_what_is_about_sqlite
+
+if TYPE_CHECKING:  # most test processes need none
+    from tests.support.postgres import Postgres
 
 pytest_plugins = ["tests.support.failure_report", "tests.support.leftovers"]
 
@@ -35,6 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis_settings.register_profile("beacon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     hypothesis_settings.load_profile("beacon")
     config.option.randomly_reorganize = any(argument.startswith("--randomly-seed") for argument in arguments)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if IS_ON_POSTGRES:
+        skip_what_is_about_sqlite(items)
 
 
 @pytest.fixture(autouse=True)
@@ -84,11 +94,26 @@ def peopled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_database(tmp_path_factory.mktemp("peopled"), *CAST)
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator["Postgres"]:
+    """One server for the whole run; each test has a database of its own in it."""
+    from tests.support.postgres import Postgres
+
+    server = Postgres()
+    yield server
+    server.remove()
+
+
 @pytest.fixture
-def settings(instance_dir: Path) -> Settings:
+def settings(request: pytest.FixtureRequest, instance_dir: Path) -> Settings:
     """Short heartbeats, room for a test that opens many streams as one person, and the shared folder."""
     empty(instance_dir)
+    more = {}
+    if IS_ON_POSTGRES:
+        server: Postgres = request.getfixturevalue("postgres")
+        more["database_url"] = server.renew_database("test")
     return Settings(
+        **more,
         instance_dir=instance_dir,
         secret_key="for the tests only",
         heartbeat_s=0.1,
@@ -99,7 +124,9 @@ def settings(instance_dir: Path) -> Settings:
 
 @pytest.fixture
 def database(settings: Settings, migrated_database: Path) -> Path:
-    """The file of this test's database, migrated."""
+    """The file of this test's database, migrated. There is none on PostgreSQL, where `settings` have a database."""
+    if IS_ON_POSTGRES:
+        return settings.instance_dir / "none"
     return copy_database(migrated_database, settings)
 
 
@@ -139,7 +166,7 @@ def client(app: Flask) -> FlaskClient:
 @pytest.fixture
 def cast(app: Flask, settings: Settings, migrated_database: Path, peopled_database: Path) -> Flask:
     """The application with everyone of `tests/support/cast.py` in it."""
-    if is_untouched(settings, migrated_database):
+    if not IS_ON_POSTGRES and is_untouched(settings, migrated_database):
         copy_database(peopled_database, settings)
     else:
         join(app, *CAST)

@@ -34,8 +34,8 @@ SECRET_SETTINGS = ("unleash_api_token", "unleash_admin_token", "audit_head_url",
 MIN_LONG_TRANSACTION_S = 5
 # The share of its limit from which the event log counts as full.
 LOG_FULL_SHARE = 0.95
-# BEACON_ variables that `make test` and `beacon doctor --url` read, not Beacon.
-NON_SETTING_VARIABLES = {"BEACON_SKIP_BROWSER", "BEACON_DOCTOR_TOKEN"}
+# BEACON_ variables that the tests and `beacon doctor --url` read, not Beacon.
+NON_SETTING_VARIABLES = {"BEACON_SKIP_BROWSER", "BEACON_TEST_DATABASE", "BEACON_DOCTOR_TOKEN"}
 
 
 def run_checks(app: Flask, settings: Settings) -> list[Finding]:

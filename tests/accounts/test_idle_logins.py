@@ -117,6 +117,7 @@ def test_streams_of_a_login_end_with_it_and_the_audit_says_why(
     assert is_in(other)
 
 
+@pytest.mark.sqlite("PostgreSQL has no lock that holds all writers")
 def test_a_database_that_takes_no_writes_still_shows_pages(cast: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     browser = logged_in(cast, ALICE)
     used_ago(cast, 30)

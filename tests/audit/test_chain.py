@@ -183,6 +183,7 @@ def test_tampering_is_named_at_the_first_entry_that_does_not_hold(
 
 def test_a_long_chain_is_read_in_pages(entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifying, "PAGE_ROWS", 2)
+    monkeypatch.setattr(verifying, "PAGE_ROWS_ON_LOOP", 2)
     told: list[tuple[int, int]] = []
     assert verify(lambda *done: told.append(done)) == VerificationResult(COUNT, entries[-1].hash, seq=COUNT)
     assert told == [(2, 5), (4, 5), (5, 5)]
@@ -190,6 +191,7 @@ def test_a_long_chain_is_read_in_pages(entries: list[AuditRow], monkeypatch: pyt
 
 def test_long_entries_are_read_a_few_at_a_time(entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifying, "PAGE_BYTES", 1)
+    monkeypatch.setattr(verifying, "PAGE_BYTES_ON_LOOP", 1)
     monkeypatch.setattr(reader_pool, "_ROWS_PER_FETCH", 2)
     told: list[int] = []
     assert verify(lambda done, _: told.append(done)) == VerificationResult(COUNT, entries[-1].hash, seq=COUNT)
@@ -291,7 +293,7 @@ from app import create_app
 from app.audit import chain
 from app.config import Settings
 from app.db import write
-app = create_app(Settings(instance_dir=Path(sys.argv[1]), secret_key="writer"))
+app = create_app(Settings(instance_dir=Path(sys.argv[1]), database_url=sys.argv[3], secret_key="writer"))
 with app.app_context():
     for number in range(20):
         with write(60) as session:
@@ -300,9 +302,8 @@ with app.app_context():
 
 
 def test_the_chain_holds_under_two_processes_that_write_at_once(app: Flask, settings: Settings) -> None:
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(settings.instance_dir), name]) for name in ("one", "two")
-    ]
+    command = [sys.executable, "-c", WRITER, str(settings.instance_dir)]
+    writers = [subprocess.Popen([*command, name, settings.database_url]) for name in ("one", "two")]
     assert [writer.wait(scaled(60)) for writer in writers] == [0, 0]
     assert (verified().count, verified().broken) == (40, None)
 

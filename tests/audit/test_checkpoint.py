@@ -189,6 +189,7 @@ def test_what_a_sweep_takes_while_the_chain_is_read_is_not_missed(
 ) -> None:
     """Sealed and swept behind the back of a reading that has come through page `after`."""
     monkeypatch.setattr(verifying, "PAGE_ROWS", 2)
+    monkeypatch.setattr(verifying, "PAGE_ROWS_ON_LOOP", 2)
     reading = verifying.verify_in_steps()
     for _ in range(after):
         next(reading)
@@ -207,6 +208,7 @@ def test_entries_that_go_without_a_checkpoint_while_the_chain_is_read_are_named(
     entries: list[AuditRow], outsider: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verifying, "PAGE_ROWS", 2)
+    monkeypatch.setattr(verifying, "PAGE_ROWS_ON_LOOP", 2)
     reading = verifying.verify_in_steps()
     next(reading)
     outsider.execute("DROP TRIGGER command_audit_no_delete")

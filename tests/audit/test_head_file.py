@@ -92,6 +92,7 @@ def make_anew(connection: sqlite3.Connection, first: int = 1) -> None:
 
 def run(settings: Settings, *arguments: str) -> Result:
     environment = {"BEACON_INSTANCE_DIR": str(settings.instance_dir), "BEACON_SECRET_KEY": "for the tests only"}
+    environment["BEACON_DATABASE_URL"] = settings.database_url
     return CliRunner().invoke(cli, ["audit", *arguments], env=environment)
 
 
@@ -231,10 +232,11 @@ class TestKeeping:
             assert not file.replace(kept, later), "a process that was stopped holds up nobody"
         assert file.read() == kept
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", '{"sqlite:beacon.db": {"head": {"seq": "x"}}}', "[" * 10_000])
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"DATABASE": {"head": {"seq": "x"}}}', "[" * 10_000])
     def test_a_file_that_cannot_be_read_is_named_and_left_alone(
-        self, app: Flask, kept: KeptHead, text: str, caplog: pytest.LogCaptureFixture
+        self, app: Flask, settings: Settings, kept: KeptHead, text: str, caplog: pytest.LogCaptureFixture
     ) -> None:
+        text = text.replace("DATABASE", settings.database_name)
         Path(kept.file).write_text(text)
         append(1)
         turn(app)
@@ -307,11 +309,11 @@ class TestCommands:
 
 
 class TestWitness:
-    def test_the_head_is_posted_to_a_witness_that_the_host_names(self, kept: KeptHead) -> None:
+    def test_the_head_is_posted_to_a_witness_that_the_host_names(self, settings: Settings, kept: KeptHead) -> None:
         with Witness(204) as witness:
             head_webhook.post_head(witness.url)
         [told] = witness.told
-        assert (told["seq"], told["hash"], told["database"]) == (COUNT, kept.hash, "sqlite:beacon.db")
+        assert (told["seq"], told["hash"], told["database"]) == (COUNT, kept.hash, settings.database_name)
 
     def test_one_that_does_not_take_it_is_named_without_its_address(self, kept: KeptHead) -> None:
         with Witness(500) as witness, pytest.raises(head_webhook.HeadNotAccepted) as refused:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from flask import Flask
 
 from app.config import Settings
@@ -50,5 +51,6 @@ with app.app_context():
 """
 
 
+@pytest.mark.sqlite("PostgreSQL is read on the loop")
 def test_searches_that_take_long_hold_up_no_login_and_one_too_many_is_refused(app: Flask, settings: Settings) -> None:
     subprocess.run([sys.executable, "-c", CODE, str(settings.instance_dir)], check=True, timeout=scaled(60))

@@ -22,7 +22,8 @@ from app.config import Settings
 from app.db import db, read, write
 from app.web.audit import routes
 from tests.support.application import copy_database, make_database
-from tests.support.cast import ADA, ALICE, CAST, csrf_token, headers_of, logged_in
+from tests.support.cast import ADA, ALICE, CAST, csrf_token, headers_of, join, logged_in
+from tests.support.on_postgres import IS_ON_POSTGRES
 
 HTML = {"Accept": "text/html"}
 
@@ -44,17 +45,22 @@ def entry(number: int) -> chain.Entry:
 def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two hundred entries of two people on three services; every tenth failed."""
 
-    def fill(app: Flask) -> None:
-        with app.app_context(), write() as session:
-            for number in range(200):
-                chain.record(session, entry(number))
-
     return make_database(tmp_path_factory.mktemp("filled"), *CAST, fill=fill)
 
 
+def fill(app: Flask) -> None:
+    with app.app_context(), write() as session:
+        for number in range(200):
+            chain.record(session, entry(number))
+
+
 @pytest.fixture
-def scene(app: Flask, settings: Settings, filled_database: Path) -> Flask:
-    copy_database(filled_database, settings)
+def scene(app: Flask, settings: Settings, request: pytest.FixtureRequest) -> Flask:
+    if IS_ON_POSTGRES:
+        join(app, *CAST)
+        fill(app)
+    else:
+        copy_database(request.getfixturevalue("filled_database"), settings)
     return app
 
 
@@ -404,6 +410,7 @@ def test_one_reading_at_a_time_and_one_that_was_left_is_over(scene: Flask) -> No
 
 
 @pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.sqlite("counts the steps of SQLite's machine")
 def test_a_page_far_from_the_newest_reads_no_more_than_the_first(scene: Flask, backwards: bool) -> None:
     far = AuditCursor((100,), backwards=backwards).encode()
     assert steps_of(scene, limit=5, cursor=far) <= 1.1 * steps_of(scene, limit=5)

@@ -259,6 +259,7 @@ class TestBounds:
         with read() as session:
             assert list(session.scalars(sa.select(CommandRow.id))) == [young]
 
+    @pytest.mark.sqlite("asks SQLite for its plan")
     def test_what_is_held_is_found_by_its_index(self, scene: Scene) -> None:
         held = sa.select(ItemRow.command_id).where(
             ItemRow.service_id == "mail", ItemRow.held, ItemRow.hold.in_(["job:j1", "job:j2"])

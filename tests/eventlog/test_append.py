@@ -152,7 +152,8 @@ def test_nothing_is_appended_when_the_block_fails_after_it() -> None:
     with pytest.raises(ZeroDivisionError):
         fails_late()
     assert everything() == []
-    assert put(NewEvent("a", {})) == [1]
+    put(NewEvent("b", {}))
+    assert [event.type for event in everything()] == ["b"]
 
 
 def test_an_empty_batch_is_no_write_at_all() -> None:
@@ -315,4 +316,4 @@ def test_other_changes_of_the_session_are_flushed_first() -> None:
         sa.event.listen(session.get_bind(), "before_cursor_execute", lambda *args: statements.append(args[2]))
         append(session, [NewEvent("a", {})])
     inserts = [statement for statement in statements if statement.startswith("INSERT")]
-    assert [statement.split()[2] for statement in inserts] == ["user", "event"]
+    assert [statement.split()[2].strip('"') for statement in inserts] == ["user", "event"]

@@ -53,6 +53,7 @@ def test_a_deploy_that_was_written_by_hand_is_found_by_its_time(app: Flask) -> N
         assert [one.version for one in read_deploys(session, now - timedelta(hours=1), now)] == ["5"]
 
 
+@pytest.mark.sqlite("asks SQLite for its plan")
 def test_the_query_reads_the_index_of_deploys(app: Flask) -> None:
     now = utc_now()
     with app.app_context(), read() as session:

@@ -21,14 +21,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.services)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """One server for the whole run; each test has a database of its own in it."""
-    server = Postgres()
-    yield server
-    server.remove()
-
-
 @pytest.fixture
 def settings(postgres: Postgres, tmp_path: Path) -> Settings:
     address = postgres.migrated_database()
