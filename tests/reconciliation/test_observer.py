@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 import sqlalchemy as sa
 
-from app.db import db, read, write
+from app.db import read, write
 from app.eventlog.append import NewEvent, append
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.infra.lease import Lease, LeaseLost
@@ -16,7 +16,7 @@ from app.reconciliation.accept import accept_items
 from app.reconciliation.models import Service, ServiceState
 from app.reconciliation.row_writer import compute_checksum
 from app.sources.protocol import Anomaly, Capabilities, Job, JobLookup, Listing, ServiceSnapshot, SourceError
-from tests.reconciliation.desk import SERVICE, Desk, everything
+from tests.reconciliation.desk import SERVICE, Desk, allow, everything, forbid
 from tests.reconciliation.values import at, left_out, look
 from tests.support.clock import own_time
 
@@ -76,12 +76,12 @@ class TestNothingNew:
 
     def test_a_poll_that_changes_nothing_writes_no_known_job(self, desk: Desk) -> None:
         desk.observe(THREE)
-        with db.engine.begin() as connection:
-            for verb in ("INSERT", "UPDATE", "DELETE"):
-                refuse = f"BEFORE {verb} ON known_job BEGIN SELECT RAISE(ABORT, 'written all the same'); END"
-                connection.execute(sa.text(f"CREATE TRIGGER no_{verb} {refuse}"))
+        for verb in ("INSERT", "UPDATE", "DELETE"):
+            forbid("known_job", "written all the same", verb)
         desk.observe(THREE)
         desk.observer.tick()
+        for verb in ("INSERT", "UPDATE", "DELETE"):
+            allow(verb)
         assert len(desk.samples) == 2
 
 
@@ -562,13 +562,10 @@ class TestOneCommit:
     def test_where_one_row_cannot_be_written_none_is(self, desk: Desk, table: str) -> None:
         desk.observe(THREE)
         before = everything()
-        with db.engine.begin() as connection:
-            refuse = f"BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'disk full'); END"
-            connection.execute(sa.text(f"CREATE TRIGGER no_more {refuse}"))
+        forbid(table, "disk full")
         with pytest.raises(sa.exc.DBAPIError):
             desk.observe(look(queued=["b", "d"]))
         assert everything() == before
-        with db.engine.begin() as connection:
-            connection.execute(sa.text("DROP TRIGGER no_more"))
+        allow()
         desk.observe(look(queued=["b", "d"]))
         assert desk.items == {"a": "missing", "c": "missing"}

@@ -139,8 +139,14 @@ class Postgres:
             address = self.new_database(self.migrated_database_name(), name)
             with psycopg.connect(address, autocommit=True) as connection:
                 self._resets[name] = _build_reset(connection)
-        with psycopg.connect(self._address(name)) as connection:
-            connection.execute(self._resets[name])
+        try:
+            with psycopg.connect(self._address(name)) as connection:
+                connection.execute(self._resets[name])
+        except psycopg.Error:  # a test has changed a table and failed: the next ones must not
+            with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+            del self._resets[name]
+            return self.renew_database(name)
         return self._address(name)
 
     def _address(self, database: str) -> str:
