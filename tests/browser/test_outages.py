@@ -77,6 +77,7 @@ def test_a_server_that_stays_away_shows_as_offline_and_is_found_again(start_beac
     beacon.start()
     tab.wait_state("connected")
     tab.wait_right()
+    tab.wait_change(publish(beacon, "after.restart", 1)[0])  # by then the last poll has been counted
     polls = tab.asked_for(POLL)
     tab.page.clock.run_for(5_000)
     tab.wait_change(publish(beacon, "after.restart", 1)[0])

@@ -189,7 +189,7 @@ def test_a_look_that_does_not_come_back_is_a_loss_and_its_end_is_none(
     tail: Tail, fake: FakeLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A database that is frozen raises nothing."""
-    monkeypatch.setattr("app.eventlog.tail.STALLED_AFTER_S", 0.05)
+    monkeypatch.setattr("app.eventlog.tail.STALLED_AFTER_S", 0.5)  # the looks before and after it take less
     monkeypatch.setattr("app.eventlog.tail.STALL_CHECK_INTERVAL_S", 0.01)
     answers, ears = threading.Event(), Ears()
     answers.set()

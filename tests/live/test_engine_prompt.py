@@ -15,6 +15,7 @@ from tests.live.fleet import Fleet, Reader, fleet_of
 from tests.live.raw import Credential
 from tests.support.beacon_server import Beacon
 from tests.support.machine import ROOM_S, scaled
+from tests.support.waiting import wait_for
 
 SOON_S = 1.0
 INSERT = """
@@ -53,12 +54,18 @@ def insert_by_hand(beacon: Beacon) -> float:
 def on_both_workers(beacon: Beacon, fleet: Fleet, headers: dict[str, str]) -> list[Reader]:
     """Two streams with this credential on each worker."""
     fleet.all_open()  # none of the others is half open on a worker that is stopped
-    before = [probe.ask(pid).wires for pid in beacon.worker_pids()]
+
+    def count() -> list[int]:
+        return [probe.ask(pid).wires for pid in beacon.worker_pids()]
+
+    # Those of the test before this one may not have been closed yet.
+    wait_for(lambda: sum(count()) == len(fleet.readers), "the workers to hold the streams of this test alone")
+    before = count()
     opened: list[Reader] = []
     for _ in beacon.each_worker_alone():
         opened += fleet.open(count=2, headers=headers, comes_back=False)
         fleet.all_open()
-    assert [probe.ask(pid).wires for pid in beacon.worker_pids()] == [wires + 2 for wires in before]
+    assert count() == [wires + 2 for wires in before]
     return opened
 
 

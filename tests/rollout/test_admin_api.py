@@ -12,12 +12,14 @@ from tests.support.hostile_json import as_bytes, many_keys
 from tests.support.machine import scaled
 from tests.support.unleash_stub import Answer, Edge, says, trickles, trickles_headers
 
+TRICKLING = (trickles(1), trickles_headers)
+
 
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (trickles(1), "does not respond"),
-        (trickles_headers, "does not respond"),
+        (TRICKLING[0], "does not respond"),
+        (TRICKLING[1], "does not respond"),
         (says(200, " " * 30_000), "does not respond"),
         (says(200, "[1]"), "cannot be read"),
         (says(200, "[" + "1," * 9_000), "cannot be read"),
@@ -27,8 +29,9 @@ from tests.support.unleash_stub import Answer, Edge, says, trickles, trickles_he
 def test_an_answer_that_is_none_is_no_answer(
     edge: Edge, monkeypatch: pytest.MonkeyPatch, answer: Answer, words: str
 ) -> None:
-    monkeypatch.setattr(admin_module, "ADMIN_DEADLINE_S", 0.3, raising=False)
-    monkeypatch.setattr(admin_module, "MAX_ADMIN_RESPONSE_BYTES", 20_000, raising=False)
+    if answer in TRICKLING:  # the others say what is wrong with them, however slow the machine is
+        monkeypatch.setattr(admin_module, "ADMIN_DEADLINE_S", 0.3)
+    monkeypatch.setattr(admin_module, "MAX_ADMIN_RESPONSE_BYTES", 20_000)
     edge.answers = [answer]
     began = time.monotonic()
     with pytest.raises(UnleashUnavailable, match=words):
