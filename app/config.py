@@ -106,8 +106,9 @@ class Settings(BaseSettings):
     """Admin token with which Beacon changes a flag in Unleash; without it, the rollout is read-only."""
     unleash_environment: str = ""
     """Environment in Unleash whose rollout Beacon changes; without it, the one that the backend token names."""
-    guardrail_mode: Literal["hold", "step-back", "off"] = "hold"
-    """What the guardrail does when browsers report failures: hold the rollout, step it back, or nothing."""
+    guardrail_mode: Literal["hold", "step-back", "dry-run", "off"] = "hold"
+    """What the guardrail does when browsers report failures: hold the rollout, step it back, only say that it would
+    hold (a dry run), or nothing."""
     guardrail_max_failures: float = Field(default=0.05, ge=0, le=1)
     """Share of failed attempts to connect above which the guardrail acts."""
     guardrail_max_lag_s: float = Field(default=2, gt=0)
@@ -115,7 +116,7 @@ class Settings(BaseSettings):
     guardrail_window_s: int = Field(default=300, ge=60, le=86_400)
     """Seconds of reports that the guardrail looks at."""
     guardrail_min_attempts: int = Field(default=30, ge=1)
-    """Attempts to connect below which the guardrail does not judge failures."""
+    """Measurements of the delivery lag below which the guardrail does not judge it."""
     client_report_share: float = Field(default=1.0, ge=0, le=1)
     """Share of pages that report how their connection does, from 0 to 1."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()

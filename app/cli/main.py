@@ -16,6 +16,7 @@ from app.cli import worker as worker_
 from app.cli.audit import audit
 from app.cli.context import open_app, open_migrated_app, operator_name
 from app.cli.rollout import rollout
+from app.cli.rollout_plan import limits, plan_group
 from app.cli.services import service
 from app.config import ConfigError, Settings, load_settings
 from app.db import DatabaseUnavailable, db, read, write
@@ -213,6 +214,8 @@ def publish(type_: str, data: str, audience: str) -> None:
     click.echo(ids[0])
 
 
+rollout.add_command(plan_group)
+rollout.add_command(limits)
 cli.add_command(rollout)
 cli.add_command(audit)
 

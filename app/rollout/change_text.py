@@ -6,11 +6,15 @@ from app.flags.document import Rollout
 
 def describe_entry(entry: RolloutChange) -> str:
     """`10 % → 25 %`, `plan started: 10 % for 1 h`, `held at 25 %`"""
+    words = {"limits": "limits changed", "waived": "plan goes on without evidence", "approved": "next step approved"}
+    if entry.kind in words:
+        return words[entry.kind]
     if entry.is_of_plan:
         steps = describe_steps(entry)
         return f"plan {entry.kind}" + (f": {steps}" if steps else "")
-    if entry.kind in ("held", "released"):
-        return f"{entry.kind} at {describe_rollout(entry.after)}"
+    if entry.kind in ("held", "released", "would-hold"):
+        done = "would hold" if entry.kind == "would-hold" else entry.kind
+        return f"{done} at {describe_rollout(entry.after)}"
     return f"{describe_rollout(entry.before)} → {describe_rollout(entry.after)}"
 
 

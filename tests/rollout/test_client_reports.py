@@ -1,6 +1,7 @@
 """What browsers report, as it is counted: by the cohort that the server decides, bounded, and nothing of the person."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -115,11 +116,11 @@ def test_what_was_reported_soon_after_a_change_says_nothing_of_it(cast: Flask) -
     """A page tells of its last 33 s, and its report waits for a flush: the minute after a change is not enough."""
     changed = 119.0
     with cast.app_context(), write() as session:
-        for at, attempts in ((changed + 38, 100), (changed + 70, 1)):
-            client_reports.add_totals(session, "streaming", ReportTotals(reports=1, attempts=attempts), at)
+        for at, lags in ((changed + 38, 100), (changed + 70, 1)):
+            client_reports.add_totals(session, "streaming", ReportTotals(reports=1, lag=Counter({"50": lags})), at)
         session.flush()
-        assert client_reports.load_window(session, 200.0, 300.0, changed).attempts == 1
-        assert client_reports.load_window(session, 200.0, 300.0).attempts == 101
+        assert client_reports.load_lag_window(session, 200.0, 300.0, changed).lags == 1
+        assert client_reports.load_lag_window(session, 200.0, 300.0).lags == 101
 
 
 def test_the_share_of_pages_that_measure_stands_in_the_page(cast: Flask) -> None:
