@@ -26,7 +26,8 @@ class CohortEvidence:
     """What the pages of one cohort reported. `failures` are connects that failed, or streams that were cut soon after.
 
     `failing_people`: people with at least one failure. `worst_connects` and `worst_failures` are those of the person
-    with the most failures; judged without them, no viewer decides alone. `slow`: deliveries later than the limit.
+    with the most failures; judged without them, no viewer decides alone. `most_connects`: those of the person with the
+    most. `slow`: deliveries later than the limit.
     """
 
     people: int = 0
@@ -38,6 +39,13 @@ class CohortEvidence:
     slow_people: int = 0
     worst_connects: int = 0
     worst_failures: int = 0
+    most_connects: int = 0
+
+    @property
+    def counted_connects(self) -> int:
+        """One person counts for at most half: nobody's connects alone show that streams work."""
+        others = self.connects - self.most_connects
+        return others + min(others, self.most_connects)
 
     @property
     def without_worst(self) -> Self:
@@ -110,7 +118,7 @@ def measure_evidence(found: StepEvidence, minimums: Minimums, percentage: float)
     needed = compute_needed(found, minimums) if percentage > 0 else Minimums(0, 0, 0, 0)
     seen = found.streaming
     return (
-        Measure("connects", "connect", "connects", seen.connects, needed.connects or 0),
+        Measure("connects", "connect", "connects", seen.counted_connects, needed.connects or 0),
         Measure("people", "person", "people", seen.people, needed.people or 0),
         Measure(
             "streamMinutes", "stream-minute", "stream-minutes", int(found.stream_minutes), needed.stream_minutes or 0
@@ -125,7 +133,8 @@ def compute_needed(found: StepEvidence, minimums: Minimums) -> Minimums:
     connects, minutes = minimums.connects, minimums.stream_minutes
     if connects is None:
         seen = found.streaming
-        connects = sequential_test.count_trials_needed(seen.failures, seen.connects, BEARABLE_FAILURES, GO_ALPHA)
+        counted, failures = seen.counted_connects, min(seen.failures, seen.counted_connects)
+        connects = sequential_test.count_trials_needed(failures, counted, BEARABLE_FAILURES, GO_ALPHA)
         connects = max(connects, people)
     if minutes is None:
         minutes = max(min(MIN_STREAM_MINUTES, MINUTES_PER_PERSON * people), people)

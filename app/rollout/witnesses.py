@@ -21,9 +21,9 @@ from app.rollout.client_reports import ClientReport
 from app.rollout.evidence import CohortEvidence
 
 WHOLE_STAGE = 0
-# How much one person counts for: in a stage two people can give enough connects, one cannot.
+# How much of one person is counted; `CohortEvidence` says how much of that one person can decide.
 # Connects and deliveries.
-MAX_OF_STAGE, MAX_OF_PERIOD = (40, 60), (15, 20)
+MAX_OF_STAGE, MAX_OF_PERIOD = (200, 60), (15, 20)
 # Working streams of one person that end this soon after each other were cut; one alone may have reached its lifetime.
 CUT_WITHIN_S = 150.0
 _ROWS_PER_STATEMENT = 500
@@ -120,12 +120,17 @@ def load_cohort(session: Session, flag: Flag, since_ms: int, cohort: str, period
             add(people.slow),
             count(people.failures > 0),
             count(people.slow > 0),
+            sa.func.coalesce(sa.func.max(people.connects), 0),
         )
     ).one()
     worst = session.execute(
         sa.select(people.connects, people.failures).order_by(people.failures.desc(), people.connects).limit(1)
     ).first()
-    return CohortEvidence(*(int(number) for number in totals), *(int(number) for number in worst or (0, 0)))
+    number, connects, failures, delivered, slow, failing, slow_people, most = (int(number) for number in totals)
+    worst_connects, worst_failures = (0, 0) if worst is None else (int(worst[0]), int(worst[1]))
+    return CohortEvidence(
+        number, connects, failures, delivered, slow, failing, slow_people, worst_connects, worst_failures, most
+    )
 
 
 def load_people(session: Session, flag: Flag) -> set[str]:
@@ -153,20 +158,20 @@ def _load_rows(session: Session, flag: Flag, people: Sequence[str]) -> dict[tupl
     return found
 
 
+def add_bounded(before: tuple[int, int], more: tuple[int, int], most: int) -> tuple[int, int]:
+    """A number and how many of it were bad, after more of both. What exceeds `most` is left out in the same proportions,
+    and there are never more bad ones than there are in all. Pure."""
+    share = min(1.0, (most - before[0]) / max(1, more[0]))
+    number = before[0] + round(more[0] * share)
+    return number, min(number, before[1] + round(more[1] * share))
+
+
 def _add(row: WitnessRow | None, report: PersonReport, bad: int, most: int, most_delivered: int) -> dict[str, int]:
-    """The new counters: what exceeds a person's limit is left out in the same proportions."""
-    connects, failures, delivered, slow = (0, 0, 0, 0)
-    if row is not None:
-        connects, failures, delivered, slow = row.connects, row.failures, row.delivered, row.slow
-    share = min(1.0, (most - connects) / max(1, report.attempts))
-    part = min(1.0, (most_delivered - delivered) / max(1, report.delivered))
-    connects += round(report.attempts * share)
-    return {
-        "connects": connects,
-        "failures": min(connects, failures + round(bad * share)),
-        "delivered": delivered + round(report.delivered * part),
-        "slow": slow + round(report.slow * part),
-    }
+    """The new counters of a row."""
+    connects, lags = ((0, 0), (0, 0)) if row is None else ((row.connects, row.failures), (row.delivered, row.slow))
+    connected, failed = add_bounded(connects, (report.attempts, bad), most)
+    delivered, slow = add_bounded(lags, (report.delivered, report.slow), most_delivered)
+    return {"connects": connected, "failures": failed, "delivered": delivered, "slow": slow}
 
 
 def _upsert(session: Session, rows: Sequence[Mapping[str, object]]) -> None:

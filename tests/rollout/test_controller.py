@@ -543,7 +543,7 @@ def test_one_person_alone_holds_nothing_and_plain_failure_of_two_holds_at_once(s
     assert scene.plan("GET").get_json()["blocked"] is None
     scene.reported(2, ["bea"], attempts=6, failures=6)
     scene.watch.run_once()
-    assert scene.plan("GET").get_json()["blocked"].startswith("46 of 46 attempts to connect failed")
+    assert scene.plan("GET").get_json()["blocked"].startswith("66 of 66 attempts to connect failed")
 
 
 @pytest.mark.parametrize("mode", ["hold", "step-back"])

@@ -38,6 +38,12 @@ def test_nobody_connected_is_never_enough_whatever_the_size() -> None:
         assert measures["streamMinutes"].missing > 0
 
 
+def test_one_person_counts_for_at_most_half_of_the_connects() -> None:
+    assert CohortEvidence(people=1, connects=90, most_connects=90).counted_connects == 0
+    assert CohortEvidence(people=2, connects=100, most_connects=90).counted_connects == 20
+    assert CohortEvidence(people=2, connects=100, most_connects=50).counted_connects == 100
+
+
 def test_at_0_nobody_can_be_in_and_nothing_is_needed() -> None:
     assert not any(one.needed for one in measure_evidence(StepEvidence(), Minimums(), 0))
 

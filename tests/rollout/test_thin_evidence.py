@@ -59,7 +59,10 @@ def test_evidence_of_one_kind_is_not_enough(scene: Scene) -> None:
     scene.reported(2, ["ann"], **WELL)
     scene.reported(2, ["ann"], **WELL)
     assert went_on(scene) == 10
-    assert evidence(scene)["waitsFor"] == ["waits for 17 connects and 1 person"]
+    assert evidence(scene)["waitsFor"] == ["waits for 57 connects and 1 person"]
+    scene.reported(2, ["bea"], **WELL)
+    scene.watch.run_once()
+    assert evidence(scene)["waitsFor"] == ["waits for 17 connects"], "one person counts for at most half"
     scene.reported(2, ["bea"], **WELL)
     scene.watch.run_once()
     assert scene.desk.get()["percentage"] == 50
