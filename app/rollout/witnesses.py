@@ -159,8 +159,8 @@ def _load_rows(session: Session, flag: Flag, people: Sequence[str]) -> dict[tupl
 
 
 def add_bounded(before: tuple[int, int], more: tuple[int, int], most: int) -> tuple[int, int]:
-    """A number and how many of it were bad, after more of both. What exceeds `most` is left out in the same proportions,
-    and there are never more bad ones than there are in all. Pure."""
+    """A number and how many of it were bad, after more of both. What exceeds `most` is left out in the same
+    proportions, and there are never more bad ones than there are in all. Pure."""
     share = min(1.0, (most - before[0]) / max(1, more[0]))
     number = before[0] + round(more[0] * share)
     return number, min(number, before[1] + round(more[1] * share))
