@@ -1,5 +1,6 @@
 """Defines all settings of Beacon: typed, with the unit in the name, validated once at start."""
 
+import base64
 import os
 import re
 import secrets
@@ -28,6 +29,8 @@ SECRET_SETTINGS = {
     "unleash_url",
     "unleash_api_token",
     "unleash_admin_token",
+    "rollout_webhook_url",
+    "rollout_webhook_secret",
 }
 
 
@@ -117,6 +120,10 @@ class Settings(BaseSettings):
     """Seconds of reports that the guardrail looks at."""
     guardrail_min_attempts: int = Field(default=30, ge=1)
     """Measurements of the delivery lag below which the guardrail does not judge it."""
+    rollout_webhook_url: str = ""
+    """Address to which each change of the rollout is sent, signed as Standard Webhooks say; without it, none is."""
+    rollout_webhook_secret: str = Field(default="", repr=False)
+    """Secret of that webhook: `whsec_` and 24 to 64 bytes in Base64."""
     client_report_share: float = Field(default=1.0, ge=0, le=1)
     """Share of pages that report how their connection does, from 0 to 1."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
@@ -222,6 +229,21 @@ class Settings(BaseSettings):
         if value and not re.fullmatch(r"https?://[^/\s@?#]+(/[^\s?#]*)?", value):
             raise ValueError("expected the URL of Unleash, like https://unleash.example.com, without credentials")
         return value
+
+    @model_validator(mode="after")
+    def _check_webhook(self) -> Self:
+        if not self.rollout_webhook_url:
+            return self
+        if not re.fullmatch(r"https?://[^/\s@?#]+(/\S*)?", self.rollout_webhook_url):
+            raise ValueError("BEACON_ROLLOUT_WEBHOOK_URL is an address like https://hooks.example.com/rollout")
+        text = self.rollout_webhook_secret
+        try:
+            key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+        except ValueError:
+            key = b""
+        if not text.startswith("whsec_") or not 24 <= len(key) <= 64:
+            raise ValueError("BEACON_ROLLOUT_WEBHOOK_SECRET is whsec_ and 24 to 64 bytes in Base64")
+        return self
 
     @model_validator(mode="after")
     def _check_unleash(self) -> Self:

@@ -238,3 +238,15 @@ class LimitsRow(Base):
     limits_json: Mapped[str]
     actor: Mapped[str]
     changed_at: Mapped[str]
+
+
+class WebhookRow(Base):
+    """How far the webhook has been told about changes of flags. `tries` and `retry_at` belong to the next message."""
+
+    __tablename__ = "rollout_webhook"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    cursor: Mapped[int] = mapped_column(sa.BigInteger)
+    generation: Mapped[str]
+    tries: Mapped[int]
+    retry_at: Mapped[float]

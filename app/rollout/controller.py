@@ -9,7 +9,6 @@ sent at most 2 s after that transaction (`provider.TooLate`). It may overwrite a
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import sqlalchemy as sa
 from flask import Flask
@@ -26,7 +25,7 @@ from app.rollout import announcements, plan, plan_service, stages
 from app.rollout.announcements import Controller
 from app.rollout.evidence_keeper import EvidenceKeeper
 from app.rollout.guardrail import GuardrailVerdict
-from app.rollout.observation import ObservedFlag, Observer
+from app.rollout.observation import FencedLease, ObservedFlag, Observer
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +33,6 @@ CONTROL_EVERY_S = 3.0
 # A refused step back (for example, an approval is needed) is retried after this time, then after twice as long, up to
 # an hour, because each attempt writes an audit entry.
 STEP_BACK_RETRY_S, MAX_STEP_BACK_RETRY_S = 15.0, 3_600.0
-
-
-class FencedLease(Protocol):
-    def try_acquire(self) -> bool: ...
-    def renew(self) -> bool: ...
-    def guard(self, session: Session) -> None: ...
 
 
 class OvertakenByChange(Exception):

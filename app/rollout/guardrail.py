@@ -89,7 +89,7 @@ def find_failures(limits: GuardrailLimits, found: CohortEvidence, alpha: float =
     """Why streams fail too often, if that is sure however often it is looked at, and also without the worst person."""
     if found.failing_people < MIN_FAILING_PEOPLE or not _is_surely_above(found, limits.max_failures, alpha):
         return None
-    return f"{_describe_failures(found, alpha)}; the limit is {limits.max_failures:.0%}"
+    return f"{_describe_failures(found, alpha)}; the limit is {100 * limits.max_failures:g} %"
 
 
 def find_excess(found: StepEvidence, alpha: float = STAGE_ALPHA) -> str | None:

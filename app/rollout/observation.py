@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,12 @@ from app.rollout.plan_options import PlanOptions, PlanState
 from app.rollout.plan_waits import PlanStatus
 
 JUDGED_FLAGS = frozenset({Flag.SSE_STREAMING})
+
+
+class FencedLease(Protocol):
+    def try_acquire(self) -> bool: ...
+    def renew(self) -> bool: ...
+    def guard(self, session: Session) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

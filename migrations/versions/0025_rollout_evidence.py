@@ -58,11 +58,20 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("flag", name="pk_rollout_limits"),
     )
+    op.create_table(
+        "rollout_webhook",
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("cursor", sa.BigInteger, nullable=False),
+        sa.Column("generation", sa.Text, nullable=False),
+        sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("retry_at", sa.Float, nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_rollout_webhook"),
+    )
 
 
 def downgrade() -> None:
     op.drop_index("ix_rollout_past_plan_flag", "rollout_past_plan")
-    for table in ("rollout_limits", "rollout_past_plan", "rollout_stage", "rollout_witness"):
+    for table in ("rollout_webhook", "rollout_limits", "rollout_past_plan", "rollout_stage", "rollout_witness"):
         op.drop_table(table)
     for name in ("state_json", "options_json"):
         op.drop_column("rollout_plan", name)

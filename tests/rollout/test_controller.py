@@ -31,7 +31,7 @@ from tests.support.cast import ADA, ALICE, PIA, csrf_token, headers_of, logged_i
 
 # What each of five people reports: in all 20 of 100 attempts failed, or none.
 BAD, WELL = {"attempts": 20, "failures": 4}, {"attempts": 20}
-TROUBLE = "20 of 100 attempts to connect failed (between 7.2 % and 39 %); the limit is 5%"
+TROUBLE = "20 of 100 attempts to connect failed (between 7.2 % and 39 %); the limit is 5 %"
 PEOPLE = ("ann", "bea", "cid", "dan", "eve")
 
 
@@ -461,7 +461,7 @@ class TestRefused:
         for _ in range(3):
             scene.watch.run_once()
         [(_, _, said)] = scene.audited("rollout-hold")
-        assert said.endswith("the limit is 5%; stepping back was refused: needs an approval")
+        assert said.endswith("the limit is 5 %; stepping back was refused: needs an approval")
         assert scene.notified().count(f"guardrail: {said}") == 1
         assert scene.retries() == 1
         assert scene.plan("GET").get_json()["plan"]["paused"] is True

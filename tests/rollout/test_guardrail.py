@@ -52,7 +52,7 @@ def test_sure_failure_is_trouble_with_its_interval(seen: CohortEvidence) -> None
     said = trouble(StepEvidence(seen))
     assert said is not None
     assert said.startswith(f"{seen.failures:,} of {seen.connects:,} attempts to connect failed (between ")
-    assert said.endswith("; the limit is 5%")
+    assert said.endswith("; the limit is 5 %")
 
 
 def test_plain_failure_of_two_people_is_trouble_at_once() -> None:

@@ -129,7 +129,7 @@ def test_holds_that_are_shorter_than_the_evidence_can_take_are_said() -> None:
         "nobody is online now, so how long the evidence takes is unknown"
     ]
     assert find_short_holds(hour, PlanOptions(), 8, 2.0) == [
-        "at 10 % about 1 of 8 people who are online would be in; it needs 2",
+        "at 10 % about 1 of 8 online would be in; it needs 2 people",
         "at 50 % the evidence takes about 6 h 38 min, not 1 h",
         "at 100 % the evidence takes about 3 h 4 min, not 1 h",
     ]

@@ -247,4 +247,4 @@ def test_rules_that_make_no_sense_are_refused(scene: Scene, wrong: dict[str, Any
 def test_short_holds_are_said_when_the_plan_is_made(scene: Scene) -> None:
     polls(scene, *(f"user {number}" for number in range(8)))
     said = scene.plan("PUT", PLAN).get_json()["warnings"]
-    assert said[0] == "at 10 % about 1 of 8 people who are online would be in; it needs 2"
+    assert said[0] == "at 10 % about 1 of 8 online would be in; it needs 2 people"
