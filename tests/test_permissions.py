@@ -28,6 +28,7 @@ TABLE: Mapping[str, Who] = {
     "GET /api/events/stream": "viewer",
     "POST /api/flash": "operator",
     "GET /api/jobs/stuck": "viewer",
+    "GET /api/rollout": "viewer",
     "GET /api/rollout/<flag>": "viewer",
     "PUT /api/rollout/<flag>": "product",
     "GET /api/rollout/<flag>/evidence": "viewer",

@@ -8,10 +8,12 @@ import click
 from app.cli.context import open_migrated_app, operator_name
 from app.components import components
 from app.db import read
-from app.flags import embedded
+from app.flags import embedded, worker_state
+from app.flags.definitions import DEFINITIONS
 from app.flags.document import ConfiguredState, Flag
 from app.flags.embedded import ExpectedState
 from app.flags.provider import FlagView, current_provider
+from app.infra.clock import utc_now
 from app.rollout import change_text, changes_history, flag_changes
 from app.rollout.online_users import online_users
 from app.rollout.preview import MAX_LISTED_NAMES, SwitchPreview, preview_switches
@@ -29,7 +31,7 @@ EXPECTED_OPTION = click.option(
 
 @click.group()
 def rollout() -> None:
-    """The share of users for whom a flag is on: get, set, off, on, preview, plan, limits, history."""
+    """The share of users for whom a flag is on: get, list, set, off, on, preview, plan, limits, history."""
 
 
 @rollout.command("get")
@@ -38,7 +40,20 @@ def show_flag(flag: str) -> None:
     """Show the state of a flag."""
     which = embedded.parse_flag(flag)
     with open_migrated_app():
-        _show(which, load_view(which))
+        view = load_view(which)
+        _show(which, view)
+        _show_in_force(which, view)
+
+
+@rollout.command("list")
+def list_flags() -> None:
+    """List the declared flags: state, owner, purpose, default, and the day by which each should be gone."""
+    with open_migrated_app():
+        for flag in Flag:
+            found, now = DEFINITIONS[flag], load_view(flag).state
+            end = found.describe_end(utc_now().date())
+            default = "on" if found.default else "off"
+            click.echo(f"{flag}\t{_describe_state(now)}\t{found.owner}\t{found.purpose}\tdefault {default}\t{end}")
 
 
 @rollout.command("set")
@@ -133,6 +148,19 @@ def _show(flag: Flag, view: FlagView) -> None:
     click.echo(f"{flag}: {_describe_state(view.state)}{'' if said is None else f' ({said})'}")
     if override is not None:
         click.echo(f"overridden: {override} for everyone by BEACON_FLAG_{flag.upper()}")
+
+
+def _show_in_force(flag: Flag, view: FlagView) -> None:
+    """What the workers hold and what people get, beside what is written; nothing while no worker runs."""
+    with read() as session:
+        holding = worker_state.load_worker_agreement(session, flag, view.state)
+    if holding is None:
+        return
+    components().flags.load(current_provider().load())
+    people = flag_changes.count_people()
+    click.echo(f"in force: {change_text.describe_in_force(holding)}")
+    if people is not None:
+        click.echo(f"of {people['online']} online {people['letIn']} are let in and {people['streaming']} stream")
 
 
 def confirm(flag: Flag, why: str, *, yes: bool) -> None:

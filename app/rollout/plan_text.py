@@ -63,9 +63,7 @@ def find_short_holds(
         needed = compute_needed(StepEvidence(reachable=inside), options.minimums)
         share = describe_percentage(step.percentage)
         if inside < (needed.people or 0):
-            said.append(
-                f"at {share} about {inside} of {online} people who are online would be in; it needs {needed.people}"
-            )
+            said.append(f"at {share} about {inside} of {online:,} online would be in; it needs {needed.people} people")
             continue
         # Everybody connects once when the step begins.
         missing = (needed.connects or 0) - inside

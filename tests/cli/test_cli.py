@@ -323,6 +323,24 @@ class TestRollout:
         refused = script("rollout", "limits", "--max-failures", "0.2", "--reason", "again", *seen).one_sentence()
         assert "has changed the limits since" in refused
 
+    def test_the_declared_flags_are_listed_with_their_end(self, beacon: Beacon) -> None:
+        listed = beacon("rollout", "list").stdout
+        assert listed.startswith("enable_sse_streaming\t0 %, enabled\tproduct\tdecides whose pages")
+        assert "default off\tremove by " in listed
+
+    def test_what_is_in_force_stands_beside_what_is_written(self, beacon: Beacon, instance: Path) -> None:
+        beacon("rollout", "set", "50")
+        with closing(sqlite3.connect(instance / "beacon.db")) as connection:
+            state = json.dumps({"enable_sse_streaming": {"enabled": True, "percentage": 10, "why": None}})
+            connection.execute(
+                "INSERT INTO flag_held VALUES ('w', 'v', ?, (julianday('now') - 2440587.5) * 86400.0)", (state,)
+            )
+            connection.commit()
+        assert beacon("rollout", "get").stdout == (
+            "enable_sse_streaming: 50 %, enabled\nin force: 10 % in the only worker\n"
+            "of 0 online 0 are let in and 0 stream\n"
+        )
+
     def test_the_history_is_listed(self, beacon: Beacon) -> None:
         beacon("rollout", "set", "10", "--reason", "a start")
         beacon("rollout", "off", "--reason", "it hurts")

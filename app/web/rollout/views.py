@@ -13,6 +13,7 @@ from app.config import current_settings
 from app.db import db
 from app.flags import worker_state
 from app.flags.change_log import RolloutChange
+from app.flags.definitions import DEFINITIONS
 from app.flags.models import GuardrailRow, PlanRow
 from app.flags.provider import FlagView, current_provider
 from app.infra.clock import parse_utc, utc_now
@@ -133,6 +134,8 @@ def render_rollout_page(
         share_of_steps=flag_changes.describe_steps(FLAG, data.view),
         expected=form.expected_state(data.view.state, data.view.changed_at),
         flag=FLAG,
+        definition=DEFINITIONS[FLAG],
+        end_of_flag=DEFINITIONS[FLAG].describe_end(utc_now().date()),
         presets=PRESETS,
         spans=CHART_SPANS,
         plan_form=plan,
