@@ -190,8 +190,8 @@ class RolloutController:
         def advance(session: Session) -> None:
             """In the transaction of the change, so that a crash in between does not look like a manual change."""
             plan_service.save_progress(session, seen.flag, after)
-            if percentage == seen.view.state.percentage:  # it is there already, but nothing was seen of this step
-                stages.begin_stage(session, seen.flag, int(seen.now * 1_000), percentage)
+            # At once: what Unleash was told is seen only when it comes back.
+            stages.begin_stage(session, seen.flag, int(plan_service.read_epoch(session) * 1_000), percentage)
 
         reason = f"step {after.step + 1} of {len(after.steps)} of {row.actor}'s plan: {row.reason}"
         try:

@@ -18,15 +18,24 @@ from app.rollout.evidence import CohortEvidence, StepEvidence
 from app.rollout.witnesses import WHOLE_STAGE
 
 MAX_STAGES_PER_FLAG = 200
+# Within this time after the step of a plan the same percentage is that step, as it comes back from Unleash.
+SEEN_WITHIN_MS = 60_000
 # How many stages before the current one are compared with it.
 COMPARED_STAGES = 5
 
 
 def find_stage_start(session: Session, flag: Flag) -> int:
     """When the current stage began, in milliseconds since 1970 by the database's clock; 0 if the flag was never set."""
-    changed = session.scalar(sa.select(FlagRow.level_since).where(FlagRow.name == flag)) or 0.0
-    begun = session.scalar(sa.select(sa.func.max(StageRow.since_ms)).where(StageRow.flag == flag)) or 0
-    return max(int(changed * 1_000), begun)
+    flag_row = session.get(FlagRow, flag)
+    changed = 0 if flag_row is None else int(flag_row.level_since * 1_000)
+    newest = session.scalar(
+        sa.select(StageRow).where(StageRow.flag == flag).order_by(StageRow.since_ms.desc()).limit(1)
+    )
+    if newest is None or flag_row is None:
+        return changed if newest is None else newest.since_ms
+    level = flag_row.percentage if flag_row.enabled else 0
+    is_same_change = level == newest.percentage and changed - newest.since_ms < SEEN_WITHIN_MS
+    return newest.since_ms if is_same_change else max(changed, newest.since_ms)
 
 
 def ensure_stage(session: Session, flag: Flag, percentage: float | None) -> StageRow:
