@@ -29,6 +29,7 @@ SECRET_SETTINGS = {
     "unleash_url",
     "unleash_api_token",
     "unleash_admin_token",
+    "prometheus_url",
     "rollout_webhook_url",
     "rollout_webhook_secret",
 }
@@ -120,6 +121,8 @@ class Settings(BaseSettings):
     """Seconds of reports that the guardrail looks at."""
     guardrail_min_attempts: int = Field(default=30, ge=1)
     """Measurements of the delivery lag below which the guardrail does not judge it."""
+    prometheus_url: str = ""
+    """Address of a Prometheus, whose query may be one more limit of the guardrail."""
     rollout_webhook_url: str = ""
     """Address to which each change of the rollout is sent, signed as Standard Webhooks say; without it, none is."""
     rollout_webhook_secret: str = Field(default="", repr=False)
@@ -229,6 +232,13 @@ class Settings(BaseSettings):
         if value and not re.fullmatch(r"https?://[^/\s@?#]+(/[^\s?#]*)?", value):
             raise ValueError("expected the URL of Unleash, like https://unleash.example.com, without credentials")
         return value
+
+    @field_validator("prometheus_url")
+    @classmethod
+    def _normalize_prometheus_url(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^/\s@?#]+(/[^\s?#]*)?", value):
+            raise ValueError("expected the URL of a Prometheus, like http://prometheus:9090, without credentials")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _check_webhook(self) -> Self:

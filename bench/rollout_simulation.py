@@ -101,7 +101,7 @@ def simulate(people: int, fault: Fault, seed: int) -> Outcome:
         polls = _poll(chance, network[inside:])
         for at, streams, recent in _run_step(chance, shares):
             found = StepEvidence(streams, polls, before, inside * at / 60, inside)
-            if guardrail.find_trouble(LIMITS, found, recent, 0):
+            if guardrail.find_trouble(LIMITS, found, recent):
                 return Outcome(number, held=True)
             now = Plan(STEPS, number, 0)
             waits = find_status(now, PlanOptions(), PlanState(), found, at).waits

@@ -147,6 +147,8 @@ def stop_plan(flag: Flag, expected: str | None) -> None:
 @click.option("--max-failures", type=click.FloatRange(0, 1), help="share of failed attempts, such as 0.05")
 @click.option("--max-lag-s", type=click.FloatRange(0, min_open=True), help="seconds of delivery lag")
 @click.option("--min-attempts", type=click.IntRange(1), help="measurements of the lag below which it is not judged")
+@click.option("--query", help="a Prometheus query (BEACON_PROMETHEUS_URL); empty for none")
+@click.option("--max-value", type=float, help="the highest value of the query")
 @click.option("--reason", help="needed for a change")
 @click.option("--expected", help="`changedAt` of the limits that you saw; refused if somebody changed them since")
 def limits(flag: str, reason: str | None, expected: str | None, **changes: Any) -> None:

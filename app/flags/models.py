@@ -199,7 +199,9 @@ class StageRow(Base):
     """A time in which the same people were in. `evidence_json`: what was reported, by cohort, once it is over.
 
     `reachable`: the most people online at a time whom the flag let in. `slow_looks`: how many looks in a row found
-    deliveries too slow. `had_trouble`: the guardrail found trouble, so it is nothing to compare with.
+    deliveries too slow. `query_value`: what the Prometheus query said at the last look, None if it said nothing;
+    `query_looks`: how many looks in a row it was too high. `had_trouble`: the guardrail found trouble, so it is nothing
+    to compare with.
     """
 
     __tablename__ = "rollout_stage"
@@ -214,6 +216,9 @@ class StageRow(Base):
     evidence_json: Mapped[str] = mapped_column(default="{}")
     slow_looks: Mapped[int] = mapped_column(default=0)
     slow_looked_at: Mapped[float] = mapped_column(default=0.0)
+    query_value: Mapped[float | None]
+    query_looks: Mapped[int] = mapped_column(default=0)
+    query_at: Mapped[float] = mapped_column(default=0.0)
     had_trouble: Mapped[bool] = mapped_column(default=False)
 
 

@@ -21,7 +21,7 @@ from app.flags.document import Flag, Rollout
 from app.flags.embedded import ExpectedState
 from app.flags.models import GuardrailRow, PlanRow
 from app.flags.provider import ChangeRefused, Provider, RolloutConflict, TooLate
-from app.rollout import announcements, plan, plan_service, stages
+from app.rollout import announcements, guardrail, plan, plan_service, stages
 from app.rollout.announcements import Controller
 from app.rollout.evidence_keeper import EvidenceKeeper
 from app.rollout.guardrail import GuardrailVerdict
@@ -88,12 +88,19 @@ class RolloutController:
                 slow = self._keeper.is_slow(session, seen.stage, seen.limits, seen.recent, seen.now)
         follows = seen.plan is not None and seen.plan.paused_at is None and seen.is_judged
         people = self._keeper.measure(flag, seen.now) if follows else None
-        if seen.stage is not None and slow is None and people is None:
+        value: float | str | None = "not due"
+        if seen.stage is not None and seen.is_judged:
+            value = self._keeper.fetch_query(seen.stage, seen.limits, seen.now)
+        if seen.stage is not None and slow is None and people is None and value == "not due":
             return seen
         with self._write_locked() as session:
             stage = stages.ensure_stage(session, flag, seen.view.state.percentage if seen.view.state.enabled else 0)
             if slow is not None:
                 stage.slow_looks, stage.slow_looked_at = stage.slow_looks + 1 if slow else 0, seen.now
+            if not isinstance(value, str):
+                is_bad = guardrail.is_too_high(seen.limits, value)
+                stage.query_value, stage.query_at = value, seen.now
+                stage.query_looks = stage.query_looks + 1 if is_bad else 0
             row = session.get(PlanRow, flag)
             if people is not None and row is not None:
                 self._keeper.keep_people(session, stage, row, people)

@@ -4,6 +4,7 @@ Run by the worker that holds the lease; what it found is in the database, so ano
 """
 
 from dataclasses import replace
+from typing import Literal
 
 from sqlalchemy.orm import Session
 
@@ -11,7 +12,7 @@ from app.components import components
 from app.config import Settings
 from app.flags.document import Flag
 from app.flags.models import PlanRow, StageRow
-from app.rollout import client_reports, guardrail, witnesses
+from app.rollout import client_reports, guardrail, prometheus_query, witnesses
 from app.rollout.drift import DRIFT_AFTER_S, DRIFT_CHECK_EVERY_S, Drift, OnlineSnapshot
 from app.rollout.evidence import CohortEvidence
 from app.rollout.guardrail import SLOW_LOOK_EVERY_S, GuardrailLimits
@@ -71,6 +72,13 @@ class EvidenceKeeper:
         window = client_reports.load_lag_window(session, now, self._settings.guardrail_window_s, since)
         found = guardrail.is_slow(limits, window, recent)
         return found if found or stage.slow_looks else None
+
+    def fetch_query(self, stage: StageRow, limits: GuardrailLimits, now: float) -> float | Literal["not due"] | None:
+        """What the Prometheus query says, once a minute. Called outside of a transaction."""
+        url = self._settings.prometheus_url
+        if not url or not limits.query or now - stage.query_at < SLOW_LOOK_EVERY_S:
+            return "not due"
+        return prometheus_query.fetch_value(url, limits.query)
 
 
 def describe_difference(drift: Drift) -> str:

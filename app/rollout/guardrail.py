@@ -30,10 +30,14 @@ ROUNDING_TOLERANCE = 1 + 1e-9
 
 @dataclass(frozen=True, slots=True)
 class GuardrailLimits:
+    """`query`: a Prometheus query whose value must not exceed `max_value`; empty if there is none."""
+
     mode: GuardrailMode
     max_failures: float
     max_lag_s: float
     min_attempts: int
+    query: str = ""
+    max_value: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +111,54 @@ def find_excess(found: StepEvidence, alpha: float = STAGE_ALPHA) -> str | None:
     return None
 
 
-def find_trouble(limits: GuardrailLimits, found: StepEvidence, recent: CohortEvidence, slow_looks: int) -> str | None:
-    """What is wrong since the stage began, or `recent`ly, within the window. Lag only after several looks in a row;
-    plain failure at once."""
+@dataclass(frozen=True, slots=True)
+class BadLooks:
+    """How many looks in a row, a minute apart, found deliveries too slow, and the Prometheus query too high."""
+
+    slow: int = 0
+    query: int = 0
+    query_value: float | None = None
+
+
+NO_BAD_LOOKS = BadLooks()
+
+
+def find_trouble(
+    limits: GuardrailLimits, found: StepEvidence, recent: CohortEvidence, looks: BadLooks = NO_BAD_LOOKS
+) -> str | None:
+    """What is wrong since the stage began, or `recent`ly, within the window. Lag and the query only after several looks
+    in a row; plain failure at once."""
     return (
         find_failures(limits, recent, WINDOW_ALPHA)
         or find_failures(limits, found.streaming)
         or find_excess(found)
-        or (f"p95 of the delivery lag passed {limits.max_lag_s:g} s in {slow_looks} looks in a row"
-            if slow_looks >= SLOW_LOOKS else None)
-    )  # fmt: skip
+        or _find_bad_looks(limits, looks)
+    )
+
+
+def explain_query(limits: GuardrailLimits, looks: BadLooks) -> str | None:
+    """Why the Prometheus query lets no step follow; None if it does, or if there is none."""
+    if not limits.query:
+        return None
+    if looks.query_value is None:
+        return "the Prometheus query has given no value since the step began"
+    return _describe_query(limits, looks) if looks.query else None
+
+
+def is_too_high(limits: GuardrailLimits, value: float | None) -> bool:
+    return value is not None and value > limits.max_value
+
+
+def _find_bad_looks(limits: GuardrailLimits, looks: BadLooks) -> str | None:
+    if looks.slow >= SLOW_LOOKS:
+        return f"p95 of the delivery lag passed {limits.max_lag_s:g} s in {looks.slow} looks in a row"
+    if limits.query and looks.query >= SLOW_LOOKS:
+        return f"{_describe_query(limits, looks)} in {looks.query} looks in a row"
+    return None
+
+
+def _describe_query(limits: GuardrailLimits, looks: BadLooks) -> str:
+    return f"the Prometheus query is at {looks.query_value:g}, above {limits.max_value:g}"
 
 
 def is_slow(limits: GuardrailLimits, window: LagWindow, recent: CohortEvidence) -> bool:

@@ -15,7 +15,14 @@ from app.infra.clock import utc_text
 from app.infra.problems import Problem
 from app.rollout.guardrail import GuardrailLimits
 
-_NAMES = {"mode": "mode", "max_failures": "maxFailures", "max_lag_s": "maxLagS", "min_attempts": "minAttempts"}
+_NAMES = {
+    "mode": "mode",
+    "max_failures": "maxFailures",
+    "max_lag_s": "maxLagS",
+    "min_attempts": "minAttempts",
+    "query": "query",
+    "max_value": "maxValue",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +62,10 @@ def change_limits(
     """Set the limits. They apply within seconds, and the audit has who changed what. Call it inside `db.write()`.
 
     `seen` is the `changedAt` that the caller saw (empty: never changed); None skips the check. Raises the 409 `Problem`
-    if somebody else has changed them since.
+    if somebody else has changed them since, and the 400 for a query without a Prometheus.
     """
+    if wanted.query and not settings.prometheus_url:
+        raise Problem(400, "No Prometheus", "A query needs BEACON_PROMETHEUS_URL.")
     lock_flags(session)
     before = load_limits(session, flag, settings)
     if seen is not None and seen != (before.changed_at or ""):

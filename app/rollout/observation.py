@@ -79,8 +79,8 @@ class Observer:
         overrides the flag for everyone. While it holds already, only what was reported lately counts."""
         if seen.flag not in JUDGED_FLAGS or seen.flag in self._settings.flag_overrides or not seen.is_judged:
             return GuardrailVerdict("go")
-        slow_looks = 0 if seen.stage is None else seen.stage.slow_looks
-        verdict = self._decide(seen, guardrail.find_trouble(seen.limits, seen.evidence, seen.recent, slow_looks))
+        looks = stages.read_looks(seen.stage)
+        verdict = self._decide(seen, guardrail.find_trouble(seen.limits, seen.evidence, seen.recent, looks))
         if seen.guard is None or verdict.action != "hold":
             return verdict
         return self._decide(seen, guardrail.find_failures(seen.limits, seen.recent, guardrail.WINDOW_ALPHA))

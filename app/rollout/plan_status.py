@@ -1,6 +1,6 @@
 """Reads how a plan stands: its evidence, and what it waits for, as page, API and command line show it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -11,6 +11,8 @@ from app.flags.models import PlanRow
 from app.flags.provider import FlagView
 from app.rollout import evidence, guardrail, plan_service, stages
 from app.rollout.evidence import CohortEvidence, StepEvidence
+from app.rollout.guardrail import NO_BAD_LOOKS, BadLooks
+from app.rollout.guardrail_limits import load_limits
 from app.rollout.plan_options import PlanOptions, PlanState
 from app.rollout.plan_waits import PlanStatus, find_status
 
@@ -22,6 +24,7 @@ class FlagEvidence:
     found: StepEvidence
     recent: CohortEvidence
     status: PlanStatus | None
+    looks: BadLooks = NO_BAD_LOOKS
 
 
 def load_evidence(
@@ -29,8 +32,9 @@ def load_evidence(
 ) -> FlagEvidence:
     now = plan_service.read_epoch(session)
     found, recent = stages.load_step_evidence(session, flag, settings.guardrail_window_s, now)
+    looks = stages.read_looks(stages.find_stage(session, flag))
     if row is None:
-        return FlagEvidence(found, recent, None)
+        return FlagEvidence(found, recent, None, looks)
     status = find_status(
         plan_service.to_plan(row),
         PlanOptions.parse(row.options_json),
@@ -39,7 +43,10 @@ def load_evidence(
         now,
         explain_unseen(view, settings.flag_overrides.get(flag)),
     )
-    return FlagEvidence(found, recent, status)
+    query = guardrail.explain_query(load_limits(session, flag, settings).limits, looks) if row.step >= 0 else None
+    if query is not None:
+        status = replace(status, waits=(*status.waits, query))
+    return FlagEvidence(found, recent, status, looks)
 
 
 def explain_unseen(view: FlagView, override: bool | None) -> str | None:

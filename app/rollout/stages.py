@@ -15,6 +15,7 @@ from app.flags.models import FlagRow, StageRow
 from app.infra.clock import utc_text
 from app.rollout import witnesses
 from app.rollout.evidence import CohortEvidence, StepEvidence
+from app.rollout.guardrail import NO_BAD_LOOKS, BadLooks
 from app.rollout.witnesses import WHOLE_STAGE
 
 MAX_STAGES_PER_FLAG = 200
@@ -61,6 +62,10 @@ def begin_stage(session: Session, flag: Flag, since_ms: int, percentage: float |
 def find_stage(session: Session, flag: Flag) -> StageRow | None:
     """The row of the current stage; None until the controller has seen it."""
     return session.get(StageRow, (flag, find_stage_start(session, flag)))
+
+
+def read_looks(row: StageRow | None) -> BadLooks:
+    return NO_BAD_LOOKS if row is None else BadLooks(row.slow_looks, row.query_looks, row.query_value)
 
 
 def had_trouble(session: Session, flag: Flag) -> bool:

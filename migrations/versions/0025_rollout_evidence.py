@@ -38,6 +38,9 @@ def upgrade() -> None:
         sa.Column("evidence_json", sa.Text, nullable=False),
         sa.Column("slow_looks", sa.Integer, nullable=False),
         sa.Column("slow_looked_at", sa.Float, nullable=False),
+        sa.Column("query_value", sa.Float),
+        sa.Column("query_looks", sa.Integer, nullable=False),
+        sa.Column("query_at", sa.Float, nullable=False),
         sa.Column("had_trouble", sa.Boolean, nullable=False),
         sa.PrimaryKeyConstraint("flag", "since_ms", name="pk_rollout_stage"),
     )

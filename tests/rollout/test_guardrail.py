@@ -11,7 +11,9 @@ from hypothesis import strategies as some
 from app.rollout.evidence import CohortEvidence, StepEvidence
 from app.rollout.guardrail import (
     BOUNDS_MS,
+    NO_BAD_LOOKS,
     SLOW_LOOKS,
+    BadLooks,
     GuardrailLimits,
     GuardrailMode,
     GuardrailVerdict,
@@ -21,6 +23,7 @@ from app.rollout.guardrail import (
     compute_finite_quantile_s,
     compute_quantile_s,
     decide,
+    explain_query,
     find_bucket,
     find_trouble,
     is_slow,
@@ -36,8 +39,8 @@ def cohort(connects: int, failures: int, people: int = 10, worst: tuple[int, int
     return CohortEvidence(people, connects, failures, 0, 0, min(people, failures), 0, *worst)
 
 
-def trouble(found: StepEvidence, recent: CohortEvidence = NOTHING, slow_looks: int = 0) -> str | None:
-    return find_trouble(LIMITS, found, recent, slow_looks)
+def trouble(found: StepEvidence, recent: CohortEvidence = NOTHING, looks: BadLooks = NO_BAD_LOOKS) -> str | None:
+    return find_trouble(LIMITS, found, recent, looks)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +86,21 @@ def test_what_began_lately_is_seen_in_the_window_although_it_was_calm_for_long()
 
 def test_lag_is_trouble_only_after_several_looks_in_a_row() -> None:
     well = StepEvidence(cohort(100, 0))
-    assert trouble(well, slow_looks=SLOW_LOOKS - 1) is None
-    assert trouble(well, slow_looks=SLOW_LOOKS) == "p95 of the delivery lag passed 2 s in 3 looks in a row"
+    assert trouble(well, looks=BadLooks(SLOW_LOOKS - 1)) is None
+    assert trouble(well, looks=BadLooks(SLOW_LOOKS)) == "p95 of the delivery lag passed 2 s in 3 looks in a row"
+
+
+def test_a_query_that_says_nothing_lets_no_step_follow_and_too_high_a_value_is_trouble() -> None:
+    limits, well = replace(LIMITS, query="rate(errors[5m])", max_value=5), StepEvidence(cohort(100, 0))
+
+    def explained(looks: BadLooks) -> tuple[bool, str | None]:
+        return find_trouble(limits, well, NOTHING, looks) is not None, explain_query(limits, looks)
+
+    assert explain_query(LIMITS, NO_BAD_LOOKS) is None, "there is no query"
+    assert explained(NO_BAD_LOOKS) == (False, "the Prometheus query has given no value since the step began")
+    assert explained(BadLooks(query_value=5.0)) == (False, None)
+    assert explained(BadLooks(query=1, query_value=7.25)) == (False, "the Prometheus query is at 7.25, above 5")
+    assert explained(BadLooks(query=SLOW_LOOKS, query_value=7.25))[0]
 
 
 @pytest.mark.parametrize(

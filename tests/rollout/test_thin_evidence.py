@@ -193,8 +193,15 @@ def test_limits_are_changed_without_a_restart_and_only_by_who_saw_them(scene: Sc
     client, headers = scene.app.test_client(), headers_of(scene.app, ADA, "rollout")
     usual = client.get(f"{URL}/limits", headers=headers).get_json()
     assert usual == {
-        "mode": "hold", "maxFailures": 0.05, "maxLagS": 2, "minAttempts": 30, "actor": None, "changedAt": None,
-    }  # fmt: skip
+        "mode": "hold",
+        "maxFailures": 0.05,
+        "maxLagS": 2,
+        "minAttempts": 30,
+        "query": "",
+        "maxValue": 0,
+        "actor": None,
+        "changedAt": None,
+    }
     body = {"mode": "off", "reason": "a test of the network", "expected": None}
     assert client.put(f"{URL}/limits", json=body, headers=headers).get_json()["actor"] == "ada"
     assert problem(client.put(f"{URL}/limits", json=body, headers=headers), 409)["limits"]["mode"] == "off"
@@ -204,6 +211,43 @@ def test_limits_are_changed_without_a_restart_and_only_by_who_saw_them(scene: Sc
     scene.watch.run_once()
     assert scene.plan("GET").get_json()["blocked"] is None
     assert scene.audited("rollout-limits")[0][2] == "mode hold → off: a test of the network"
+
+
+@pytest.mark.parametrize(("answers", "expected"), [([None], 10), ([3.0], 50), ([9.0], 10)])
+def test_a_prometheus_query_is_one_more_measure(
+    cast: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch, answers: list[float | None], expected: int
+) -> None:
+    """Only the request itself is replaced: nothing here answers like a Prometheus."""
+    given = settings.model_copy(update={"prometheus_url": "http://prometheus.invalid"})
+    cast.extensions["beacon"].settings = given
+    monkeypatch.setattr("app.rollout.prometheus_query.fetch_value", lambda _url, _query: answers[0])
+    scene = Scene(cast, given)
+    ada = headers_of(cast, ADA, "rollout")
+    limits = {"query": "sum(rate(errors[5m]))", "maxValue": 5, "reason": "errors of the queue"}
+    assert cast.test_client().put(f"{URL}/limits", json=limits, headers=ada).status_code == 200
+    scene.plan("PUT", PLAN)
+    scene.watch.run_once()
+    scene.went_well()
+    for _ in range(3):
+        scene.watch.run_once()
+        scene.held_for(2)
+        with cast.app_context(), write() as session:
+            session.execute(db.update(StageRow).values(query_at=0.0))
+        if scene.desk.get()["percentage"] == 50:
+            break
+    assert scene.desk.get()["percentage"] == expected
+    if answers == [9.0]:
+        scene.watch.run_once()
+        assert scene.plan("GET").get_json()["blocked"].startswith("the Prometheus query is at 9, above 5 in 3 looks")
+
+
+def test_a_query_needs_a_prometheus(scene: Scene) -> None:
+    headers = headers_of(scene.app, ADA, "rollout")
+    body = {"query": "up", "maxValue": 5, "reason": "x"}
+    assert (
+        problem(scene.app.test_client().put(f"{URL}/limits", json=body, headers=headers), 400)["title"]
+        == "No Prometheus"
+    )
 
 
 def test_one_notification_says_that_a_plan_has_ended_and_none_is_for_its_steps(scene: Scene) -> None:

@@ -9,7 +9,7 @@ from app.flags.outcome import PLAIN_OUTCOME, RolloutOutcome
 from app.rollout import guardrail
 from app.rollout.change_text import describe_minutes
 from app.rollout.evidence import CohortEvidence, StepEvidence
-from app.rollout.guardrail import MIN_FAILING_PEOPLE, GuardrailLimits
+from app.rollout.guardrail import MIN_FAILING_PEOPLE, NO_BAD_LOOKS, BadLooks, GuardrailLimits
 from app.web.rollout.rollout_summary import epoch_to_utc
 
 
@@ -40,13 +40,14 @@ class GuardrailText:
         mode: str,
         outcome: RolloutOutcome = PLAIN_OUTCOME,
         window_s: float = 300,
+        looks: BadLooks = NO_BAD_LOOKS,
     ) -> Self:
         said = describe_limits(limits, window_s)
         if row is not None:
             return cls("warning", "Holds", _describe_hold(row.reason, mode), epoch_to_utc(row.since), said)
         if limits.mode == "off":
             return cls("stale", "Off", "", None, said)
-        state, word, why = _describe_verdict(limits, now, found, recent, override, outcome)
+        state, word, why = _describe_verdict(limits, now, found, recent, override, outcome, looks)
         if outcome.limit_words and state != "unknown":
             why += f" They are of {outcome.describe(now)}."
         return cls(state, word, why, None, said)
@@ -64,6 +65,7 @@ def _describe_verdict(
     recent: CohortEvidence,
     override: str | None,
     outcome: RolloutOutcome,
+    looks: BadLooks,
 ) -> tuple[str, str, str]:
     nothing = _explain_no_verdict(now, override, outcome)
     if nothing is not None:
@@ -71,7 +73,7 @@ def _describe_verdict(
     seen = found.streaming
     if seen.connects == 0:
         return "unknown", "Nothing seen yet", "No page has reported a stream since the step began. That is no health."
-    trouble = guardrail.find_trouble(limits, found, recent, 0)
+    trouble = guardrail.find_trouble(limits, found, recent, looks)
     if trouble is not None:
         return "warning", "Over the limit", f"{trouble[:1].upper()}{trouble[1:]}. {_compare(found)}".strip()
     if guardrail.bound_failures(seen).high > limits.max_failures:
@@ -123,4 +125,5 @@ def describe_limits(limits: GuardrailLimits, window_s: float) -> str:
         f"more than of the polls; when the p95 of the delivery lag passes {limits.max_lag_s:g} s in "
         f"{guardrail.SLOW_LOOKS} looks in a row, a minute apart, within {describe_minutes(window_s / 60)}. "
         f"It takes at least {MIN_FAILING_PEOPLE} people; it never raises anything."
+        + (f" The Prometheus query must not exceed {limits.max_value:g} either." if limits.query else "")
     )

@@ -36,6 +36,7 @@ from app.rollout.report_buffer import current_report_buffer
 from app.rollout.schedule import InvalidSchedule
 from app.web.auth import actor, require
 from app.web.rollout import bp
+from app.web.rollout.limits_form import MAX_QUERY_CHARS
 from app.web.rollout.routes import Percentage, Reason
 
 ExpectedPlan = Annotated[str, StringConstraints(max_length=100)] | None
@@ -109,12 +110,14 @@ class LimitsBody(BaseModel):
     max_failures: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
     max_lag_s: Annotated[float, Field(gt=0, le=86_400, strict=False)] | None = None
     min_attempts: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    query: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_QUERY_CHARS)] | None = None
+    max_value: Annotated[float, Field(allow_inf_nan=False, strict=False)] | None = None
     reason: Reason
     expected: Annotated[str, StringConstraints(max_length=40)] | None = None
 
     @property
     def changes(self) -> dict[str, Any]:
-        return self.model_dump(include={"mode", "max_failures", "max_lag_s", "min_attempts"}, exclude_none=True)
+        return self.model_dump(exclude={"reason", "expected"}, exclude_none=True)
 
     @property
     def seen(self) -> str | None:
@@ -194,7 +197,8 @@ def delete_plan(flag: str) -> Response:
 @bp.get("/api/rollout/<flag>/limits")
 @require("viewer", scope=("read", "rollout"))
 def get_limits(flag: str) -> Response:
-    """`{mode, maxFailures, maxLagS, minAttempts, actor, changedAt}`; both null if they are those of the settings."""
+    """`{mode, maxFailures, maxLagS, minAttempts, query, maxValue, actor, changedAt}`; the last two are null if the
+    limits are those of the settings. `query` is a Prometheus query whose value must not exceed `maxValue`."""
     found = guardrail_limits.load_limits(db.session(), require_flag(flag), current_settings())
     return jsonify(found.as_json())
 
@@ -202,9 +206,9 @@ def get_limits(flag: str) -> Response:
 @bp.put("/api/rollout/<flag>/limits")
 @require("product", scope="rollout")
 def put_limits(flag: str) -> Response:
-    """`{mode?, maxFailures?, maxLagS?, minAttempts?, reason, expected?}`; omitted limits stay. They apply within
-    seconds. `expected` is the `changedAt` that the caller saw (null: never changed): `409`, with the `limits`, if it is
-    another one now."""
+    """`{mode?, maxFailures?, maxLagS?, minAttempts?, query?, maxValue?, reason, expected?}`; omitted limits stay. They
+    apply within seconds. `expected` is the `changedAt` that the caller saw (null: never changed): `409`, with the
+    `limits`, if it is another one now."""
     which, wanted = require_flag(flag), LimitsBody.model_validate(request.get_json())
     settings = current_settings()
     with write() as session:

@@ -119,6 +119,7 @@ def render_rollout_page(
         headline=Headline.of(claim, data.guardrail, data.plan),
         forecast=_forecast(data.plan, plan),
         on_trouble=ON_TROUBLE,
+        has_prometheus=bool(current_settings().prometheus_url),
         modes=get_args(GuardrailMode),
         reconciled=_load_drift(),
         workers_lag=drift.is_lagging(holding, data.view.changed_at),
@@ -188,7 +189,16 @@ def _describe_guardrail(session: Session, view: FlagView, evidence: FlagEvidence
     override, row = flag_changes.get_override(FLAG), session.get(GuardrailRow, FLAG)
     found, recent = evidence.found, evidence.recent
     return GuardrailText.of(
-        row, limits, view.state, found, recent, override, source.mode, view.outcome, settings.guardrail_window_s
+        row,
+        limits,
+        view.state,
+        found,
+        recent,
+        override,
+        source.mode,
+        view.outcome,
+        settings.guardrail_window_s,
+        evidence.looks,
     )
 
 
