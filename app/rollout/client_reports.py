@@ -108,10 +108,15 @@ class ReportTotals:
         return self
 
 
-def add_totals(session: Session, cohort: str, found: ReportTotals, now: float) -> None:
-    """Add to the row of this cohort and minute. Call it inside `db.write()`."""
+def lock_reports(session: Session) -> None:
+    """Block other workers' reports until this transaction ends."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("SELECT pg_advisory_xact_lock(4207009)"))
+
+
+def add_totals(session: Session, cohort: str, found: ReportTotals, now: float) -> None:
+    """Add to the row of this cohort and minute. Call it inside `db.write()`."""
+    lock_reports(session)
     minute = int(now // 60)
     row = session.get(ReportRow, (minute, cohort))
     if row is None:

@@ -3,19 +3,25 @@
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Mapping
+from itertools import islice
 
 from flask import Flask
-from sqlalchemy.orm import Session
 
 from app.components import components
 from app.config import Settings
-from app.db import write
+from app.db import read, write
 from app.flags.document import Flag
+from app.infra.concurrency import yield_to_loop
 from app.rollout import client_reports, guardrail, stages, witnesses
 from app.rollout.client_reports import ClientReport, ReportTotals
 from app.rollout.plan_service import read_epoch
 from app.rollout.report_quota import ReportQuota
-from app.rollout.witnesses import PersonReport
+from app.rollout.witnesses import MAX_OF_PERIOD, PersonReport
+
+PEOPLE_PER_TRANSACTION = 200
+PersonKey = tuple[str, str]
+"""Cohort and user name."""
 
 
 class ReportBuffer:
@@ -33,6 +39,8 @@ class ReportBuffer:
         self._quota = ReportQuota(settings.guardrail_min_attempts, settings.guardrail_window_s)
         self._sums: defaultdict[str, ReportTotals] = defaultdict(ReportTotals)
         self._people: defaultdict[tuple[str, str], PersonReport] = defaultdict(PersonReport)
+        self._full: set[PersonKey] = set()
+        self._full_since = (0, 0)
         self._lock = threading.Lock()
 
     def add(self, cohort: str, user: str, report: ClientReport) -> None:
@@ -49,14 +57,13 @@ class ReportBuffer:
         with self._lock:
             taken, self._sums = self._sums, defaultdict(ReportTotals)
             people, self._people = self._people, defaultdict(PersonReport)
-        if not taken:
+        if not taken and not people:
             return
         try:
-            with self._app.app_context(), write() as session:
-                now = read_epoch(session)
-                for cohort, found in sorted(taken.items()):
-                    client_reports.add_totals(session, cohort, found, now)
-                self._save_people(session, people, now)
+            self._save_sums(taken)
+            taken = defaultdict(ReportTotals)
+            with self._app.app_context():
+                self._save_people(people)
         except Exception:
             with self._lock:
                 for cohort, found in taken.items():
@@ -65,11 +72,37 @@ class ReportBuffer:
                     self._people[key] += one
             raise
 
-    def _save_people(self, session: Session, people: witnesses.Reports, now: float) -> None:
-        flag = Flag.SSE_STREAMING
-        since_ms = stages.find_stage_start(session, flag)
-        settings = self._settings
-        witnesses.save_reports(session, flag, since_ms, people, now, settings.guardrail_window_s, settings.secret_key)
+    def _save_sums(self, sums: Mapping[str, ReportTotals]) -> None:
+        with self._app.app_context(), write() as session:
+            now = read_epoch(session)
+            for cohort, found in sorted(sums.items()):
+                client_reports.add_totals(session, cohort, found, now)
+
+    def _save_people(self, people: dict[PersonKey, PersonReport]) -> None:
+        """A few hundred in a transaction, because thousands would keep the event loop from streams and requests. What
+        is written is removed from `people`."""
+        flag, settings = Flag.SSE_STREAMING, self._settings
+        with read() as session:
+            since_ms, now = stages.find_stage_start(session, flag), read_epoch(session)
+        self._forget_full(since_ms, int(now // settings.guardrail_window_s))
+        for key in [key for key, one in people.items() if key in self._full and not one.has_connected]:
+            del people[key]
+        while people:
+            some = dict(islice(people.items(), PEOPLE_PER_TRANSACTION))
+            with write() as session:
+                client_reports.lock_reports(session)
+                witnesses.save_reports(
+                    session, flag, since_ms, some, now, settings.guardrail_window_s, settings.secret_key
+                )
+            self._full |= {key for key, one in some.items() if one.delivered >= MAX_OF_PERIOD[1]}
+            for key in some:
+                del people[key]
+            yield_to_loop()
+
+    def _forget_full(self, since_ms: int, period: int) -> None:
+        """`_full` holds whose deliveries count no more in this period."""
+        if (since_ms, period) != self._full_since:
+            self._full_since, self._full = (since_ms, period), set()
 
 
 def current_report_buffer() -> ReportBuffer:

@@ -12,7 +12,7 @@ from app.config import Settings
 from app.db import db, read, write
 from app.flags import embedded
 from app.flags.document import Flag, Rollout
-from app.flags.models import ReportRow
+from app.flags.models import ReportRow, WitnessRow
 from app.rollout import client_reports
 from app.rollout.client_reports import ClientReport, ReportTotals
 from app.rollout.report_buffer import ReportBuffer
@@ -102,6 +102,26 @@ def test_reports_are_written_together_and_kept_while_the_database_is_away(cast: 
         ("polling", 1, 1, 0),
         ("streaming", 3, 6, 3),
     ]
+
+
+def test_people_are_written_a_few_hundred_at_a_time_and_each_once(cast: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_share(cast, 100)
+    monkeypatch.setattr("app.rollout.report_buffer.PEOPLE_PER_TRANSACTION", 2)
+    tally = cast.extensions["beacon"].report_buffer
+    lags = {"lagMs": [10.0] * 20}
+    for user in ("ann", "bea", "cid", "dan", "eve"):
+        tally.add("streaming", user, ClientReport.model_validate({"attempts": 1, **lags}))
+    renamed(cast, "rollout_witness", "away")
+    with pytest.raises(OperationalError):
+        tally.flush()
+    renamed(cast, "away", "rollout_witness")
+    tally.flush()
+    tally.add("streaming", "ann", ClientReport.model_validate(lags))  # no more of her deliveries count in this period
+    tally.flush()
+    with cast.app_context(), read() as session:
+        whole = session.scalars(db.select(WitnessRow).where(WitnessRow.period == 0)).all()
+    assert [(row.connects, row.delivered) for row in whole] == [(1, 20)] * 5
+    assert [row.reports for row in rows(cast)] == [6], "the sums were written once"
 
 
 def test_lags_are_counted_by_the_limit_of_the_settings_too(cast: Flask, settings: Settings) -> None:
