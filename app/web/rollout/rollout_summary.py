@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from app.accounts.actors import Actor
+from app.eventlog.event_types import ChangeKind
 from app.flags.change_log import RolloutChange
 from app.flags.models import PlanRow
 from app.infra.clock import utc_text
@@ -16,6 +17,14 @@ from app.rollout.plan_options import USUAL_OPTIONS, PlanOptions, PlanState
 from app.rollout.plan_status import FlagEvidence
 from app.rollout.plan_waits import PlanStatus
 from app.web.rollout.rollout_form import FLAG
+
+# The state and word of what was not simply done; the end of a plan says nothing about how well it went.
+WORDS: Mapping[ChangeKind, tuple[str, str]] = {
+    "held": ("warning", "Held"),
+    "would-hold": ("info", "Dry run"),
+    "paused": ("paused", "Paused"),
+    "ended": ("info", "Ended"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,7 @@ class HistoryRow:
 
     @classmethod
     def of(cls, entry: RolloutChange) -> Self:
-        done = {"held": ("warning", "Held"), "would-hold": ("info", "Dry run")}.get(entry.kind, _outcome(entry))
+        done = WORDS.get(entry.kind, _outcome(entry))
         outcome = ("error", "Not done") if entry.failed else done
         why = f"{entry.reason} ({entry.failed})" if entry.failed else entry.reason
         return cls(entry.at, entry.actor, describe_entry(entry), why, *outcome)
