@@ -31,6 +31,7 @@ class EvidenceKeeper:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._measured_at: dict[Flag, float] = {}
+        self._began_at: dict[Flag, float] = {}
 
     def measure(self, flag: Flag, now: float) -> tuple[OnlineSnapshot, Drift, float] | None:
         """Who is online and where they should be, and how many seconds that stands for; None if it is too early."""
@@ -38,6 +39,8 @@ class EvidenceKeeper:
         if last is not None and now - last < DRIFT_CHECK_EVERY_S - 1:
             return None
         self._measured_at[flag] = now
+        if last is None or now - last > MAX_MEASURED_S:
+            self._began_at[flag] = now
         return *components().drift.measure_people(), 0.0 if last is None else min(now - last, MAX_MEASURED_S)
 
     def keep_people(
@@ -57,9 +60,15 @@ class EvidenceKeeper:
         stage.stream_minutes += len(snapshot.streaming & snapshot.inside) * seconds / 60
         state = PlanState.parse(row.state_json)
         words = describe_difference(drift)
+        if not words and state.differs_since is not None and self._is_new(flag):
+            return
         since = None if not words else state.differs_since or snapshot.at
         if (since, words) != (state.differs_since, state.difference):
             row.state_json = replace(state, differs_since=since, difference=words).serialize()
+
+    def _is_new(self, flag: Flag) -> bool:
+        """True while this worker has not measured for long enough to say that a difference is over."""
+        return self._measured_at.get(flag, 0.0) - self._began_at.get(flag, 0.0) <= 2 * DRIFT_AFTER_S
 
     def is_slow(
         self, session: Session, stage: StageRow, limits: GuardrailLimits, recent: CohortEvidence, now: float

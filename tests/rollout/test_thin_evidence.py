@@ -1,5 +1,6 @@
 """The rollout never takes silence for health: what a plan did with nobody, a few people, and bad evidence."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from app.db import db, now_epoch, write
 from app.flags.document import Flag
 from app.flags.models import PlanRow, PollingRow, StageRow
 from app.rollout import stages
+from app.rollout.plan_options import PlanState
 from tests.rollout.test_controller import STEPS, WELL, Scene, scene
 from tests.rollout.test_rollout_api import URL, problem
 from tests.support.cast import ADA, headers_of
@@ -119,6 +121,29 @@ def test_a_lasting_difference_between_expected_and_actual_holds_it(scene: Scene)
     scene.watch.run_once()
     assert scene.plan("GET").get_json()["plan"]["step"] == 0, "it has not ended"
     assert "4 of 4 people who should stream have been polling for more than 30 s" in evidence(scene)["waitsFor"]
+
+
+def test_another_worker_does_not_take_a_difference_for_over_before_it_has_looked_for_long(
+    scene: Scene, settings: Settings
+) -> None:
+    scene.plan("PUT", PLAN)
+    scene.watch.run_once()
+    scene.went_well()
+    with scene.app.app_context(), write() as session:
+        row = session.get_one(PlanRow, Flag.SSE_STREAMING)
+        row.state_json = replace(
+            PlanState.parse(row.state_json), differs_since=1.0, difference="4 of 9 people poll"
+        ).serialize()
+        session.execute(db.text("DELETE FROM lease"))
+    scene.held_for(60)
+    other = scene.watcher(settings, "two")
+    other.run_once()
+    assert scene.desk.get()["percentage"] == 10
+    assert evidence(scene)["waitsFor"] == ["4 of 9 people poll"]
+    other._keeper._began_at[Flag.SSE_STREAMING] -= 300
+    other._keeper._measured_at[Flag.SSE_STREAMING] -= 20
+    other.run_once()
+    assert scene.desk.get()["percentage"] == 50
 
 
 def test_who_could_be_in_raises_the_number_of_people_that_it_waits_for(scene: Scene) -> None:

@@ -7,8 +7,6 @@ from app.web.rollout.claimed_state import ClaimedState
 from app.web.rollout.guardrail_text import GuardrailText
 from app.web.rollout.rollout_summary import PlanView
 
-WHO_STOPS = "Product people and administrators can stop it at any time."
-
 
 @dataclass(frozen=True, slots=True)
 class Headline:
