@@ -1,5 +1,6 @@
 """Defines all settings of Beacon: typed, with the unit in the name, validated once at start."""
 
+import base64
 import os
 import re
 import secrets
@@ -29,6 +30,9 @@ SECRET_SETTINGS = {
     "unleash_api_token",
     "unleash_admin_token",
     "redis_url",
+    "prometheus_url",
+    "rollout_webhook_url",
+    "rollout_webhook_secret",
 }
 REDIS_URL_PATTERN = re.compile(r"rediss?://[^\s/?#]+(/\d+)?|unix:///[^\s?#]+(\?db=\d+)?")
 
@@ -113,8 +117,9 @@ class Settings(BaseSettings):
     """Admin token with which Beacon changes a flag in Unleash; without it, the rollout is read-only."""
     unleash_environment: str = ""
     """Environment in Unleash whose rollout Beacon changes; without it, the one that the backend token names."""
-    guardrail_mode: Literal["hold", "step-back", "off"] = "hold"
-    """What the guardrail does when browsers report failures: hold the rollout, step it back, or nothing."""
+    guardrail_mode: Literal["hold", "step-back", "dry-run", "off"] = "hold"
+    """What the guardrail does when browsers report failures: hold the rollout, step it back, only say that it would
+    hold (a dry run), or nothing."""
     guardrail_max_failures: float = Field(default=0.05, ge=0, le=1)
     """Share of failed attempts to connect above which the guardrail acts."""
     guardrail_max_lag_s: float = Field(default=2, gt=0)
@@ -122,7 +127,13 @@ class Settings(BaseSettings):
     guardrail_window_s: int = Field(default=300, ge=60, le=86_400)
     """Seconds of reports that the guardrail looks at."""
     guardrail_min_attempts: int = Field(default=30, ge=1)
-    """Attempts to connect below which the guardrail does not judge failures."""
+    """Measurements of the delivery lag below which the guardrail does not judge it."""
+    prometheus_url: str = ""
+    """Address of a Prometheus, whose query may be one more limit of the guardrail."""
+    rollout_webhook_url: str = ""
+    """Address to which each change of the rollout is sent, signed as Standard Webhooks say; without it, none is."""
+    rollout_webhook_secret: str = Field(default="", repr=False)
+    """Secret of that webhook: `whsec_` and 24 to 64 bytes in Base64."""
     client_report_share: float = Field(default=1.0, ge=0, le=1)
     """Share of pages that report how their connection does, from 0 to 1."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
@@ -247,6 +258,28 @@ class Settings(BaseSettings):
         if value and not re.fullmatch(r"https?://[^/\s@?#]+(/[^\s?#]*)?", value):
             raise ValueError("expected the URL of Unleash, like https://unleash.example.com, without credentials")
         return value
+
+    @field_validator("prometheus_url")
+    @classmethod
+    def _normalize_prometheus_url(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^/\s@?#]+(/[^\s?#]*)?", value):
+            raise ValueError("expected the URL of a Prometheus, like http://prometheus:9090, without credentials")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _check_webhook(self) -> Self:
+        if not self.rollout_webhook_url:
+            return self
+        if not re.fullmatch(r"https?://[^/\s@?#]+(/\S*)?", self.rollout_webhook_url):
+            raise ValueError("BEACON_ROLLOUT_WEBHOOK_URL is an address like https://hooks.example.com/rollout")
+        text = self.rollout_webhook_secret
+        try:
+            key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+        except ValueError:
+            key = b""
+        if not text.startswith("whsec_") or not 24 <= len(key) <= 64:
+            raise ValueError("BEACON_ROLLOUT_WEBHOOK_SECRET is whsec_ and 24 to 64 bytes in Base64")
+        return self
 
     @model_validator(mode="after")
     def _check_unleash(self) -> Self:

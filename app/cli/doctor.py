@@ -29,7 +29,8 @@ from app.reconciliation import registry
 from app.sources.host_rules import PASSWORD_PREFIX
 from app.sources.toml_file import read_services_file
 
-SECRET_SETTINGS = ("unleash_api_token", "unleash_admin_token", "audit_head_url", "redis_url")
+# Secrets of which it is said that they are set; an address that never holds one is shown.
+SECRET_SETTINGS = sorted(config.SECRET_SETTINGS - {"secret_key", "database_url", "unleash_url"})
 # Age from which an open write transaction of another program is reported; Beacon's own take milliseconds.
 MIN_LONG_TRANSACTION_S = 5
 # The share of its limit from which the event log counts as full.

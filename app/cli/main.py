@@ -19,6 +19,7 @@ from app.cli.backup import backup, restore
 from app.cli.context import open_app, open_migrated_app, operator_name
 from app.cli.finding import Finding
 from app.cli.rollout import rollout
+from app.cli.rollout_plan import limits, plan_group
 from app.cli.services import service
 from app.cli.user import user
 from app.config import ConfigError, Settings, load_settings
@@ -214,6 +215,8 @@ def publish(type_: str, data: str, audience: str) -> None:
     click.echo(ids[0])
 
 
+rollout.add_command(plan_group)
+rollout.add_command(limits)
 cli.add_command(rollout)
 cli.add_command(audit)
 cli.add_command(backup)

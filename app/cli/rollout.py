@@ -1,21 +1,20 @@
 """`beacon rollout`: the changes of the page and the API, with the same preconditions and confirmations."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import click
-from sqlalchemy.orm import Session
 
 from app.cli.context import open_migrated_app, operator_name
 from app.components import components
-from app.db import read, write
-from app.flags import embedded
+from app.db import read
+from app.flags import embedded, worker_state
+from app.flags.definitions import DEFINITIONS
 from app.flags.document import ConfiguredState, Flag
 from app.flags.embedded import ExpectedState
-from app.flags.models import PlanRow
 from app.flags.provider import FlagView, current_provider
-from app.rollout import change_text, changes_history, flag_changes, plan_service
+from app.infra.clock import utc_now
+from app.rollout import change_text, changes_history, flag_changes
 from app.rollout.online_users import online_users
 from app.rollout.preview import MAX_LISTED_NAMES, SwitchPreview, preview_switches
 
@@ -28,16 +27,11 @@ EXPECTED_OPTION = click.option(
     type=click.FloatRange(0, 100),
     help="the percentage that you saw; the change is refused if it is another one now",
 )
-EXPECTED_PLAN_OPTION = click.option(
-    "--expected",
-    metavar="ID",
-    help="the id of the plan that you saw, from `beacon rollout plan`; refused if it is another one now",
-)
 
 
 @click.group()
 def rollout() -> None:
-    """The share of users for whom a flag is on: get, set, off, on, preview, plan, history."""
+    """The share of users for whom a flag is on: get, list, set, off, on, preview, plan, limits, history."""
 
 
 @rollout.command("get")
@@ -46,7 +40,20 @@ def show_flag(flag: str) -> None:
     """Show the state of a flag."""
     which = embedded.parse_flag(flag)
     with open_migrated_app():
-        _show(which, _load_view(which))
+        view = load_view(which)
+        _show(which, view)
+        _show_in_force(which, view)
+
+
+@rollout.command("list")
+def list_flags() -> None:
+    """List the declared flags: state, owner, purpose, default, and the day by which each should be gone."""
+    with open_migrated_app():
+        for flag in Flag:
+            found, now = DEFINITIONS[flag], load_view(flag).state
+            end = found.describe_end(utc_now().date())
+            default = "on" if found.default else "off"
+            click.echo(f"{flag}\t{_describe_state(now)}\t{found.owner}\t{found.purpose}\tdefault {default}\t{end}")
 
 
 @rollout.command("set")
@@ -90,7 +97,7 @@ def show_preview(percentage: int, flag: str) -> None:
     with open_migrated_app():
         flags = components().flags
         flags.load(current_provider().load())
-        now = _load_view(which)
+        now = load_view(which)
         enabled, outcome = now.state.enabled, flag_changes.describe_special_outcome(which, now, percentage, None)
         people = online_users().list_all()
         found = preview_switches(flags, which, people, percentage, enabled)
@@ -116,87 +123,19 @@ def show_history(flag: str, limit: int) -> None:
             click.echo(f"{entry.at}\t{entry.actor}\t{words}{failed}\t{entry.reason}")
 
 
-@rollout.group("plan", invoke_without_command=True)
-@click.pass_context
-@FLAG_OPTION
-def plan_group(context: click.Context, flag: str) -> None:
-    """Show the staged plan; start, pause, resume or stop it."""
-    context.obj = embedded.parse_flag(flag)
-    if context.invoked_subcommand is None:
-        with open_migrated_app(), read() as session:
-            _show_plan(session, context.obj)
-
-
-@plan_group.command("start")
-@click.argument("steps", nargs=-1, required=True, metavar="PERCENTAGE:MINUTES...")
-@click.option("--reason", required=True, help="people will want to know why")
-@EXPECTED_PLAN_OPTION
-@YES_OPTION
-@click.pass_obj
-def start_plan(flag: Flag, steps: tuple[str, ...], reason: str, expected: str | None, yes: bool) -> None:
-    """Raise the flag in steps, each held for its minutes, for example 10:60 50:60 100:60."""
-    wanted = [_parse_step(text) for text in steps]
-    embedded.validate_change(reason, None)
-    as_asked = [{"percentage": percentage, "holdMinutes": minutes} for percentage, minutes in wanted]
-    with open_migrated_app():
-        if any(percentage == 100 for percentage, _minutes in wanted):
-            _confirm(
-                flag,
-                f"The plan ends at 100 %. {flag_changes.describe_change(flag, _load_view(flag), 100, None)}",
-                yes=yes,
-            )
-        _begin_plan(flag, reason.strip(), as_asked, expected)
-
-
-def _begin_plan(flag: Flag, reason: str, steps: Sequence[Mapping[str, Any]], expected: str | None) -> None:
-    with write() as session:
-        plan_service.begin_plan(session, flag, operator_name(), reason, steps, expected)
-        _show_plan(session, flag)
-
-
-@plan_group.command("pause")
-@EXPECTED_PLAN_OPTION
-@click.pass_obj
-def pause_plan(flag: Flag, expected: str | None) -> None:
-    """Pause the plan until somebody resumes it."""
-    with open_migrated_app(), write() as session:
-        plan_service.steer_plan(session, flag, operator_name(), "pause", expected)
-        _show_plan(session, flag)
-
-
-@plan_group.command("resume")
-@EXPECTED_PLAN_OPTION
-@click.pass_obj
-def resume_plan(flag: Flag, expected: str | None) -> None:
-    """Resume a paused plan; the time held before the pause counts."""
-    with open_migrated_app(), write() as session:
-        plan_service.steer_plan(session, flag, operator_name(), "resume", expected)
-        _show_plan(session, flag)
-
-
-@plan_group.command("stop")
-@EXPECTED_PLAN_OPTION
-@click.pass_obj
-def stop_plan(flag: Flag, expected: str | None) -> None:
-    """End the plan; the flag stays where it is."""
-    with open_migrated_app(), write() as session:
-        plan_service.stop_plan(session, flag, operator_name(), expected)
-        _show_plan(session, flag)
-
-
 def _change(
     flag: str, reason: str, percentage: int | None, enabled: bool | None, expected: float | None, *, yes: bool
 ) -> None:
     which = embedded.parse_flag(flag)
     with open_migrated_app():
-        now = _load_view(which)
+        now = load_view(which)
         if flag_changes.needs_confirmation(now.state, percentage, enabled):
-            _confirm(which, flag_changes.describe_change(which, now, percentage, enabled), yes=yes)
+            confirm(which, flag_changes.describe_change(which, now, percentage, enabled), yes=yes)
         seen = None if expected is None else ExpectedState(expected)
         _show(which, flag_changes.change_flag(which, operator_name(), reason, percentage, enabled, seen))
 
 
-def _load_view(flag: Flag) -> FlagView:
+def load_view(flag: Flag) -> FlagView:
     """The current state. No transaction stays open while a person decides."""
     with read() as session:
         return current_provider().view(session, flag)
@@ -211,7 +150,20 @@ def _show(flag: Flag, view: FlagView) -> None:
         click.echo(f"overridden: {override} for everyone by BEACON_FLAG_{flag.upper()}")
 
 
-def _confirm(flag: Flag, why: str, *, yes: bool) -> None:
+def _show_in_force(flag: Flag, view: FlagView) -> None:
+    """What the workers hold and what people get, beside what is written; nothing while no worker runs."""
+    with read() as session:
+        holding = worker_state.load_worker_agreement(session, flag, view.state)
+    if holding is None:
+        return
+    components().flags.load(current_provider().load())
+    people = flag_changes.count_people()
+    click.echo(f"in force: {change_text.describe_in_force(holding)}")
+    if people is not None:
+        click.echo(f"of {people['online']} online {people['letIn']} are let in and {people['streaming']} stream")
+
+
+def confirm(flag: Flag, why: str, *, yes: bool) -> None:
     """Raises if it is not confirmed. Without a terminal no confirmation is needed, like with the API."""
     if yes or not sys.stdin.isatty():
         return
@@ -240,29 +192,3 @@ def _list_names(names: Sequence[str]) -> str:
 
 def _count_people(number: int) -> str:
     return "1 person" if number == 1 else f"{number} people"
-
-
-def _parse_step(text: str) -> tuple[int, float]:
-    """`10:60`: 10 % for 60 minutes."""
-    percentage, _colon, minutes = text.partition(":")
-    try:
-        return int(percentage), float(minutes)
-    except ValueError as error:
-        raise click.UsageError(f"{text} is not a step: write PERCENTAGE:MINUTES, for example 10:60") from error
-
-
-def _show_plan(session: Session, flag: Flag) -> None:
-    session.flush()
-    row = session.get(PlanRow, flag)
-    if row is None:
-        click.echo(f"{flag}: no plan")
-        return
-    found = plan_service.to_plan(row)
-    paused = ", paused" if row.paused_at else ""
-    click.echo(f"{flag}: plan {plan_service.compute_seen(row)} by {row.actor}{paused}: {row.reason}")
-    for number, step in enumerate(found.steps):
-        place = "done" if number < found.step else "now" if number == found.step else "then"
-        click.echo(f"{place}\t{step.percentage} % for {change_text.describe_minutes(step.hold_s / 60)}")
-    share = flag_changes.describe_steps(flag, current_provider().view(session, flag))
-    if share is not None:
-        click.echo(share)

@@ -36,6 +36,7 @@ from app.infra.logs import configure_logging
 from app.notifications import notification_retention
 from app.reconciliation.build import build_poller
 from app.rollout.controller import CONTROL_EVERY_S, RolloutController
+from app.rollout.webhook import SEND_EVERY_S, WebhookSender
 from app.web import idle_logins
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,9 @@ class WorkerServices(BackgroundServices):
         self.tail.add_listener(wake_poller_on_commands(poller.poll_now))
         rollout = RolloutController(app, settings, components(app).provider, Lease("rollout"))
         self.add(Periodic(CONTROL_EVERY_S, rollout.run_once))
+        if settings.rollout_webhook_url:
+            webhook = WebhookSender(app, settings, Lease("rollout-webhook"))
+            self.add(Periodic(SEND_EVERY_S, webhook.run_once))
         self.add(maintenance.ShutdownFlush(app))
         for task in (*maintenance.local_tasks(app), *maintenance.deployment_tasks(settings)):
             self.add_task(*task)

@@ -33,9 +33,13 @@ FindingKind = Literal[
 ]  # fmt: skip
 # What made a change of a flag: a person in Beacon, a plan, the guardrail, or somebody in Unleash itself.
 ChangeCause = Literal["manual", "plan", "guardrail", "unleash"]
-# What was done: switch or percentage set, only other rules in Unleash changed, the guardrail holds or no longer holds,
-# or a plan started, paused, resumed, stopped by a person or ended by itself.
-ChangeKind = Literal["set", "conditions", "held", "released", "started", "paused", "resumed", "stopped", "ended"]
+# What was done: switch or percentage set, only other rules in Unleash changed, the guardrail holds, no longer holds or
+# would hold if it were no dry run, its limits were changed, a plan started, paused, resumed, stopped by a person or
+# ended by itself, a person said that it goes on without evidence (`waived`) or approved its next step.
+ChangeKind = Literal[
+    "set", "conditions", "held", "released", "started", "paused", "resumed", "stopped", "ended", "waived", "approved",
+    "limits", "would-hold",
+]  # fmt: skip
 
 # Validation stops at the first invalid entry, so that a bad row cannot fill a worker's memory with errors.
 StrictNames = Annotated[list[str], Field(fail_fast=True)]

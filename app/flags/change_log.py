@@ -26,6 +26,10 @@ _ACTIONS: Mapping[ChangeKind, str] = {
     "resumed": "rollout-plan-resume",
     "stopped": "rollout-plan-stop",
     "ended": "rollout-plan-end",
+    "waived": "rollout-plan-go-on",
+    "approved": "rollout-plan-approve",
+    "limits": "rollout-limits",
+    "would-hold": "rollout-dry-run",
 }
 
 
@@ -52,7 +56,7 @@ class RolloutChange:
 
     @property
     def is_of_plan(self) -> bool:
-        return self.kind in ("started", "paused", "resumed", "stopped", "ended")
+        return self.kind in ("started", "paused", "resumed", "stopped", "ended", "waived", "approved")
 
     @property
     def has_moved_users(self) -> bool:

@@ -7,24 +7,24 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
+from app.flags.definitions import DEFAULTS, Flag
 from app.infra import json_limits
 from app.infra.json_limits import JsonTooLarge
+
+# Everybody who reads a configuration needs the flags too.
+__all__ = [
+    "DEFAULTS",
+    "ConfiguredState",
+    "Flag",
+    "InvalidConfiguration",
+    "Rollout",
+]
 
 # Limit for one response of Unleash: several thousand flags.
 MAX_JSON_VALUES = 200_000
 
-
-class Flag(StrEnum):
-    """All declared flags. A name that is not listed here cannot be evaluated or set."""
-
-    SSE_STREAMING = "enable_sse_streaming"
-
-
-DEFAULTS: Mapping[Flag, bool] = {Flag.SSE_STREAMING: False}
-"""Values used before a configuration is loaded, and for flags that Unleash does not have."""
 
 # Equivalent for a logged-in user: `default` uses the user id if there is one.
 SUPPORTED_STICKINESS = ("userId", "default")

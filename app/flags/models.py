@@ -113,7 +113,11 @@ class PollingRow(Base):
 
 
 class PlanRow(Base):
-    """The staged plan of a flag. `since`: when the current step was reached; a resume shifts it by the paused time."""
+    """The staged plan of a flag. `since`: when the current step was reached; a resume shifts it by the paused time.
+
+    `options_json`: what the plan says beside its steps, such as minimums. `state_json`: what people and the controller
+    have said about the current step. Both may be missing from rows of an older version, whose database fills them in.
+    """
 
     __tablename__ = "rollout_plan"
 
@@ -124,6 +128,8 @@ class PlanRow(Base):
     paused_at: Mapped[float | None]
     actor: Mapped[str]
     reason: Mapped[str]
+    options_json: Mapped[str] = mapped_column(default="{}", server_default="{}")
+    state_json: Mapped[str] = mapped_column(default="{}", server_default="{}")
 
 
 class GuardrailRow(Base):
@@ -166,3 +172,86 @@ class ReportRow(Base):
     reconnects: Mapped[int]
     hello_json: Mapped[str]
     lag_json: Mapped[str]
+
+
+class WitnessRow(Base):
+    """What one person's pages reported since a stage began (`since_ms`, milliseconds since 1970): in all (`period` 0),
+    or in one period of the guardrail's window. `person` is a keyed hash, deleted two stages later.
+
+    `failures` are among the `connects`; `slow` are among the `delivered`. `cut_at`: when a working stream last ended.
+    """
+
+    __tablename__ = "rollout_witness"
+
+    flag: Mapped[str] = mapped_column(primary_key=True)
+    since_ms: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True)
+    period: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True)
+    cohort: Mapped[str] = mapped_column(primary_key=True)
+    person: Mapped[str] = mapped_column(primary_key=True)
+    connects: Mapped[int]
+    failures: Mapped[int]
+    delivered: Mapped[int]
+    slow: Mapped[int]
+    cut_at: Mapped[float]
+
+
+class StageRow(Base):
+    """A time in which the same people were in. `evidence_json`: what was reported, by cohort, once it is over.
+
+    `reachable`: the most people online at a time whom the flag let in. `slow_looks`: how many looks in a row found
+    deliveries too slow. `query_value`: what the Prometheus query said at the last look, None if it said nothing;
+    `query_looks`: how many looks in a row it was too high. `had_trouble`: the guardrail found trouble, so it is nothing
+    to compare with.
+    """
+
+    __tablename__ = "rollout_stage"
+
+    flag: Mapped[str] = mapped_column(primary_key=True)
+    since_ms: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    began_at: Mapped[str]
+    ended_at: Mapped[str | None]
+    percentage: Mapped[float | None] = mapped_column(Percentage)
+    reachable: Mapped[int] = mapped_column(default=0)
+    stream_minutes: Mapped[float] = mapped_column(default=0.0)
+    evidence_json: Mapped[str] = mapped_column(default="{}")
+    slow_looks: Mapped[int] = mapped_column(default=0)
+    slow_looked_at: Mapped[float] = mapped_column(default=0.0)
+    query_value: Mapped[float | None]
+    query_looks: Mapped[int] = mapped_column(default=0)
+    query_at: Mapped[float] = mapped_column(default=0.0)
+    had_trouble: Mapped[bool] = mapped_column(default=False)
+
+
+class PastPlanRow(Base):
+    """A plan that is over, with its steps, their evidence and its end, as the page and the API show it."""
+
+    __tablename__ = "rollout_past_plan"
+    __table_args__ = (sa.Index("ix_rollout_past_plan_flag", "flag", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    flag: Mapped[str]
+    ended_at: Mapped[str]
+    plan_json: Mapped[str]
+
+
+class LimitsRow(Base):
+    """Limits of the guardrail that a person has set; without a row those of the settings apply."""
+
+    __tablename__ = "rollout_limits"
+
+    flag: Mapped[str] = mapped_column(primary_key=True)
+    limits_json: Mapped[str]
+    actor: Mapped[str]
+    changed_at: Mapped[str]
+
+
+class WebhookRow(Base):
+    """How far the webhook has been told about changes of flags. `tries` and `retry_at` belong to the next message."""
+
+    __tablename__ = "rollout_webhook"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    cursor: Mapped[int] = mapped_column(sa.BigInteger)
+    generation: Mapped[str]
+    tries: Mapped[int]
+    retry_at: Mapped[float]

@@ -155,6 +155,7 @@ def _describe_automatic_change(data: Mapping[str, Any]) -> tuple[Severity, str] 
         "released": ("info", f"The guardrail no longer holds {flag}"),
         "paused": ("warning", f"The plan for {flag} is paused at {share}"),
         "ended": ("info", f"The plan for {flag} has ended"),
+        "would-hold": ("info", f"The guardrail would have held {flag} at {share} (dry run)"),
     }
     if data["cause"] == "guardrail" and data["kind"] == "set" and data["enabled"]:
         return "warning", f"The guardrail rolled {flag} back to {share}"

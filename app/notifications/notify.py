@@ -74,6 +74,9 @@ def create_notification(session: Session, notice: NewNotification) -> NewEvent |
 
 
 def _rollout_notices(_session: Session, data: Mapping[str, Any]) -> list[NewNotification]:
+    """One for the end of a plan, none for each of its steps: they were announced when somebody started it."""
+    if data["cause"] == "plan" and data["kind"] == "set":
+        return []
     override = current_settings().flag_overrides.get(data["flag"])
     return [notice_text.rollout_notice(data, uuid.uuid4().hex, _existing_path("/rollout"), override)]
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.flags.error_baseline import REPORT_DELAY_S
 from app.flags.models import ReportRow
-from app.rollout.guardrail import BOUNDS_MS, GuardrailWindow, compute_finite_quantile_s, compute_quantile_s, find_bucket
+from app.rollout.guardrail import BOUNDS_MS, LagWindow, compute_finite_quantile_s, compute_quantile_s, find_bucket
 
 COHORTS = ("streaming", "polling")
 COUNTERS = ("reports", "attempts", "failures", "fallbacks", "reconnects")
@@ -108,10 +108,15 @@ class ReportTotals:
         return self
 
 
-def add_totals(session: Session, cohort: str, found: ReportTotals, now: float) -> None:
-    """Add to the row of this cohort and minute. Call it inside `db.write()`."""
+def lock_reports(session: Session) -> None:
+    """Block other workers' reports until this transaction ends."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("SELECT pg_advisory_xact_lock(4207009)"))
+
+
+def add_totals(session: Session, cohort: str, found: ReportTotals, now: float) -> None:
+    """Add to the row of this cohort and minute. Call it inside `db.write()`."""
+    lock_reports(session)
     minute = int(now // 60)
     row = session.get(ReportRow, (minute, cohort))
     if row is None:
@@ -125,23 +130,15 @@ def add_totals(session: Session, cohort: str, found: ReportTotals, now: float) -
     row.lag_json = json.dumps(Counter(json.loads(row.lag_json)) + found.lag)
 
 
-def load_window(session: Session, now: float, seconds: float, since: float = 0.0) -> GuardrailWindow:
-    """The reports of the streaming cohort from the last `seconds` (whole minutes), excluding those from before
-    `since`."""
+def load_lag_window(session: Session, now: float, seconds: float, since: float = 0.0) -> LagWindow:
+    """The delivery lag to streams in the last `seconds` (whole minutes), excluding what was reported before `since`."""
     oldest = int(max(now - seconds, since + REPORT_DELAY_S) // 60)
     rows = session.scalars(sa.select(ReportRow).where(ReportRow.cohort == "streaming", ReportRow.minute > oldest)).all()
     lags: dict[str, int] = {}
     for row in rows:
         for key, number in json.loads(row.lag_json).items():
             lags[key] = lags.get(key, 0) + number
-    return GuardrailWindow(
-        sum(row.reports for row in rows),
-        sum(row.attempts for row in rows),
-        sum(row.failures for row in rows),
-        sum(row.fallbacks for row in rows),
-        sum(lags.values()),
-        compute_quantile_s(lags, 0.95),
-    )
+    return LagWindow(sum(lags.values()), compute_quantile_s(lags, 0.95))
 
 
 def load_minutes(session: Session, minutes: int) -> list[Mapping[str, object]]:

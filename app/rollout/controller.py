@@ -7,10 +7,8 @@ sent at most 2 s after that transaction (`provider.TooLate`). It may overwrite a
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
 
 import sqlalchemy as sa
 from flask import Flask
@@ -22,40 +20,23 @@ from app.flags import embedded
 from app.flags.document import Flag, Rollout
 from app.flags.embedded import ExpectedState
 from app.flags.models import GuardrailRow, PlanRow
-from app.flags.provider import ChangeRefused, FlagView, Provider, RolloutConflict, TooLate
-from app.rollout import announcements, changes_history, client_reports, guardrail, plan, plan_service
+from app.flags.provider import ChangeRefused, Provider, RolloutConflict, TooLate
+from app.rollout import announcements, guardrail, plan, plan_service, stages
 from app.rollout.announcements import Controller
-from app.rollout.guardrail import GuardrailLimits, GuardrailVerdict
+from app.rollout.evidence_keeper import EvidenceKeeper
+from app.rollout.guardrail import GuardrailVerdict
+from app.rollout.observation import FencedLease, ObservedFlag, Observer
 
 log = logging.getLogger(__name__)
 
 CONTROL_EVERY_S = 3.0
-JUDGED_FLAGS = frozenset({Flag.SSE_STREAMING})
 # A refused step back (for example, an approval is needed) is retried after this time, then after twice as long, up to
 # an hour, because each attempt writes an audit entry.
 STEP_BACK_RETRY_S, MAX_STEP_BACK_RETRY_S = 15.0, 3_600.0
 
 
-class FencedLease(Protocol):
-    def try_acquire(self) -> bool: ...
-    def renew(self) -> bool: ...
-    def guard(self, session: Session) -> None: ...
-
-
 class OvertakenByChange(Exception):
     """The flag or its plan was changed after it was read. The next run decides again."""
-
-
-@dataclass(frozen=True, slots=True)
-class ObservedFlag:
-    """The state of a flag as read at `now` (seconds since 1970)."""
-
-    flag: Flag
-    now: float
-    view: FlagView
-    before: Sequence[float]
-    guard: GuardrailRow | None
-    plan: PlanRow | None
 
 
 class RolloutController:
@@ -63,12 +44,8 @@ class RolloutController:
 
     def __init__(self, app: Flask, settings: Settings, provider: Provider, lease: FencedLease) -> None:
         self._app, self._settings, self._provider, self._lease = app, settings, provider, lease
-        self._limits = GuardrailLimits(
-            settings.guardrail_mode,
-            settings.guardrail_max_failures,
-            settings.guardrail_max_lag_s,
-            settings.guardrail_min_attempts,
-        )
+        self._keeper = EvidenceKeeper(settings)
+        self._observer = Observer(settings, provider)
         self._has_lease = False
 
     def run_once(self) -> None:
@@ -83,14 +60,15 @@ class RolloutController:
                     log.debug("flag=%s was changed during the guardrail check", flag)
 
     def _control_flag(self, flag: Flag) -> None:
-        with read() as session:
-            seen = self._observe(session, flag)
-            verdict = self._judge(session, seen)
-        if verdict.action != "go":
+        seen = self._keep_evidence(flag)
+        verdict = self._observer.judge(seen)
+        if verdict.is_dry:
+            self._record_dry_run(seen, verdict.reason)
+        elif verdict.action != "go":
             self._record_hold(seen, verdict)
             return
         blocked = seen.guard is not None
-        if seen.guard is not None and seen.now - seen.guard.since >= self._settings.guardrail_window_s:
+        if seen.guard is not None and self._may_release(seen, seen.guard):
             self._release(seen)  # also while switched off, or nobody could switch it on again
             blocked = False
         percentage = seen.view.state.percentage
@@ -101,27 +79,57 @@ class RolloutController:
         elif seen.plan.paused_at is None:
             self._pause_plan(seen)
 
-    def _observe(self, session: Session, flag: Flag) -> ObservedFlag:
-        view, now = self._provider.view(session, flag), plan_service.read_epoch(session)
-        return ObservedFlag(
-            flag,
-            now,
-            view,
-            changes_history.load_percentages(session, flag),
-            session.get(GuardrailRow, flag),
-            session.get(PlanRow, flag),
-        )
+    def _keep_evidence(self, flag: Flag) -> ObservedFlag:
+        """What there is about the flag, after what the controller itself notes of it is stored."""
+        with read() as session:
+            seen = self._observer.observe(session, flag)
+            slow = None
+            if seen.stage is not None and seen.is_judged:
+                slow = self._keeper.is_slow(session, seen.stage, seen.limits, seen.recent, seen.now)
+        follows = seen.plan is not None and seen.plan.paused_at is None and seen.is_judged
+        people = self._keeper.measure(flag, seen.now) if follows else None
+        value: float | str | None = "not due"
+        if seen.stage is not None and seen.is_judged:
+            value = self._keeper.fetch_query(seen.stage, seen.limits, seen.now)
+        if seen.stage is not None and slow is None and people is None and value == "not due":
+            return seen
+        with self._write_locked() as session:
+            stage = stages.ensure_stage(session, flag, seen.view.state.percentage if seen.view.state.enabled else 0)
+            if slow is not None:
+                stage.slow_looks, stage.slow_looked_at = stage.slow_looks + 1 if slow else 0, seen.now
+            if not isinstance(value, str):
+                is_bad = guardrail.is_too_high(seen.limits, value)
+                stage.query_value, stage.query_at = value, seen.now
+                stage.query_looks = stage.query_looks + 1 if is_bad else 0
+            row = session.get(PlanRow, flag)
+            if people is not None and row is not None:
+                self._keeper.keep_people(session, stage, row, people)
+        with read() as session:
+            return self._observer.observe(session, flag)
 
-    def _judge(self, session: Session, seen: ObservedFlag) -> GuardrailVerdict:
-        """Reports are about streams, so they say nothing about other flags, nor about the percentage while a setting
-        overrides the flag for everyone."""
-        state = seen.view.state
-        if seen.flag not in JUDGED_FLAGS or seen.flag in self._settings.flag_overrides:
-            return GuardrailVerdict("go")
-        if state.percentage is None or not state.enabled or seen.view.outcome.why_nobody is not None:
-            return GuardrailVerdict("go")  # nobody is in, or the percentage is unknown
-        window = client_reports.load_window(session, seen.now, self._settings.guardrail_window_s, seen.view.level_since)
-        return guardrail.judge_window(self._limits, window, state.percentage, seen.before)
+    def _may_release(self, seen: ObservedFlag, row: GuardrailRow) -> bool:
+        """A window after trouble was last seen; while people are in, only if streams have worked within that window."""
+        if seen.now - row.since < self._settings.guardrail_window_s:
+            return False
+        recent = seen.recent
+        works = recent.connects > 0 and recent.failures <= seen.limits.max_failures * recent.connects
+        return works or not seen.is_judged
+
+    def _record_dry_run(self, seen: ObservedFlag, reason: str) -> None:
+        """Once in each stage."""
+        if seen.stage is not None and seen.stage.had_trouble:
+            return
+        with self._write_locked() as session:
+            self._mark_trouble(session, seen.flag)
+            announcements.announce(
+                session, self._provider, seen.flag, "guardrail", "would-hold", f"would have held: {reason}", record=True
+            )
+
+    @staticmethod
+    def _mark_trouble(session: Session, flag: Flag) -> None:
+        stage = stages.find_stage(session, flag)
+        if stage is not None:
+            stage.had_trouble = True
 
     def _record_hold(self, seen: ObservedFlag, verdict: GuardrailVerdict) -> None:
         with self._write_locked() as session:
@@ -129,15 +137,26 @@ class RolloutController:
             if row is None:
                 row = GuardrailRow(flag=seen.flag, since=seen.now, reason=verdict.reason, refusals=0, retry_at=0.0)
                 session.add(row)
-                if verdict.percentage is None:
+                if verdict.action == "hold":
                     self._announce_hold(session, seen.flag, verdict.reason)
             row.since, row.reason = seen.now, verdict.reason
-        if verdict.percentage is not None and seen.now >= row.retry_at:
+            self._mark_trouble(session, seen.flag)
+        if verdict.action == "off":
+            self._switch_off(seen, verdict.reason)
+        elif verdict.percentage is not None and seen.now >= row.retry_at:
             self._step_back(seen, verdict.reason, verdict.percentage)
 
+    def _switch_off(self, seen: ObservedFlag, reason: str) -> None:
+        self._take_back(seen, reason, "switching off", None, enabled=False)
+
     def _step_back(self, seen: ObservedFlag, reason: str, percentage: float) -> None:
+        self._take_back(seen, reason, "stepping back", percentage)
+
+    def _take_back(
+        self, seen: ObservedFlag, reason: str, what: str, percentage: float | None, enabled: bool | None = None
+    ) -> None:
         try:
-            self._set_percentage(seen, "guardrail", reason, percentage, lambda _session: None)
+            self._set_percentage(seen, "guardrail", reason, percentage, lambda _session: None, enabled)
         except TooLate:
             return  # the next run decides again
         except ChangeRefused as error:
@@ -150,22 +169,27 @@ class RolloutController:
                 )
                 row.refusals += 1
                 if row.refusals == 1:
-                    log.warning("guardrail: setting flag=%s to %s %% was refused: %s", seen.flag, percentage, error)
-                    self._announce_hold(session, seen.flag, f"{reason}; stepping back was refused: {error}")
+                    log.warning("guardrail: %s of flag=%s was refused: %s", what, seen.flag, error)
+                    self._announce_hold(session, seen.flag, f"{reason}; {what} was refused: {error}")
 
     def _release(self, seen: ObservedFlag) -> None:
         with self._write_locked() as session:
             session.execute(sa.delete(GuardrailRow).where(GuardrailRow.flag == seen.flag))
+            if seen.is_judged:  # what was reported until now is no evidence of what comes
+                stages.begin_stage(session, seen.flag, int(seen.now * 1_000), seen.view.state.percentage)
             said = "holds no longer: no trouble was reported"
             announcements.announce(session, self._provider, seen.flag, "guardrail", "released", said, record=True)
 
     def _follow_plan(self, seen: ObservedFlag, row: PlanRow, percentage: float, *, blocked: bool) -> None:
-        found = plan.decide_next(plan_service.to_plan(row), seen.now, percentage, blocked=blocked)
+        now = plan_service.to_plan(row)
+        found = plan.decide_next(now, seen.now, percentage, blocked=blocked, waits=seen.status.waits)
         if found.ended is not None:
+            is_taken_back = seen.view.actor == "guardrail" and not now.is_at(percentage)
+            why = f"the guardrail went back to {percentage:g} %" if is_taken_back else found.ended
             with self._write_locked() as session:
                 self._require_unchanged(session, seen)
-                plan_service.end_plan(session, seen.flag, found.ended)
-                announcements.announce(session, self._provider, seen.flag, "plan", "ended", f"ended: {found.ended}")
+                plan_service.end_plan(session, seen.flag, why)
+                announcements.announce(session, self._provider, seen.flag, "plan", "ended", f"ended: {why}")
         elif found.percentage is not None:
             self._raise_to_step(seen, row, found.plan, found.percentage)
 
@@ -173,6 +197,8 @@ class RolloutController:
         def advance(session: Session) -> None:
             """In the transaction of the change, so that a crash in between does not look like a manual change."""
             plan_service.save_progress(session, seen.flag, after)
+            # At once: what Unleash was told is seen only when it comes back.
+            stages.begin_stage(session, seen.flag, int(plan_service.read_epoch(session) * 1_000), percentage)
 
         reason = f"step {after.step + 1} of {len(after.steps)} of {row.actor}'s plan: {row.reason}"
         try:
@@ -198,7 +224,13 @@ class RolloutController:
             announcements.announce(session, self._provider, seen.flag, "plan", "paused", f"paused: {why}")
 
     def _set_percentage(
-        self, seen: ObservedFlag, cause: Controller, reason: str, percentage: float, then: Callable[[Session], None]
+        self,
+        seen: ObservedFlag,
+        cause: Controller,
+        reason: str,
+        percentage: float | None,
+        then: Callable[[Session], None],
+        enabled: bool | None = None,
     ) -> None:
         def precondition(session: Session, _before: Rollout, _after: Rollout) -> None:
             self._lease.guard(session)
@@ -207,7 +239,14 @@ class RolloutController:
 
         expected = ExpectedState(seen.view.state.percentage, True)
         self._provider.change(
-            seen.flag, cause, reason, percentage, expected=expected, precondition=precondition, cause=cause
+            seen.flag,
+            cause,
+            reason[: embedded.MAX_REASON_LENGTH],
+            percentage,
+            enabled,
+            expected=expected,
+            precondition=precondition,
+            cause=cause,
         )
 
     def _require_unchanged(self, session: Session, seen: ObservedFlag) -> None:

@@ -122,6 +122,10 @@ class DriftTracker:
         self.measure()
 
     def measure(self) -> Drift:
+        return self.measure_people()[1]
+
+    def measure_people(self) -> tuple[OnlineSnapshot, Drift]:
+        """The drift, and the people of whom it consists."""
         with self._app.app_context(), read() as session:
             at = session.scalar(sa.select(now_epoch())) or 0.0
             streaming, pages = (
@@ -137,7 +141,7 @@ class DriftTracker:
         snapshot = OnlineSnapshot(at, streaming, pages, inside, others)
         with self._lock:
             self._since.update(snapshot, text)
-            return compute_drift(snapshot, self._since.seen)
+            return snapshot, compute_drift(snapshot, self._since.seen)
 
 
 def drift_tracker() -> DriftTracker:

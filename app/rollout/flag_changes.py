@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.components import components
 from app.db import db
 from app.flags import embedded, worker_state
+from app.flags.definitions import DEFINITIONS
 from app.flags.document import ConfiguredState, Flag, Rollout
 from app.flags.embedded import ExpectedState, Precondition
 from app.flags.outcome import Override
@@ -82,6 +83,27 @@ def flag_as_json(flag: Flag, now: FlagView) -> dict[str, Any]:
     said |= {name: value for name, value in more.items() if value is not None}
     override = get_override(flag)
     return said if override is None else {**said, "override": override}
+
+
+def count_people() -> dict[str, int] | None:
+    """How many people are online, how many of them the rules let in, and how many stream; None if no configuration is
+    loaded. The caller must not hold a database connection."""
+    if components().flags.configuration is None:
+        return None
+    found = components().drift.measure()
+    return {"online": found.online, "letIn": found.expected, "streaming": found.actual}
+
+
+def definition_as_json(flag: Flag) -> dict[str, Any]:
+    """How the flag is declared: `stale` once it should have been removed."""
+    found, today = DEFINITIONS[flag], utc_now().date()
+    return {
+        "owner": found.owner,
+        "purpose": found.purpose,
+        "default": found.default,
+        "removeBy": found.remove_by.isoformat(),
+        "stale": found.is_stale(today),
+    }
 
 
 def get_override(flag: Flag) -> Override:

@@ -10,7 +10,7 @@ MAX_HOLD_MINUTES = 30 * 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    percentage: int
+    percentage: float
     hold_s: float
 
 
@@ -28,13 +28,17 @@ class Plan:
         """True if the current step is the last one."""
         return self.step >= len(self.steps) - 1
 
+    def is_at(self, percentage: float) -> bool:
+        """True if the flag is where the current step put it, or if there was no step yet."""
+        return self.step < 0 or self.steps[self.step].percentage == percentage
+
 
 @dataclass(frozen=True, slots=True)
 class PlanDecision:
     """The new state of the plan, and the percentage to set (None: no change). `ended`: why the plan is over."""
 
     plan: Plan
-    percentage: int | None = None
+    percentage: float | None = None
     ended: str | None = None
 
 
@@ -50,25 +54,26 @@ def find_problem(steps: Sequence[PlanStep]) -> str | None:
     return None
 
 
-def decide_next(plan: Plan, now: float, percentage: float, *, blocked: bool) -> PlanDecision:
+def decide_next(plan: Plan, now: float, percentage: float, *, blocked: bool, waits: Sequence[str] = ()) -> PlanDecision:
     """Decide what the plan does at `now` with a flag at `percentage`. `blocked`: the guardrail blocks increases.
+    `waits`: what else the plan waits for, such as evidence; its end waits for the same.
 
     A manual change of the flag ends the plan: it continues only from the percentage that it set itself. After hours of
     downtime it still takes one step at a time.
     """
     if plan.paused_at is not None:
         return PlanDecision(plan)
-    if plan.step >= 0 and percentage != plan.steps[plan.step].percentage:
-        return PlanDecision(plan, ended=f"the flag was moved to {percentage} %")
+    if not plan.is_at(percentage):
+        return PlanDecision(plan, ended=f"the flag was moved to {percentage:g} %")
     if plan.step >= 0 and now < plan.since + plan.steps[plan.step].hold_s:
+        return PlanDecision(plan)
+    if blocked or waits:
         return PlanDecision(plan)
     if plan.step >= 0 and plan.is_last:
         return PlanDecision(plan, ended="its last step was held")
-    if blocked:
-        return PlanDecision(plan)
     following = plan.steps[plan.step + 1]
     if following.percentage < percentage:
-        return PlanDecision(plan, ended=f"the flag is already at {percentage} %; a plan never lowers it")
+        return PlanDecision(plan, ended=f"the flag is already at {percentage:g} %; a plan never lowers it")
     return PlanDecision(replace(plan, step=plan.step + 1, since=now), following.percentage)
 
 

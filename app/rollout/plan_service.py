@@ -9,18 +9,26 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db import now_epoch
+from app.flags import embedded
 from app.flags.change_log import RolloutChange, record_change
 from app.flags.document import Flag
 from app.flags.embedded import lock_flags
 from app.flags.models import PlanRow
 from app.infra.problems import Problem
-from app.rollout import plan
+from app.rollout import plan, plan_archive, stages
 from app.rollout.announcements import Controller
 from app.rollout.plan import Plan, PlanStep
+from app.rollout.plan_options import USUAL_OPTIONS, PlanOptions, PlanState
 
 
 def begin_plan(
-    session: Session, flag: Flag, who: str, reason: str, steps: Sequence[Mapping[str, Any]], seen: str | None = None
+    session: Session,
+    flag: Flag,
+    who: str,
+    reason: str,
+    steps: Sequence[Mapping[str, Any]],
+    seen: str | None = None,
+    options: PlanOptions = USUAL_OPTIONS,
 ) -> None:
     """Start a plan; `steps` are `{percentage, holdMinutes}`. It replaces the plan that was `seen`. Call it inside
     `db.write()`.
@@ -33,14 +41,19 @@ def begin_plan(
     if wrong is not None:
         raise Problem(400, "Invalid plan", wrong, errors={"steps": wrong})
     lock_flags(session)
-    row = {"steps_json": json.dumps(steps), "step": -1, "since": read_epoch(session), "paused_at": None}
-    wanted, there = PlanRow(flag=flag, **row, actor=who, reason=reason), session.get(PlanRow, flag)
+    now = read_epoch(session)
+    state = PlanState(started_at=now, started_at_percentage=embedded.load_rollout(session, flag).rollout.percentage)
+    row = {"steps_json": json.dumps(steps), "step": -1, "since": now, "paused_at": None}
+    said = {"options_json": json.dumps(options.as_json()), "state_json": state.serialize()}
+    wanted, there = PlanRow(flag=flag, **row, **said, actor=who, reason=reason), session.get(PlanRow, flag)
     if there is not None:
         _require_review(there, who, seen, "replace")
     if seen is not None and not _is_seen_plan(there, seen):
         if _plan_id(there) == _plan_id(wanted):
             return
         raise _changed_problem(there)
+    if there is not None:
+        plan_archive.archive_plan(session, flag, there, f"replaced: {reason}", who)
     session.merge(wanted)
     record_change(session, flag, RolloutChange(who, "manual", "started", reason, steps=steps))
 
@@ -54,7 +67,7 @@ def steer_plan(
     that was `seen`, or if a plan to resume was paused again since.
     """
     lock_flags(session)
-    row = _require_row(session, flag)
+    row = require_plan(session, flag)
     _require_review(row, who, seen, action)
     if seen is not None:
         if not _is_seen_plan(row, seen):
@@ -64,6 +77,8 @@ def steer_plan(
     now, before = read_epoch(session), to_plan(row)
     after = plan.pause_plan(before, now) if action == "pause" else plan.resume_plan(before, now)
     row.since, row.paused_at = after.since, after.paused_at
+    if action == "resume" and before.paused_at is not None:
+        _count_again(session, flag, now)
     record_change(session, flag, RolloutChange(who, "manual", "paused" if action == "pause" else "resumed"))
 
 
@@ -76,10 +91,11 @@ def stop_plan(session: Session, flag: Flag, who: str, seen: str | None = None) -
     lock_flags(session)
     if seen and session.get(PlanRow, flag) is None:
         return
-    row = _require_row(session, flag)
+    row = require_plan(session, flag)
     _require_review(row, who, seen, "stop")
     if seen is not None and not _is_seen_plan(row, seen):
         raise _changed_problem(row)
+    plan_archive.archive_plan(session, flag, row, "stopped", who)
     session.delete(row)
     record_change(session, flag, RolloutChange(who, "manual", "stopped"))
 
@@ -101,7 +117,9 @@ def compute_seen(row: PlanRow | None) -> str:
 
 
 def plan_as_json(row: PlanRow) -> dict[str, Any]:
-    """The plan as the API returns it; callers send `seen` back as `expected`."""
+    """The plan as the API returns it; callers send `seen` back as `expected`. `since` is `sinceAt` in seconds since
+    1970."""
+    next_at = find_next_time(row)
     return {
         "steps": json.loads(row.steps_json),
         "step": row.step,
@@ -110,7 +128,29 @@ def plan_as_json(row: PlanRow) -> dict[str, Any]:
         "actor": row.actor,
         "reason": row.reason,
         "seen": compute_seen(row),
+        "sinceAt": _to_utc_text(row.since),
+        "nextAt": None if next_at is None else _to_utc_text(next_at),
+        **PlanOptions.parse(row.options_json).as_json(),
+        **_decisions_as_json(row),
     }
+
+
+def find_next_time(row: PlanRow) -> float | None:
+    """When the hold of the current step is over; None before the first step and while paused."""
+    found = to_plan(row)
+    if found.paused_at is not None or not 0 <= found.step < len(found.steps):
+        return None
+    return found.since + found.steps[found.step].hold_s
+
+
+def _decisions_as_json(row: PlanRow) -> dict[str, Any]:
+    """What people decided about the current step, if they did."""
+    state, found = PlanState.parse(row.state_json), dict[str, Any]()
+    if state.waived_step == row.step:
+        found["goesOnWithoutEvidence"] = {"actor": state.waived_by, "reason": state.waived_reason}
+    if state.approved_step == row.step + 1:
+        found["approvedBy"] = state.approved_by
+    return found
 
 
 def save_progress(session: Session, flag: Flag, now: Plan) -> None:
@@ -131,8 +171,12 @@ def pause_for_person(session: Session, flag: Flag, cause: Controller, why: str) 
 
 
 def end_plan(session: Session, flag: Flag, why: str) -> None:
-    """Delete the plan; the flag stays where it is. Call it inside `db.write()`."""
-    session.execute(sa.delete(PlanRow).where(PlanRow.flag == flag))
+    """Delete the plan and archive it; the flag stays where it is. Call it inside `db.write()`."""
+    row = session.get(PlanRow, flag)
+    if row is not None:
+        plan_archive.archive_plan(session, flag, row, f"ended: {why}", "plan")
+        session.delete(row)
+        session.flush()
     record_change(session, flag, RolloutChange("plan", "plan", "ended", why))
 
 
@@ -142,13 +186,26 @@ def read_epoch(session: Session) -> float:
 
 
 def _row_values(row: PlanRow | None) -> tuple[Any, ...]:
-    return () if row is None else (row.steps_json, row.step, row.since, row.paused_at, row.actor, row.reason)
+    if row is None:
+        return ()
+    return (row.steps_json, row.step, row.since, row.paused_at, row.actor, row.reason, row.options_json)
 
 
 def _plan_id(row: PlanRow | None) -> str:
     if row is None:
         return ""
-    return hashlib.sha256(json.dumps([row.steps_json, row.actor, row.reason]).encode()).hexdigest()[:12]
+    options = [row.options_json] if PlanOptions.parse(row.options_json).as_json() else []
+    return hashlib.sha256(json.dumps([row.steps_json, row.actor, row.reason, *options]).encode()).hexdigest()[:12]
+
+
+def _count_again(session: Session, flag: Flag, now: float) -> None:
+    """A person has decided to go on after trouble: what was seen until now is no evidence of what comes."""
+    if stages.had_trouble(session, flag):
+        stages.begin_stage(session, flag, int(now * 1_000), embedded.load_rollout(session, flag).rollout.level)
+
+
+def _to_utc_text(epoch: float) -> str:
+    return stages.to_utc_text(int(epoch * 1_000))
 
 
 def _is_seen_plan(row: PlanRow | None, seen: str) -> bool:
@@ -162,6 +219,13 @@ def _changed_problem(row: PlanRow | None) -> Problem:
     return Problem(409, "Changed by somebody else", f"{detail} Nothing was changed.", plan=plan_as_json(row))
 
 
+def require_seen(row: PlanRow, who: str, seen: str | None, verb: str) -> None:
+    """Raises the 409 `Problem` if it is not the plan that was `seen`, or, without that, somebody else's."""
+    _require_review(row, who, seen, verb)
+    if seen is not None and not _is_seen_plan(row, seen):
+        raise _changed_problem(row)
+
+
 def _require_review(row: PlanRow, who: str, seen: str | None, verb: str) -> None:
     """Raises the 409 `Problem` for somebody else's plan of which it is not said that it was seen."""
     if seen is not None or row.actor == who:
@@ -173,10 +237,11 @@ def _require_review(row: PlanRow, who: str, seen: str | None, verb: str) -> None
 
 
 def _describe_plan(row: PlanRow) -> str:
-    return f"{' → '.join(str(step.percentage) for step in to_plan(row).steps)} %: {row.reason}"
+    return f"{' → '.join(f'{step.percentage:g}' for step in to_plan(row).steps)} %: {row.reason}"
 
 
-def _require_row(session: Session, flag: Flag) -> PlanRow:
+def require_plan(session: Session, flag: Flag) -> PlanRow:
+    """Raises the 404 `Problem` if there is none."""
     row = session.get(PlanRow, flag)
     if row is None:
         raise Problem(404, "No plan", f"There is no plan for {flag}.")

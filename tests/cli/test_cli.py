@@ -285,7 +285,9 @@ class TestRollout:
         )
         assert "paused: slowly" in beacon("rollout", "plan", "pause").stdout
         assert beacon("rollout", "plan", "resume").stdout == beacon("rollout", "plan").stdout == started
-        assert beacon("rollout", "plan", "stop").stdout == "enable_sse_streaming: no plan\n"
+        stopped = beacon("rollout", "plan", "stop").stdout.splitlines()
+        assert stopped[0] == "enable_sse_streaming: no plan"
+        assert re.fullmatch(r"the last plan, by cli:\w+ \(slowly\), stopped, at \S+Z", stopped[1])
         for wrong in ("10", "ten:5"):
             assert beacon("rollout", "plan", "start", wrong, "--reason", "x").exit_code == 2
 
@@ -307,6 +309,55 @@ class TestRollout:
         seen = beacon("rollout", "plan").stdout.split()[2]
         assert "stopped" not in script("rollout", "plan", "stop", "--expected", "another").one_sentence()
         assert beacon(*start, "--expected", seen).exit_code == 0
+
+    def test_a_plan_says_its_rules_and_what_it_waits_for_and_goes_on_with_a_reason(
+        self, beacon: Beacon, instance: Path
+    ) -> None:
+        rules = ("--people", "4", "--on-trouble", "start", "--quiet-hours", "22:00-06:00", "--approval")
+        started = beacon("rollout", "plan", "start", "10:60", "50:60", "--reason", "slowly", *rules).stdout
+        assert "each step needs at least 4 people" in started
+        assert "in trouble: go back to the start" in started
+        assert "no step from 22:00 to 06:00 UTC" in started
+        assert "waits for the approval of another person" in started
+        with closing(sqlite3.connect(instance / "beacon.db")) as connection:
+            connection.execute("UPDATE rollout_plan SET step = 0")
+            connection.commit()
+        shown = beacon("rollout", "plan").stdout
+        assert "0 of 57 connects, 0 of 4 people, 0 of 48 stream-minutes, 0 events delivered: waits for" in shown
+        assert (
+            "goes on without the evidence: a quiet day"
+            in beacon("rollout", "plan", "go-on", "--reason", "a quiet day").stdout
+        )
+        assert beacon("rollout", "plan", "go-on").exit_code == 2
+        wrong = beacon("rollout", "plan", "start", "10:60", "--reason", "x", "--quiet-hours", "late")
+        assert wrong.exit_code == 2
+
+    def test_limits_are_shown_and_changed_with_a_reason(self, beacon: Beacon, script: Script) -> None:
+        assert "maxFailures\t0.05" in beacon("rollout", "limits").stdout
+        assert script("rollout", "limits", "--max-failures", "0.1").status == 1
+        changed = beacon("rollout", "limits", "--max-failures", "0.1", "--mode", "dry-run", "--reason", "try it").stdout
+        assert "mode\tdry-run\nmaxFailures\t0.1" in changed
+        seen = ("--expected", "2000-01-01T00:00:00.000Z")
+        refused = script("rollout", "limits", "--max-failures", "0.2", "--reason", "again", *seen).one_sentence()
+        assert "has changed the limits since" in refused
+
+    def test_the_declared_flags_are_listed_with_their_end(self, beacon: Beacon) -> None:
+        listed = beacon("rollout", "list").stdout
+        assert listed.startswith("enable_sse_streaming\t0 %, enabled\tproduct\tdecides whose pages")
+        assert "default off\tremove by " in listed
+
+    def test_what_is_in_force_stands_beside_what_is_written(self, beacon: Beacon, instance: Path) -> None:
+        beacon("rollout", "set", "50")
+        with closing(sqlite3.connect(instance / "beacon.db")) as connection:
+            state = json.dumps({"enable_sse_streaming": {"enabled": True, "percentage": 10, "why": None}})
+            connection.execute(
+                "INSERT INTO flag_held VALUES ('w', 'v', ?, (julianday('now') - 2440587.5) * 86400.0)", (state,)
+            )
+            connection.commit()
+        assert beacon("rollout", "get").stdout == (
+            "enable_sse_streaming: 50 %, enabled\nin force: 10 % in the only worker\n"
+            "of 0 online 0 are let in and 0 stream\n"
+        )
 
     def test_the_history_is_listed(self, beacon: Beacon) -> None:
         beacon("rollout", "set", "10", "--reason", "a start")

@@ -1,6 +1,7 @@
 """What browsers report, as it is counted: by the cohort that the server decides, bounded, and nothing of the person."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from app.config import Settings
 from app.db import db, read, write
 from app.flags import embedded
 from app.flags.document import Flag, Rollout
-from app.flags.models import ReportRow
+from app.flags.models import ReportRow, WitnessRow
 from app.rollout import client_reports
 from app.rollout.client_reports import ClientReport, ReportTotals
 from app.rollout.report_buffer import ReportBuffer
@@ -103,6 +104,26 @@ def test_reports_are_written_together_and_kept_while_the_database_is_away(cast: 
     ]
 
 
+def test_people_are_written_a_few_hundred_at_a_time_and_each_once(cast: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_share(cast, 100)
+    monkeypatch.setattr("app.rollout.report_buffer.PEOPLE_PER_TRANSACTION", 2)
+    tally = cast.extensions["beacon"].report_buffer
+    lags = {"lagMs": [10.0] * 20}
+    for user in ("ann", "bea", "cid", "dan", "eve"):
+        tally.add("streaming", user, ClientReport.model_validate({"attempts": 1, **lags}))
+    renamed(cast, "rollout_witness", "away")
+    with pytest.raises(OperationalError):
+        tally.flush()
+    renamed(cast, "away", "rollout_witness")
+    tally.flush()
+    tally.add("streaming", "ann", ClientReport.model_validate(lags))  # no more of her deliveries count in this period
+    tally.flush()
+    with cast.app_context(), read() as session:
+        whole = session.scalars(db.select(WitnessRow).where(WitnessRow.period == 0)).all()
+    assert [(row.connects, row.delivered) for row in whole] == [(1, 20)] * 5
+    assert [row.reports for row in rows(cast)] == [6], "the sums were written once"
+
+
 def test_lags_are_counted_by_the_limit_of_the_settings_too(cast: Flask, settings: Settings) -> None:
     tally = ReportBuffer(cast, settings.model_copy(update={"guardrail_max_lag_s": 4.0}))
     tally.add("streaming", "one", ClientReport.model_validate({"lagMs": [3_200.0]}))
@@ -115,11 +136,11 @@ def test_what_was_reported_soon_after_a_change_says_nothing_of_it(cast: Flask) -
     """A page tells of its last 33 s, and its report waits for a flush: the minute after a change is not enough."""
     changed = 119.0
     with cast.app_context(), write() as session:
-        for at, attempts in ((changed + 38, 100), (changed + 70, 1)):
-            client_reports.add_totals(session, "streaming", ReportTotals(reports=1, attempts=attempts), at)
+        for at, lags in ((changed + 38, 100), (changed + 70, 1)):
+            client_reports.add_totals(session, "streaming", ReportTotals(reports=1, lag=Counter({"50": lags})), at)
         session.flush()
-        assert client_reports.load_window(session, 200.0, 300.0, changed).attempts == 1
-        assert client_reports.load_window(session, 200.0, 300.0).attempts == 101
+        assert client_reports.load_lag_window(session, 200.0, 300.0, changed).lags == 1
+        assert client_reports.load_lag_window(session, 200.0, 300.0).lags == 101
 
 
 def test_the_share_of_pages_that_measure_stands_in_the_page(cast: Flask) -> None:

@@ -1,7 +1,7 @@
 """Plan and guardrail as they act on a flag: audited, told, never above the plan."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,19 +17,22 @@ from app.db import db, now_epoch, read, write
 from app.eventlog import reader as log
 from app.flags import embedded
 from app.flags.document import Flag, Rollout
-from app.flags.models import FlagRow, GuardrailRow, PlanRow, ReportRow
+from app.flags.models import FlagRow, GuardrailRow, PlanRow, ReportRow, WitnessRow
 from app.flags.outcome import RolloutOutcome
 from app.flags.provider import ChangeRefused, EmbeddedProvider, FlagView
 from app.infra.lease import Lease, LeaseLost, LeaseRow
 from app.infra.problems import Problem
 from app.notifications.models import Notification
-from app.rollout import client_reports, flag_changes
-from app.rollout.client_reports import ReportTotals
+from app.rollout import flag_changes, stages, witnesses
 from app.rollout.controller import RolloutController
+from app.rollout.witnesses import PersonReport
 from tests.rollout.test_rollout_api import URL, Desk, problem
 from tests.support.cast import ADA, ALICE, PIA, csrf_token, headers_of, logged_in
 
-BAD = {"attempts": 100, "failures": 20}
+# What each of five people reports: in all 20 of 100 attempts failed, or none.
+BAD, WELL = {"attempts": 20, "failures": 4}, {"attempts": 20}
+TROUBLE = "20 of 100 attempts to connect failed (between 7.2 % and 39 %); the limit is 5 %"
+PEOPLE = ("ann", "bea", "cid", "dan", "eve")
 
 
 class Slow(EmbeddedProvider):
@@ -60,11 +63,22 @@ class Scene:
     def plan(self, method: str, body: Any = None) -> TestResponse:
         return self._client.open(f"{URL}/plan", method=method, json=body, headers=self._headers)
 
-    def reported(self, minute: int, **figures: int) -> None:
-        """By the streaming cohort, so many minutes from now: what was reported before a change does not count."""
+    def reported(self, minute: int, people: Sequence[str] = PEOPLE, cohort: str = "streaming", **figures: int) -> None:
+        """By each of the people, so many minutes from now."""
+        flag, secret = Flag.SSE_STREAMING, self.app.extensions["beacon"].settings.secret_key
         with self.app.app_context(), write() as session:
-            now = session.scalar(db.select(now_epoch())) or 0.0
-            client_reports.add_totals(session, "streaming", ReportTotals(reports=3, **figures), now + 60 * minute)
+            now = (session.scalar(db.select(now_epoch())) or 0.0) + 60 * minute
+            reports = {(cohort, user): PersonReport(**figures) for user in people}
+            witnesses.save_reports(session, flag, stages.find_stage_start(session, flag), reports, now, 300, secret)
+
+    def went_well(self, minutes: float = 100) -> None:
+        """There is enough evidence, also of the time."""
+        self.reported(0, **WELL)
+        self.streamed(minutes)
+
+    def streamed(self, minutes: float) -> None:
+        with self.app.app_context(), write() as session:
+            stages.ensure_stage(session, Flag.SSE_STREAMING, 10).stream_minutes = minutes
 
     def stands_for(self, minutes: float) -> None:
         """The flag lets in as many as it does since so long."""
@@ -78,12 +92,13 @@ class Scene:
             row.since -= minutes * 60
 
     def held_until_now(self) -> None:
-        """The window of the guardrail is over, and what was reported within it is old."""
+        """The window of the guardrail is over, what was reported before is old, and streams have worked since."""
         with self.app.app_context(), write() as session:
             row = session.get(GuardrailRow, Flag.SSE_STREAMING)
             assert row is not None
             row.since -= 301
-            session.execute(db.delete(ReportRow))
+            session.execute(db.delete(WitnessRow))
+        self.reported(0, **WELL)
 
     def audited(self, *actions: str) -> list[tuple[str, str, Any]]:
         """`(actor, action, reason)` of the entries with these actions."""
@@ -134,10 +149,15 @@ def test_a_plan_is_followed_paused_resumed_and_ends(scene: Scene) -> None:
     scene.watch.run_once()
     assert scene.desk.get()["percentage"] == 10
     scene.plan("PATCH", {"action": "resume"})
+    scene.went_well()
     for _ in range(3):
         scene.watch.run_once()
     assert scene.plan("GET").get_json()["plan"]["step"] == 1, "its last step is held too"
     scene.held_for(1)
+    scene.watch.run_once()
+    assert scene.plan("GET").get_json()["plan"]["step"] == 1, "and needs evidence like any other"
+    scene.reported(2, **WELL)
+    scene.streamed(100)
     scene.watch.run_once()
     assert scene.changes() == [
         ("plan", 10, "step 1 of 2 of pia's plan: slowly"),
@@ -145,7 +165,12 @@ def test_a_plan_is_followed_paused_resumed_and_ends(scene: Scene) -> None:
         ("plan", 50, "ended: its last step was held"),
     ]
     assert scene.facts() == [("plan", "set"), ("plan", "set"), ("plan", "ended")]
-    assert scene.plan("GET").get_json() == {"plan": None, "blocked": None}
+    ended = scene.plan("GET").get_json()
+    assert (ended["plan"], ended["blocked"], ended["last"]["end"]) == (None, None, "ended: its last step was held")
+    assert [(stage["percentage"], stage["people"], stage["connects"]) for stage in ended["last"]["evidence"]] == [
+        (10, 5, 100),
+        (50, 5, 100),
+    ]
 
 
 def test_somebody_elses_plan_is_replaced_only_by_who_has_seen_it(scene: Scene) -> None:
@@ -220,7 +245,7 @@ def test_the_guardrail_holds_says_so_once_and_lets_people_take_back(scene: Scene
     scene.watch.run_once()
     scene.watch.run_once()
     said = [change for change in scene.changes() if change[0] == "guardrail"]
-    assert said == [("guardrail", 50, "holds: 20 of 100 attempts to connect failed; the limit is 5%")]
+    assert said == [("guardrail", 50, f"holds: {TROUBLE}")]
     assert scene.facts() == [("manual", "set"), ("guardrail", "held")]
     refused = problem(scene.desk.put(percentage=100), 409)
     assert (refused["reason"], "20 of 100" in refused["detail"]) == ("guardrail", True)
@@ -368,6 +393,7 @@ class TestWhileItIsSet:
         """The step to 50 % is due."""
         scene.plan("PUT", STEPS)
         scene.watch.run_once()
+        scene.went_well()
         scene.held_for(10)
         return scene
 
@@ -407,6 +433,7 @@ class TestWhileItIsSet:
             with due.app.app_context(), write() as session:
                 session.execute(db.update(LeaseRow).values(expires_at=0.0))
             due.watcher(settings, "two").run_once()  # which makes the step
+            assert due.desk.get()["percentage"] == 50
             due.desk.put(percentage=10)
 
         due.provider.meanwhile = frozen
@@ -434,7 +461,7 @@ class TestRefused:
         for _ in range(3):
             scene.watch.run_once()
         [(_, _, said)] = scene.audited("rollout-hold")
-        assert said.endswith("the limit is 5%; stepping back was refused: needs an approval")
+        assert said.endswith("the limit is 5 %; stepping back was refused: needs an approval")
         assert scene.notified().count(f"guardrail: {said}") == 1
         assert scene.retries() == 1
         assert scene.plan("GET").get_json()["plan"]["paused"] is True
@@ -501,14 +528,22 @@ def test_a_held_plan_waits_for_a_person_even_when_the_hold_is_over(scene: Scene)
     assert scene.audited("rollout-plan-pause") == [("guardrail", "rollout-plan-pause", "the guardrail holds")]
     scene.plan("PATCH", {"action": "resume"})
     scene.watch.run_once()
+    assert scene.desk.get()["percentage"] == 10, "what was seen before the hold is no evidence of what comes"
+    scene.reported(2, **WELL)
+    scene.streamed(100)
+    scene.watch.run_once()
     assert scene.desk.get()["percentage"] == 50
 
 
-def test_a_tiny_sample_holds_nothing(scene: Scene) -> None:
+def test_one_person_alone_holds_nothing_and_plain_failure_of_two_holds_at_once(scene: Scene) -> None:
     scene.desk.put(percentage=50)
-    scene.reported(2, attempts=29, failures=29)
+    for _ in range(5):
+        scene.reported(2, ["ann"], attempts=12, failures=12)
     scene.watch.run_once()
     assert scene.plan("GET").get_json()["blocked"] is None
+    scene.reported(2, ["bea"], attempts=6, failures=6)
+    scene.watch.run_once()
+    assert scene.plan("GET").get_json()["blocked"].startswith("66 of 66 attempts to connect failed")
 
 
 @pytest.mark.parametrize("mode", ["hold", "step-back"])
@@ -528,7 +563,7 @@ def test_a_flag_that_a_setting_decides_is_neither_held_nor_stepped_back(
 def test_what_is_reported_of_streams_judges_no_other_flag(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.desk.put(percentage=50)
     scene.reported(2, **BAD)
-    monkeypatch.setattr("app.rollout.controller.JUDGED_FLAGS", frozenset())
+    monkeypatch.setattr("app.rollout.observation.JUDGED_FLAGS", frozenset())
     scene.watch.run_once()
     assert scene.plan("GET").get_json()["blocked"] is None
     monkeypatch.undo()

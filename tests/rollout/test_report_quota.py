@@ -1,4 +1,4 @@
-"""Several reports are not several people: what one login says within a window never decides alone."""
+"""Several reports are not several people: what one person reports within a window is bounded."""
 
 import pytest
 from flask import Flask
@@ -6,7 +6,7 @@ from flask import Flask
 from app.config import Settings
 from app.rollout import report_quota
 from app.rollout.client_reports import ClientReport, ReportTotals
-from app.rollout.guardrail import BOUNDS_MS, GuardrailLimits, GuardrailWindow, compute_quantile_s, judge_window
+from app.rollout.guardrail import BOUNDS_MS
 from app.rollout.report_buffer import ReportBuffer
 from app.rollout.report_quota import FLUSH_SLACK_S, ReportQuota
 from tests.rollout.test_client_reports import STREAMED, rows, send, set_share
@@ -14,14 +14,13 @@ from tests.rollout.test_client_reports import STREAMED, rows, send, set_share
 WINDOW_S, MIN_ATTEMPTS = 300.0, 30
 BROKEN = ClientReport.model_validate({"attempts": 12, "failures": 12, "fallbacks": 4, "lagMs": [9_000.0] * 20})
 SLOW = ClientReport.model_validate({"lagMs": [9_000.0] * 20})
-WELL = ClientReport(attempts=12)
 
 
 class Room:
     """What some logins report, every 30 s."""
 
     def __init__(self, min_attempts: int = MIN_ATTEMPTS) -> None:
-        self._portions, self._min_attempts = ReportQuota(min_attempts, WINDOW_S), min_attempts
+        self._portions = ReportQuota(min_attempts, WINDOW_S)
         self.sum, self.now = ReportTotals(), 0.0
 
     def reports(self, login: str, report: ClientReport, times: int = 1) -> None:
@@ -29,31 +28,22 @@ class Room:
             self.now += 30
             self.sum += ReportTotals.of(self._portions.limit(login, report, self.now), BOUNDS_MS)
 
-    def verdict(self) -> str:
-        found = self.sum
-        numbers = (found.reports, found.attempts, found.failures, found.fallbacks)
-        window = GuardrailWindow(*numbers, sum(found.lag.values()), compute_quantile_s(found.lag, 0.95))
-        return judge_window(GuardrailLimits("hold", 0.05, 2, self._min_attempts), window, 50, ()).action
 
-
-def test_one_viewer_behind_a_broken_proxy_holds_nothing_and_two_do() -> None:
+def test_one_viewer_behind_a_broken_proxy_is_bounded_in_the_sums() -> None:
     room = Room()
     room.reports("one", BROKEN, times=10)
     assert (room.sum.attempts, room.sum.failures, room.sum.fallbacks) == (15, 15, 5)
     assert sum(room.sum.lag.values()) == 15
-    assert room.verdict() == "go"
     room.reports("other", BROKEN, times=2)
-    assert room.verdict() == "hold"
+    assert room.sum.attempts == 30
 
 
-def test_lags_of_one_viewer_alone_hold_nothing() -> None:
+def test_lags_of_one_viewer_alone_are_too_few_to_judge() -> None:
     room = Room()
-    for login in ("well", "another"):
-        room.reports(login, WELL, times=3)
     room.reports("one", SLOW, times=10)
-    assert (room.sum.attempts, sum(room.sum.lag.values()), room.verdict()) == (30, 15, "go")
+    assert sum(room.sum.lag.values()) < MIN_ATTEMPTS
     room.reports("other", SLOW, times=2)
-    assert room.verdict() == "hold"
+    assert sum(room.sum.lag.values()) >= MIN_ATTEMPTS
 
 
 def test_what_counts_keeps_its_proportions() -> None:
@@ -79,7 +69,7 @@ def test_a_window_later_it_counts_again() -> None:
 
 
 def test_the_logins_that_are_told_apart_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_quota, "MAX_TRACKED_LOGINS", 3)
+    monkeypatch.setattr(report_quota, "MAX_TRACKED_USERS", 3)
     made = ReportQuota(MIN_ATTEMPTS, WINDOW_S)
     for number in range(10):
         made.limit(f"login {number}", BROKEN, float(number))
@@ -87,13 +77,13 @@ def test_the_logins_that_are_told_apart_are_bounded(monkeypatch: pytest.MonkeyPa
     assert made.limit("login 9", BROKEN, 10.0).attempts == 3, "who reported last is remembered"
 
 
-def test_each_login_has_a_portion_of_its_own_and_polls_are_not_cut(cast: Flask, settings: Settings) -> None:
+def test_logins_of_one_person_share_a_portion_and_polls_are_not_cut(cast: Flask, settings: Settings) -> None:
     few = settings.model_copy(update={"guardrail_min_attempts": 4})
     cast.extensions["beacon"].report_buffer = ReportBuffer(cast, few)
     set_share(cast, 100)
     for _ in range(2):  # each from a login of its own
         assert send(cast, STREAMED) == 204
-    assert [(row.attempts, row.failures) for row in rows(cast)] == [(4, 2)]
+    assert [(row.attempts, row.failures) for row in rows(cast)] == [(2, 1)]
     set_share(cast, 0)
     assert send(cast, {"attempts": 9}) == 204
-    assert {row.cohort: row.attempts for row in rows(cast)} == {"streaming": 4, "polling": 9}
+    assert {row.cohort: row.attempts for row in rows(cast)} == {"streaming": 2, "polling": 9}

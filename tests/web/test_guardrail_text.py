@@ -1,5 +1,7 @@
 """What `/rollout` says of the guardrail: what it judged, or why there is nothing that it could judge."""
 
+from dataclasses import replace
+
 import pytest
 from flask import Flask
 
@@ -7,20 +9,20 @@ from app.config import Settings
 from app.db import write
 from app.flags.document import ConfiguredState
 from app.flags.models import GuardrailRow
-from app.rollout import client_reports
-from app.rollout.client_reports import ReportTotals
-from app.rollout.guardrail import GuardrailWindow
+from app.rollout.client_reports import ClientReport
+from app.rollout.evidence import CohortEvidence, StepEvidence
+from app.rollout.guardrail_limits import read_settings
 from app.rollout.plan_service import read_epoch
 from app.web.rollout import guardrail_text
 from app.web.rollout.guardrail_text import GuardrailText
 from app.web.rollout.rollout_form import FLAG
-from tests.web.test_rollout_page import Desk, desk
+from tests.web.test_rollout_page import PAGE, Desk, desk
 
 __all__ = ["desk"]
 
 
 def test_the_guardrail_is_shown_and_refuses_in_words(cast: Flask, desk: Desk) -> None:
-    assert "It holds the rollout when, of at least 30 attempts" in desk.part("guardrail")
+    assert "It holds the rollout when it is sure that more than 5 %" in desk.part("guardrail")
     with cast.app_context(), write() as session:
         session.add(
             GuardrailRow(
@@ -38,67 +40,53 @@ def test_the_guardrail_is_shown_and_refuses_in_words(cast: Flask, desk: Desk) ->
     assert desk.send(do="set", percentage="5", reason="less").status_code == 303
 
 
-def window_of(reports: int = 0, attempts: int = 0, failures: int = 0, lags: int = 0) -> GuardrailWindow:
-    return GuardrailWindow(reports, attempts, failures, 0, lags, 0.25 if lags else None)
+def seen(connects: int = 0, failures: int = 0, polling: int = 0) -> StepEvidence:
+    people = min(5, connects)
+    streams = CohortEvidence(people, connects, failures, 0, 0, min(5, failures), 0, connects // 5, failures // 5)
+    return StepEvidence(streams, CohortEvidence(5 if polling else 0, polling))
+
+
+ON = ConfiguredState(True, 50)
 
 
 @pytest.mark.parametrize(
-    ("window", "now", "override", "said"),
+    ("found", "now", "override", "said"),
     [
-        (window_of(), ConfiguredState(True, 50), None, "Too few to judge 0 of 30 attempts to connect."),
-        (window_of(3, 3), ConfiguredState(True, 50), None, "Too few to judge 3 of 30 attempts to connect."),
-        (
-            window_of(1, 40),
-            ConfiguredState(True, 50),
-            None,
-            "Too few to judge 40 attempts to connect, all in one report.",
-        ),
-        (window_of(9, 40), ConfiguredState(False, 50), None, "Nothing to judge The flag is off, so nobody is in."),
-        (window_of(9, 40), ConfiguredState(True, 0), None, "Nothing to judge Nobody is in at 0 %."),
-        (
-            window_of(9, 40),
-            ConfiguredState(True, None, "x"),
-            None,
-            "Nothing to judge No single percentage says how many",
-        ),
-        (window_of(9, 40), ConfiguredState(True, 50), "on", "Nothing to judge The setting decides who is in"),
-        (window_of(9, 40, 9), ConfiguredState(True, 50), None, "Over the limit 9 of 40 attempts to connect failed"),
-        (
-            window_of(9, 40, 1, 50),
-            ConfiguredState(True, 50),
-            None,
-            (
-                "Within the limits 40 attempts to connect: 1 failed (2.5 %), 0 fell back to polling (0 %). "
-                "Delivery lag, p95: 0.25 s."
-            ),
-        ),
-        (window_of(9, 40, 1, 2), ConfiguredState(True, 50), None, "Delivery lag, p95: —, too few to judge (2 of 30)."),
+        (seen(), ON, None, "Nothing seen yet No page has reported a stream since the step began. That is no health."),
+        (seen(3), ON, None, "Not sure yet 0 of 3 attempts to connect failed, of 3 people: surely between 0 % and"),
+        (seen(40), ConfiguredState(False, 50), None, "Nothing to judge The flag is off, so nobody is in."),
+        (seen(40), ConfiguredState(True, 0), None, "Nothing to judge Nobody is in at 0 %."),
+        (seen(40), ConfiguredState(True, None, "x"), None, "Nothing to judge No single percentage says how many"),
+        (seen(40), ON, "on", "Nothing to judge The setting decides who is in"),
+        (seen(40, 20), ON, None, "Over the limit 20 of 40 attempts to connect failed (between 14 % and 86 %)"),
+        (seen(400, 1, 90), ON, None, "Within the limits 1 of 400 attempts to connect failed, of 5 people: surely"),
+        (seen(400, 1, 90), ON, None, "Polls: 0 of 90 failed."),
     ],
 )
 def test_the_guardrail_says_what_it_found_or_why_it_finds_nothing(
-    settings: Settings, window: GuardrailWindow, now: ConfiguredState, override: str | None, said: str
+    settings: Settings, found: StepEvidence, now: ConfiguredState, override: str | None, said: str
 ) -> None:
-    found = GuardrailText.of(None, settings, now, window, override, "embedded")
-    assert said in f"{found.word} {found.why}"
-    assert (found.state == "success") == (found.word == "Within the limits")
-    off = settings.model_copy(update={"guardrail_mode": "off"})
-    assert GuardrailText.of(None, off, now, window, override, "embedded").word == "Off"
+    limits = read_settings(settings)
+    text = GuardrailText.of(None, limits, now, found, CohortEvidence(), override, "embedded")
+    assert said in f"{text.word} {text.why}"
+    assert (text.state == "success") == (text.word == "Within the limits")
+    off = replace(limits, mode="off")
+    assert GuardrailText.of(None, off, now, found, CohortEvidence(), override, "embedded").word == "Off"
 
 
 def test_the_page_counts_what_was_reported_since_the_change(cast: Flask, desk: Desk) -> None:
-    assert "Too few to judge 0 of 30 attempts to connect." in desk.part("guardrail")
-    with cast.app_context(), write() as session:
-        for _ in range(2):
-            client_reports.add_totals(
-                session, "streaming", ReportTotals(reports=1, attempts=20, failures=1), read_epoch(session) + 120
-            )
-    assert "Within the limits 40 attempts to connect: 2 failed (5 %)" in desk.part("guardrail")
+    assert "Nothing seen yet" in desk.part("guardrail")
+    for user in ("ann", "bea", "cid", "dan", "eve"):
+        for _ in range(3):
+            cast.extensions["beacon"].report_buffer.add("streaming", user, ClientReport(attempts=12))
+    cast.extensions["beacon"].report_buffer.flush()
+    assert "Within the limits 0 of 180 attempts to connect failed, of 5 people" in desk.part("guardrail")
 
 
 def test_a_hold_is_not_said_to_bind_unleash(settings: Settings) -> None:
     row = GuardrailRow(flag=FLAG, since=0.0, reason="they fail", refusals=0, retry_at=0.0)
     said = [
-        GuardrailText.of(row, settings, ConfiguredState(True, 50), window_of(), None, mode).why
+        GuardrailText.of(row, read_settings(settings), ON, seen(), CohortEvidence(), None, mode).why
         for mode in ("embedded", "unleash")
     ]
     assert said[0].startswith("They fail. Increases are blocked; decreases")
@@ -106,11 +94,28 @@ def test_a_hold_is_not_said_to_bind_unleash(settings: Settings) -> None:
 
 
 def test_the_limits_of_the_guardrail_are_a_sentence(settings: Settings) -> None:
-    assert guardrail_text.describe_limits(settings) == (
-        "It holds the rollout when, of at least 30 attempts to connect within 5 min, more than 5 % fail or fall back "
-        "to polling, or the p95 of the delivery lag passes 2 s. It never raises anything."
+    limits = read_settings(settings)
+    assert guardrail_text.describe_limits(limits, 300) == (
+        "It holds the rollout when it is sure that more than 5 % of the attempts to connect fail, or more than of the "
+        "polls; when the p95 of the delivery lag passes 2 s in 3 looks in a row, a minute apart, within 5 min. It "
+        "takes at least 2 people; it never raises anything."
     )
-    back = guardrail_text.describe_limits(settings.model_copy(update={"guardrail_mode": "step-back"}))
-    assert back.startswith("It steps back to the percentage before when")
-    off = guardrail_text.describe_limits(settings.model_copy(update={"guardrail_mode": "off"}))
-    assert off.startswith("Nothing is watched")
+    for mode, said in (
+        ("step-back", "It steps back to the percentage before when"),
+        ("dry-run", "It only says that it would hold (a dry run) when"),
+        ("off", "Nothing is watched"),
+    ):
+        assert guardrail_text.describe_limits(replace(limits, mode=mode), 300).startswith(said)
+
+
+def test_limits_are_changed_on_the_page_by_who_saw_the_current_ones(desk: Desk) -> None:
+    form = {"mode": "step-back", "maxFailures": "7.5", "maxLagS": "3", "minAttempts": "30", "limitsSeen": ""}
+    assert desk.send(f"{PAGE}/limits", **form).status_code == 400
+    assert desk.send(f"{PAGE}/limits", **{**form, "maxFailures": "lots"}, reason="x").status_code == 400
+    assert desk.send(f"{PAGE}/limits", **form, reason="calmer nights").status_code == 303
+    assert "It steps back to the percentage before when it is sure that more than 7.5 %" in desk.part("guardrail")
+    assert "limits changed pia mode hold → step-back, maxFailures 0.05 → 0.075, maxLagS 2.0 → 3.0" in desk.part(
+        "history"
+    )
+    late = desk.send(f"{PAGE}/limits", **form, reason="again")
+    assert (late.status_code, "pia has changed the limits since" in late.text) == (409, True)

@@ -210,7 +210,7 @@ def test_of_a_real_unleash_the_page_says_what_is_wrong_and_where_to_change_it(
     text = desk.get("?percentage=50")
     buttons = re.findall(r"<button[^>]*>", text.split("<main")[1].split("</main>")[0])
     able = [one for one in buttons if "disabled" not in one]
-    assert [re.findall('value="(.*?)"', one) for one in able] == [["off"]]
+    assert [re.findall('value="(.*?)"', one) for one in able] == [["off"], ["limits"]]
     assert text.count('href="http://unleash.test/p"') == 2
 
 
@@ -219,10 +219,13 @@ def test_a_plan_is_started_paused_resumed_and_stopped_by_forms(cast: Flask, desk
         f"{PAGE}/plan", do="start", percentage=["20", "50", ""], minutes=["30", "120", "5"], reason="slowly"
     )
     assert sent.status_code == 303, words(sent.text)
-    assert "20 % for 30 min Then 50 % for 2 h The first step follows within seconds." in desk.part("plan")
+    assert "20 % for 30 min Then 50 % for 2 h Nobody is online now" in desk.part("plan")
+    assert "The first step follows within seconds." in desk.part("plan")
     with cast.app_context(), write() as session:
         session.get_one(PlanRow, FLAG).step = 0
-    assert "Now 20 % for 30 min Then 50 % for 2 h This step lasts at least until" in desk.part("plan")
+    shown = desk.part("plan")
+    assert "Now 20 % for 30 min Then 50 % for 2 h Not enough seen 0 of 57 connects, 0 of 2 people" in shown
+    assert "This step lasts at least until" in shown
     for do, said in (
         ("pause", "Nothing is raised until"),
         ("resume", "This step lasts at least until"),

@@ -142,7 +142,9 @@ def test_a_plan_shows_until_when_its_last_step_is_held_and_how_it_ended(desk: De
     with desk.app.app_context(), write() as session:
         row = session.get_one(PlanRow, FLAG)
         row.step = 1
-    assert re.search(r"Now 15 % for 1 h The last step until \S+ \S+ ; then the plan is over", desk.part("plan"))
+    shown = desk.part("plan")
+    assert "Done 5 % for 1 h Now 15 % for 1 h Not enough seen 0 of 57 connects" in shown
+    assert re.search(r"The last step lasts at least until \S+ \S+ ; then the plan is over", shown)
     with desk.app.app_context(), write() as session:
         plan_service.end_plan(session, FLAG, "its last step was held")
     said = "Previous plan by bob (5 % for 1 h, 15 % for 1 h: my turn), ended: its last step was held,"

@@ -5,8 +5,8 @@ from typing import Self
 
 from app.flags.document import Rollout
 from app.flags.provider import FlagView
-from app.flags.worker_state import WorkerAgreement, WorkerGroup
-from app.rollout.change_text import describe_percentage, describe_rollout
+from app.flags.worker_state import WorkerAgreement
+from app.rollout.change_text import describe_in_force, describe_percentage, describe_rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +41,3 @@ class ClaimedState:
         written = describe_rollout(Rollout(now.enabled, now.percentage))
         nobody = view.outcome.why_nobody if now.enabled and override is None else None
         return cls(describe_percentage(now.percentage), words, written, in_force, is_in_force, lets_in, nobody or "")
-
-
-def describe_in_force(holding: WorkerAgreement | None) -> str:
-    """`50 % in all 4 workers`, `off in 3 workers, 50 % in 1`; `—` if unknown"""
-    if holding is None or not holding.in_force:
-        return "—"
-    if len(holding.in_force) == 1:
-        place = "the only worker" if holding.total == 1 else f"all {holding.total} workers"
-        return f"{_describe_group(holding.in_force[0])} in {place}"
-    first, *others = holding.in_force
-    workers = "worker" if first.workers == 1 else "workers"
-    said = [
-        f"{_describe_group(first)} in {first.workers} {workers}",
-        *(f"{_describe_group(one)} in {one.workers}" for one in others),
-    ]
-    return ", ".join(said)
-
-
-def _describe_group(one: WorkerGroup) -> str:
-    return describe_percentage(one.percentage) if one.enabled else "off"

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from typing import Self
 
-from app.config import Settings
 from app.flags.document import ConfiguredState
 from app.flags.models import GuardrailRow
 from app.flags.outcome import PLAIN_OUTCOME, RolloutOutcome
 from app.rollout import guardrail
 from app.rollout.change_text import describe_minutes
-from app.rollout.guardrail import MIN_JUDGED_REPORTS, GuardrailLimits, GuardrailWindow
-from app.web.rollout.charts import NOT_KNOWN, format_metric
+from app.rollout.evidence import CohortEvidence, StepEvidence
+from app.rollout.guardrail import MIN_FAILING_PEOPLE, NO_BAD_LOOKS, BadLooks, GuardrailLimits
 from app.web.rollout.rollout_summary import epoch_to_utc
 
 
@@ -33,22 +32,25 @@ class GuardrailText:
     def of(
         cls,
         row: GuardrailRow | None,
-        settings: Settings,
+        limits: GuardrailLimits,
         now: ConfiguredState,
-        window: GuardrailWindow,
+        found: StepEvidence,
+        recent: CohortEvidence,
         override: str | None,
         mode: str,
         outcome: RolloutOutcome = PLAIN_OUTCOME,
+        window_s: float = 300,
+        looks: BadLooks = NO_BAD_LOOKS,
     ) -> Self:
-        limits = describe_limits(settings)
+        said = describe_limits(limits, window_s)
         if row is not None:
-            return cls("warning", "Holds", _describe_hold(row.reason, mode), epoch_to_utc(row.since), limits)
-        if settings.guardrail_mode == "off":
-            return cls("stale", "Off", "", None, limits)
-        state, word, why = _describe_verdict(settings, now, window, override, outcome)
+            return cls("warning", "Holds", _describe_hold(row.reason, mode), epoch_to_utc(row.since), said)
+        if limits.mode == "off":
+            return cls("stale", "Off", "", None, said)
+        state, word, why = _describe_verdict(limits, now, found, recent, override, outcome, looks)
         if outcome.limit_words and state != "unknown":
             why += f" They are of {outcome.describe(now)}."
-        return cls(state, word, why, None, limits)
+        return cls(state, word, why, None, said)
 
 
 def _describe_hold(reason: str, mode: str) -> str:
@@ -57,22 +59,26 @@ def _describe_hold(reason: str, mode: str) -> str:
 
 
 def _describe_verdict(
-    settings: Settings, now: ConfiguredState, window: GuardrailWindow, override: str | None, outcome: RolloutOutcome
+    limits: GuardrailLimits,
+    now: ConfiguredState,
+    found: StepEvidence,
+    recent: CohortEvidence,
+    override: str | None,
+    outcome: RolloutOutcome,
+    looks: BadLooks,
 ) -> tuple[str, str, str]:
     nothing = _explain_no_verdict(now, override, outcome)
     if nothing is not None:
         return "unknown", "Nothing to judge", nothing
-    least = settings.guardrail_min_attempts
-    if window.attempts < least:
-        return "unknown", "Too few to judge", f"{window.attempts:,} of {least:,} attempts to connect."
-    if window.reports < MIN_JUDGED_REPORTS:
-        return "unknown", "Too few to judge", f"{window.attempts:,} attempts to connect, all in one report."
-    mode: guardrail.GuardrailMode = settings.guardrail_mode
-    limits = GuardrailLimits(mode, settings.guardrail_max_failures, settings.guardrail_max_lag_s, least)
-    verdict = guardrail.judge_window(limits, window, now.percentage or 0, ())
-    if verdict.action != "go":
-        return "warning", "Over the limit", f"{verdict.reason[:1].upper()}{verdict.reason[1:]}."
-    return "success", "Within the limits", _describe_figures(window, least)
+    seen = found.streaming
+    if seen.connects == 0:
+        return "unknown", "Nothing seen yet", "No page has reported a stream since the step began. That is no health."
+    trouble = guardrail.find_trouble(limits, found, recent, looks)
+    if trouble is not None:
+        return "warning", "Over the limit", f"{trouble[:1].upper()}{trouble[1:]}. {_compare(found)}".strip()
+    if guardrail.bound_failures(seen).high > limits.max_failures:
+        return "unknown", "Not sure yet", f"{_describe_cohort(seen)} {_compare(found)}".strip()
+    return "success", "Within the limits", f"{_describe_cohort(seen)} {_compare(found)}".strip()
 
 
 def _explain_no_verdict(now: ConfiguredState, override: str | None, outcome: RolloutOutcome) -> str | None:
@@ -89,26 +95,35 @@ def _explain_no_verdict(now: ConfiguredState, override: str | None, outcome: Rol
     return "Nobody is in at 0 %." if now.percentage == 0 else None
 
 
-def _describe_figures(window: GuardrailWindow, least: int) -> str:
-    """`40 attempts to connect: 1 failed (2.5 %), 0 fell back. Delivery lag, p95: 0.25 s.`"""
-
-    def part(number: int, what: str) -> str:
-        return f"{number:,} {what} ({format_metric('share', number / window.attempts)})"
-
-    lag = format_metric("seconds", window.lag_s)
-    if window.lags < least:
-        lag = f"{NOT_KNOWN}, too few to judge ({window.lags:,} of {least:,})"
-    failed, fell = part(window.failures, "failed"), part(window.fallbacks, "fell back to polling")
-    return f"{window.attempts:,} attempts to connect: {failed}, {fell}. Delivery lag, p95: {lag}."
+def _describe_cohort(seen: CohortEvidence) -> str:
+    """`1 of 40 attempts to connect failed, of 5 people: surely between 0.1 % and 17 %.`"""
+    people = "1 person" if seen.people == 1 else f"{seen.people:,} people"
+    share = guardrail.describe_interval(seen.failures, seen.connects)
+    return f"{seen.failures:,} of {seen.connects:,} attempts to connect failed, of {people}: surely {share}."
 
 
-def describe_limits(settings: Settings) -> str:
-    if settings.guardrail_mode == "off":
-        return "Nothing is watched (BEACON_GUARDRAIL_MODE is off)."
-    does = "holds the rollout" if settings.guardrail_mode == "hold" else "steps back to the percentage before"
-    most = f"{settings.guardrail_max_failures * 100:g} %"
+def _compare(found: StepEvidence) -> str:
+    """`Polls: 0 of 90 failed. Streams before: 2 of 300.`; empty without anything to compare with."""
+    said = [
+        f"{what}: {one.failures:,} of {one.connects:,} failed."
+        for one, what in ((found.polling, "Polls"), (found.before, "Streams in the steps before"))
+        if one.connects
+    ]
+    return " ".join(said)
+
+
+def describe_limits(limits: GuardrailLimits, window_s: float) -> str:
+    if limits.mode == "off":
+        return "Nothing is watched: the guardrail is off."
+    does = {
+        "hold": "holds the rollout",
+        "step-back": "steps back to the percentage before",
+        "dry-run": "only says that it would hold (a dry run)",
+    }[limits.mode]
     return (
-        f"It {does} when, of at least {settings.guardrail_min_attempts} attempts to connect within "
-        f"{describe_minutes(settings.guardrail_window_s / 60)}, more than {most} fail or fall back to polling, "
-        f"or the p95 of the delivery lag passes {settings.guardrail_max_lag_s:g} s. It never raises anything."
+        f"It {does} when it is sure that more than {limits.max_failures * 100:g} % of the attempts to connect fail, or "
+        f"more than of the polls; when the p95 of the delivery lag passes {limits.max_lag_s:g} s in "
+        f"{guardrail.SLOW_LOOKS} looks in a row, a minute apart, within {describe_minutes(window_s / 60)}. "
+        f"It takes at least {MIN_FAILING_PEOPLE} people; it never raises anything."
+        + (f" The Prometheus query must not exceed {limits.max_value:g} either." if limits.query else "")
     )

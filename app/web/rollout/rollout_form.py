@@ -1,7 +1,7 @@
 """Parses the forms and query parameters of the rollout page, including the state that the user saw."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import urlencode
 
@@ -11,12 +11,18 @@ from app.flags.document import ConfiguredState, Flag, parse_percentage
 from app.flags.embedded import MAX_REASON_LENGTH, ExpectedState
 from app.infra.problems import Problem
 from app.rollout import flag_changes
+from app.rollout.evidence import MAX_MINIMUM
+from app.rollout.plan_options import ON_TROUBLE, PlanOptions
+from app.rollout.schedule import InvalidSchedule
 
 FLAG = Flag.SSE_STREAMING
 DEFAULT_REASON = "rolled back by hand"
 NOT_CONFIRMED = f"Type {FLAG}, or 100, to confirm."
 # The maximum number of steps of a plan.
 MAX_PLAN_ROWS = 20
+# The fields of a plan beside its steps; minimums with the least that they may be.
+MINIMUM_RULES = {"people": 1, "connects": 1, "streamMinutes": 0, "events": 0}
+PLAN_RULES = (*MINIMUM_RULES, "onTrouble", "approval", "startAt", "quietFrom", "quietTo", "zone")
 CHART_SPANS = {60: "last hour", 360: "last 6 hours"}
 
 
@@ -110,26 +116,63 @@ def parse_reason(members: Mapping[str, str]) -> str:
 @dataclass(frozen=True, slots=True)
 class PlanForm:
     """The plan form: `rows` are `(percentage, minutes)` as typed. `is_submitted`: the form was submitted. `seen` is the
-    plan that the user saw; None without a submission."""
+    plan that the user saw; None without a submission. `rules` are the other fields as typed."""
 
     rows: Sequence[tuple[str, str]]
     reason: str = ""
     typed: str = ""
     is_submitted: bool = False
     seen: str | None = None
+    rules: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, form: MultiDict[str, str]) -> Self:
         rows = list(zip(form.getlist("percentage"), form.getlist("minutes"), strict=False))[:MAX_PLAN_ROWS]
         reason, typed = (_clean_line(form.get(name, "")) for name in ("reason", "typed"))
+        rules = {name: _clean_line(form.get(name, "")) for name in PLAN_RULES}
         return cls(
-            [(_clean_line(one), _clean_line(other)) for one, other in rows], reason, typed, True, form.get("seenPlan")
+            [(_clean_line(one), _clean_line(other)) for one, other in rows],
+            reason,
+            typed,
+            True,
+            form.get("seenPlan"),
+            rules,
         )
 
     @property
     def summary(self) -> str:
         steps = ", ".join(f"{percentage} % for {minutes} min" for percentage, minutes in self.rows if percentage)
         return f"You asked for {steps}: {self.reason}"
+
+
+def parse_options(form: Mapping[str, str]) -> PlanOptions:
+    """What the plan says beside its steps; empty fields are the default. Raises the 400 `Problem`."""
+    rules = {name: _clean_line(form.get(name, "")) for name in PLAN_RULES}
+    minimums = {name: _parse_minimum(rules[name], least) for name, least in MINIMUM_RULES.items()}
+    quiet = {"from": rules["quietFrom"], "to": rules["quietTo"], "zone": rules["zone"] or "UTC"}
+    on_trouble = rules["onTrouble"]
+    if on_trouble and on_trouble not in ON_TROUBLE:
+        raise Problem(400, "Invalid plan", f"In trouble a plan can {', '.join(ON_TROUBLE.values())}.")
+    try:
+        return PlanOptions.of(
+            {
+                "minimums": {name: number for name, number in minimums.items() if number is not None},
+                "onTrouble": on_trouble or None,
+                "approval": rules["approval"] == "1",
+                "startAt": rules["startAt"] or None,
+                "quietHours": quiet if rules["quietFrom"] or rules["quietTo"] else None,
+            }
+        )
+    except InvalidSchedule as error:
+        raise Problem(400, "Invalid plan", f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
+
+
+def _parse_minimum(text: str, least: int) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 7 and least <= int(text) <= MAX_MINIMUM):
+        raise Problem(400, "Invalid plan", f"A minimum is a whole number from {least} to {MAX_MINIMUM:,}.")
+    return int(text)
 
 
 DEFAULT_PLAN = PlanForm([("10", "60"), ("50", "60"), ("100", "60")])

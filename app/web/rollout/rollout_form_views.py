@@ -8,14 +8,23 @@ from flask import redirect, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
+from app.config import current_settings
 from app.db import db, write
 from app.flags.provider import current_provider
 from app.infra.problems import Problem
-from app.rollout import flag_changes, plan_service
+from app.rollout import flag_changes, guardrail_limits, plan_decisions, plan_service
 from app.web.auth import actor, require
 from app.web.errors import wants_page
-from app.web.rollout import bp
-from app.web.rollout.rollout_form import DEFAULT_PLAN, FLAG, NOT_CONFIRMED, PlanForm, RolloutForm, parse_reason
+from app.web.rollout import bp, limits_form
+from app.web.rollout.rollout_form import (
+    DEFAULT_PLAN,
+    FLAG,
+    NOT_CONFIRMED,
+    PlanForm,
+    RolloutForm,
+    parse_options,
+    parse_reason,
+)
 from app.web.rollout.views import render_rollout_page, to_form_error
 
 # The review is at `#review`, and a redirect without its own fragment would lead there again.
@@ -56,8 +65,8 @@ def redirect_to_plan() -> ResponseReturnValue:
 @bp.post("/rollout/plan")
 @require("product")
 def submit_plan() -> ResponseReturnValue:
-    """`do=start` with `percentage` and `minutes` of each step and a reason, or `pause`, `resume`, `stop`. `seenPlan` is
-    the plan that was shown."""
+    """`do=start` with `percentage` and `minutes` of each step and a reason, `go-on` with `goOnReason`, or `pause`,
+    `resume`, `approve`, `stop`. `seenPlan` is the plan that was shown."""
     what, form = request.form.get("do", ""), _parse_form({})
     try:
         with write() as session:
@@ -75,12 +84,36 @@ def submit_plan() -> ResponseReturnValue:
     return redirect(f"/rollout{form.page_query}{PLAN_FRAGMENT}", 303)
 
 
+@bp.post("/rollout/limits")
+@require("product")
+def submit_limits() -> ResponseReturnValue:
+    """The guardrail's limits: `mode`, `maxFailures` in percent, `maxLagS`, `minAttempts`, and a reason. `limitsSeen` is
+    when the limits that were shown were changed."""
+    form = _parse_form()
+    try:
+        wanted, seen = limits_form.parse_limits(request.form), request.form.get("limitsSeen")
+        if not form.reason:
+            raise Problem(400, "No reason", "Give a reason: people will want to know why.")
+        with write() as session:
+            guardrail_limits.change_limits(session, FLAG, current_settings(), actor().name, form.reason, wanted, seen)
+    except Problem as problem:
+        if not wants_page():
+            raise
+        db.session.remove()
+        return render_rollout_page(_parse_form({}), to_form_error(problem, "limits"), problem.status)
+    return redirect(f"/rollout{form.page_query}#guardrail", 303)
+
+
 def _apply_plan_action(session: Session, what: str, seen: str | None) -> None:
     who = actor().name
     if what == "start":
-        plan_service.begin_plan(
-            session, FLAG, who, _parse_plan_reason(), _require_confirmation(session, _parse_steps()), seen
-        )
+        steps, options = _require_confirmation(session, _parse_steps()), parse_options(request.form)
+        plan_service.begin_plan(session, FLAG, who, _parse_plan_reason(), steps, seen, options)
+    elif what == "go-on":
+        reason = RolloutForm.of({"reason": request.form.get("goOnReason", "")}).reason
+        plan_decisions.go_on_without_evidence(session, FLAG, who, reason, seen)
+    elif what == "approve":
+        plan_decisions.approve_next_step(session, FLAG, who, seen)
     elif what == "pause":
         plan_service.steer_plan(session, FLAG, who, "pause", seen)
     elif what == "resume":
@@ -88,7 +121,7 @@ def _apply_plan_action(session: Session, what: str, seen: str | None) -> None:
     elif what == "stop":
         plan_service.stop_plan(session, FLAG, who, seen)
     else:
-        raise Problem(400, "Nothing to do", "Expected do=start, pause, resume or stop.")
+        raise Problem(400, "Nothing to do", "Expected do=start, pause, resume, go-on, approve or stop.")
 
 
 def _parse_form(members: Mapping[str, str] | None = None) -> RolloutForm:

@@ -6,12 +6,25 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from app.accounts.actors import Actor
+from app.eventlog.event_types import ChangeKind
 from app.flags.change_log import RolloutChange
 from app.flags.models import PlanRow
 from app.infra.clock import utc_text
-from app.rollout import plan_service
-from app.rollout.change_text import describe_entry, describe_minutes, describe_steps
+from app.rollout import evidence, plan_service, plan_text
+from app.rollout.change_text import describe_entry, describe_minutes
+from app.rollout.plan import PlanStep
+from app.rollout.plan_options import USUAL_OPTIONS, PlanOptions, PlanState
+from app.rollout.plan_status import FlagEvidence
+from app.rollout.plan_waits import PlanStatus
 from app.web.rollout.rollout_form import FLAG
+
+# The state and word of what was not simply done; the end of a plan says nothing about how well it went.
+WORDS: Mapping[ChangeKind, tuple[str, str]] = {
+    "held": ("warning", "Held"),
+    "would-hold": ("info", "Dry run"),
+    "paused": ("paused", "Paused"),
+    "ended": ("info", "Ended"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +40,15 @@ class HistoryRow:
 
     @classmethod
     def of(cls, entry: RolloutChange) -> Self:
-        done = ("info", "Held") if entry.kind == "held" else ("success", "Done")
+        done = WORDS.get(entry.kind, _outcome(entry))
         outcome = ("error", "Not done") if entry.failed else done
         why = f"{entry.reason} ({entry.failed})" if entry.failed else entry.reason
         return cls(entry.at, entry.actor, describe_entry(entry), why, *outcome)
+
+
+def _outcome(entry: RolloutChange) -> tuple[str, str]:
+    is_taken_back = entry.cause == "guardrail" and entry.kind == "set"
+    return ("warning", "Taken back") if is_taken_back else ("success", "Done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +62,11 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """`steps` are `(text, state)` with the state `done`, `now` or `next`. `until` is when the next step is due, or, if
-    the current one `is_last`, when the plan ends. `pause` is also None if it is unknown who paused the plan. `seen` is
-    the token that actions on the plan send back.
+    """`steps` are `(text, state)` with the state `done`, `now` or `next`. `until` is when the hold of the current step
+    is over. `pause` is also None if it is unknown who paused the plan. `seen` is the token that actions on the plan
+    send back. `evidence` is what was seen of the current step; `waits` is what it waits for beside its hold. `rules`:
+    what the plan says beside its steps. `decisions`: what people decided about the current step. `coming`: the current
+    step and those after it.
     """
 
     steps: tuple[tuple[str, str], ...]
@@ -57,46 +77,68 @@ class PlanView:
     until: str | None
     seen: str
     is_last: bool
+    evidence: str = ""
+    waits: tuple[str, ...] = ()
+    is_enough: bool = True
+    needs_approval: bool = False
+    rules: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
+    coming: tuple[PlanStep, ...] = ()
+    options: PlanOptions = USUAL_OPTIONS
 
     @classmethod
-    def of(cls, row: PlanRow, entries: Sequence[RolloutChange]) -> Self:
-        found = plan_service.to_plan(row)
-        words = [f"{step.percentage} % for {describe_minutes(step.hold_s / 60)}" for step in found.steps]
-        states = ["done" if n < found.step else "now" if n == found.step else "next" for n in range(len(words))]
-        until = None
-        if 0 <= found.step < len(found.steps) and found.paused_at is None:
-            until = epoch_to_utc(found.since + found.steps[found.step].hold_s)
-        paused = found.paused_at is not None
-        steps, seen = tuple(zip(words, states, strict=True)), plan_service.compute_seen(row)
+    def of(cls, row: PlanRow, entries: Sequence[RolloutChange], found: FlagEvidence) -> Self:
+        plan, status = plan_service.to_plan(row), found.status or PlanStatus()
+        words = [f"{step.percentage:g} % for {describe_minutes(step.hold_s / 60)}" for step in plan.steps]
+        states = ["done" if n < plan.step else "now" if n == plan.step else "next" for n in range(len(words))]
+        options = PlanOptions.parse(row.options_json)
+        until, paused = plan_service.find_next_time(row), plan.paused_at is not None
         return cls(
-            steps, paused, _find_pause(entries) if paused else None, row.actor, row.reason, until, seen, found.is_last
+            tuple(zip(words, states, strict=True)),
+            paused,
+            _find_pause(entries) if paused else None,
+            row.actor,
+            row.reason,
+            None if until is None else epoch_to_utc(until),
+            plan_service.compute_seen(row),
+            plan.is_last,
+            evidence.describe_evidence(status.measures) if status.measures else "",
+            status.waits,
+            not status.missing,
+            status.needs_approval,
+            plan_text.describe_options(options),
+            plan_text.describe_decisions(PlanState.parse(row.state_json), row.step),
+            plan.steps[max(0, plan.step) :],
+            options,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PastPlan:
-    """The previous plan: its author, its steps and how it ended, from the newest history entries."""
+    """The previous plan: its author, its steps with what was seen of them, and how it ended."""
 
     actor: str
     what: str
     reason: str
     at: str
     how: str
+    stages: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, entries: Sequence[RolloutChange]) -> Self | None:
-        planned = [entry for entry in entries if entry.is_of_plan]
-        start = next((entry for entry in planned if entry.kind == "started"), None)
-        if start is None or planned[0].kind not in ("ended", "stopped"):
+    def of(cls, plan: Mapping[str, Any] | None) -> Self | None:
+        if plan is None:
             return None
-        end = planned[0]
-        how = f"ended: {end.reason}" if end.kind == "ended" else f"stopped by {end.actor}"
-        return cls(start.actor, describe_steps(start), start.reason, end.at, how)
+        by = f" by {plan['endedBy']}" if plan["endedBy"] != "plan" else ""
+        what = ", ".join(
+            f"{step['percentage']:g} % for {describe_minutes(step['holdMinutes'])}" for step in plan["steps"]
+        )
+        stages = tuple(plan_text.describe_stage(stage) for stage in plan["evidence"])
+        return cls(plan["actor"], what, plan["reason"], plan["endedAt"], f"{plan['end']}{by}", stages)
 
 
 def _find_pause(entries: Sequence[RolloutChange]) -> Pause | None:
     """The pause, if it was the last action on the plan. `entries` are sorted newest first."""
-    last = next((entry for entry in entries if entry.is_of_plan), None)
+    last = next((entry for entry in entries if entry.kind in ("started", "paused", "resumed")), None)
     if last is None or last.kind != "paused":
         return None
     return Pause(last.at, last.actor, last.reason)

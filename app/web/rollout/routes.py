@@ -9,8 +9,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from app.components import components
 from app.db import db
 from app.flags.change_log import RolloutChange
+from app.flags.document import Flag
 from app.flags.embedded import MAX_REASON_LENGTH, ExpectedState
-from app.flags.provider import current_provider
+from app.flags.provider import FlagView, current_provider
 from app.infra.problems import Problem
 from app.rollout import changes_history, client_metrics, flag_changes
 from app.rollout.flag_changes import require_flag
@@ -74,21 +75,34 @@ class RolloutBody(BaseModel):
         return self
 
 
+@bp.get("/api/rollout")
+@require("viewer", scope=("read", "rollout"))
+def list_flags() -> Response:
+    """`{data: [{flag, owner, purpose, default, removeBy, stale, …}]}`: every declared flag with its state, as
+    `GET /api/rollout/{flag}` returns it."""
+    view = current_provider().view
+    return jsonify(data=[_declared_as_json(flag, view(db.session(), flag)) for flag in Flag])
+
+
 @bp.get("/api/rollout/<flag>")
 @require("viewer", scope=("read", "rollout"))
 def get_flag(flag: str) -> Response:
-    """`{flag, enabled, percentage, mode, workers, inForce?, actor, changedAt, override?, outcome?, note?, whyNot?,
-    link?}`.
+    """`{flag, enabled, percentage, mode, workers, inForce?, people?, actor, changedAt, override?, outcome?, note?,
+    whyNot?, link?}`.
 
     `actor` and `changedAt` are null for a flag that was never changed. `workers` is `{holding, total}`: how many of the
     running workers have loaded this state; null if none runs. `inForce`, if one runs, is `[{enabled, percentage,
-    workers}]`: what they have loaded. `outcome` describes who is in if switch and percentage do not. `override` is `on`
-    or `off` if `BEACON_FLAG_…` decides for everyone, regardless of the rollout. With Unleash, `percentage` is null if
-    no single number describes it; `whyNot` is why it can only be changed there, at `link`; `note` is a problem with
-    the connection to Unleash.
+    workers}]`: what they have loaded. `people` is `{online, letIn, streaming}`: how many are online, how many of them
+    all rules together let in, and how many stream; missing before a configuration is loaded. `outcome` describes who is
+    in if switch and percentage do not. `override` is `on` or `off` if `BEACON_FLAG_…` decides for everyone, regardless
+    of the rollout. With Unleash, `percentage` is null if no single number describes it; `whyNot` is why it can only be
+    changed there, at `link`; `note` is a problem with the connection to Unleash.
     """
     which = require_flag(flag)
-    return jsonify(flag_changes.flag_as_json(which, current_provider().view(db.session(), which)))
+    said = flag_changes.flag_as_json(which, current_provider().view(db.session(), which))
+    db.session.remove()  # who is in takes many turns of the event loop, and connections are few
+    people = flag_changes.count_people()
+    return jsonify(said if people is None else {**said, "people": people})
 
 
 @bp.put("/api/rollout/<flag>")
@@ -165,6 +179,10 @@ def get_history(flag: str) -> Response:
         db.session(), which, _parse_whole_number("limit", 1, MAX_HISTORY_ENTRIES, changes_history.DEFAULT_ENTRIES)
     )
     return jsonify(flag=which, data=[_entry_as_json(entry) for entry in found])
+
+
+def _declared_as_json(flag: Flag, view: FlagView) -> dict[str, Any]:
+    return {**flag_changes.flag_as_json(flag, view), **flag_changes.definition_as_json(flag)}
 
 
 def _entry_as_json(entry: RolloutChange) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import get_args
 
 from flask import Response, request
 from sqlalchemy.orm import Session
@@ -12,15 +13,21 @@ from app.config import current_settings
 from app.db import db
 from app.flags import worker_state
 from app.flags.change_log import RolloutChange
+from app.flags.definitions import DEFINITIONS
 from app.flags.models import GuardrailRow, PlanRow
 from app.flags.provider import FlagView, current_provider
 from app.infra.clock import parse_utc, utc_now
 from app.infra.concurrency import yield_to_loop
 from app.infra.problems import Problem
-from app.rollout import changes_history, client_metrics, client_reports, drift, flag_changes, plan_service
+from app.rollout import changes_history, client_metrics, drift, flag_changes, plan_archive, plan_forecast, plan_status
 from app.rollout.client_metrics import ClientMetrics, ErrorRate
 from app.rollout.drift import Drift
+from app.rollout.guardrail import GuardrailMode
+from app.rollout.guardrail_limits import StoredLimits, load_limits
 from app.rollout.online_users import online_users
+from app.rollout.plan import PlanStep
+from app.rollout.plan_options import ON_TROUBLE
+from app.rollout.plan_status import FlagEvidence
 from app.rollout.preview import MAX_LISTED_NAMES, SwitchPreview, preview_switches
 from app.web.auth import actor, require
 from app.web.dashboard import queries
@@ -28,7 +35,16 @@ from app.web.layout import build_layout, render_page
 from app.web.rollout import bp, charts, rollout_summary
 from app.web.rollout.claimed_state import ClaimedState
 from app.web.rollout.guardrail_text import GuardrailText
-from app.web.rollout.rollout_form import CHART_SPANS, DEFAULT_PLAN, DEFAULT_REASON, FLAG, PlanForm, RolloutForm
+from app.web.rollout.headline import Headline
+from app.web.rollout.rollout_form import (
+    CHART_SPANS,
+    DEFAULT_PLAN,
+    DEFAULT_REASON,
+    FLAG,
+    PlanForm,
+    RolloutForm,
+    parse_options,
+)
 from app.web.rollout.rollout_summary import HistoryRow, PastPlan, PlanView
 
 PRESETS = (10, 50, 100)
@@ -37,7 +53,7 @@ ROLLBACK_SHOWN_FOR = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class FormError:
-    """The error of a refused submission, shown at its form: the `bar`, the `review` or the `plan`."""
+    """The error of a refused submission, shown at its form: the `bar`, the `review`, the `plan` or the `limits`."""
 
     place: str
     words: str
@@ -63,6 +79,7 @@ class RolloutPageData:
     past_plan: PastPlan | None
     evidence: ClientMetrics
     rollback: Rollback | None
+    limits: StoredLimits
 
 
 @bp.get("/rollout")
@@ -87,6 +104,7 @@ def render_rollout_page(
     yield_to_loop()
     standing = flag_changes.flag_as_json(FLAG, data.view)
     holding = worker_state.load_worker_agreement(db.session(), FLAG, data.view.state)
+    claim = ClaimedState.of(data.view, flag_changes.get_override(FLAG), holding)
     db.session.remove()  # the rest takes many turns of the event loop, and connections are few
     return render_page(
         "rollout/index.html",
@@ -97,7 +115,12 @@ def render_rollout_page(
         error=error,
         data=data,
         standing=standing,
-        claim=ClaimedState.of(data.view, flag_changes.get_override(FLAG), holding),
+        claim=claim,
+        headline=Headline.of(claim, data.guardrail, data.plan),
+        forecast=_forecast(data.plan, plan),
+        on_trouble=ON_TROUBLE,
+        has_prometheus=bool(current_settings().prometheus_url),
+        modes=get_args(GuardrailMode),
         reconciled=_load_drift(),
         workers_lag=drift.is_lagging(holding, data.view.changed_at),
         switching=_load_preview(who, form, data.view),
@@ -112,6 +135,8 @@ def render_rollout_page(
         share_of_steps=flag_changes.describe_steps(FLAG, data.view),
         expected=form.expected_state(data.view.state, data.view.changed_at),
         flag=FLAG,
+        definition=DEFINITIONS[FLAG],
+        end_of_flag=DEFINITIONS[FLAG].describe_end(utc_now().date()),
         presets=PRESETS,
         spans=CHART_SPANS,
         plan_form=plan,
@@ -119,6 +144,17 @@ def render_rollout_page(
         max_names=MAX_LISTED_NAMES,
         audit=rollout_summary.AUDIT_URL,
     )
+
+
+def _forecast(plan: PlanView | None, form: PlanForm) -> list[str]:
+    """Which holds are shorter than the evidence can take: of the plan that runs, or of the one in the form."""
+    if plan is not None:
+        return plan_forecast.forecast_waits(plan.coming, plan.options)
+    try:
+        steps = [PlanStep(float(percentage), 60 * float(minutes)) for percentage, minutes in form.rows if percentage]
+        return plan_forecast.forecast_waits(steps, parse_options(form.rules))
+    except (ValueError, Problem):
+        return []
 
 
 def to_form_error(problem: Problem, place: str) -> FormError:
@@ -133,25 +169,37 @@ def to_form_error(problem: Problem, place: str) -> FormError:
 def _load_page_data(session: Session, form: RolloutForm) -> RolloutPageData:
     entries = changes_history.load_entries(session, FLAG)
     view, plan = current_provider().view(session, FLAG), session.get(PlanRow, FLAG)
+    evidence = plan_status.load_evidence(session, FLAG, plan, view, current_settings())
     return RolloutPageData(
         view,
         rollout_summary.build_history(entries),
-        _load_guardrail(session, view),
-        None if plan is None else PlanView.of(plan, entries),
-        PastPlan.of(entries) if plan is None else None,
+        _describe_guardrail(session, view, evidence),
+        None if plan is None else PlanView.of(plan, entries, evidence),
+        PastPlan.of(plan_archive.load_last_plan(session, FLAG)) if plan is None else None,
         client_metrics.load_metrics(session, FLAG, form.minutes),
         _load_rollback(session, entries),
+        load_limits(session, FLAG, current_settings()),
     )
 
 
-def _load_guardrail(session: Session, view: FlagView) -> GuardrailText:
-    """Uses the same window as the rollout controller."""
+def _describe_guardrail(session: Session, view: FlagView, evidence: FlagEvidence) -> GuardrailText:
+    """Uses the same evidence and limits as the rollout controller."""
     settings, source = current_settings(), current_provider()
-    window = client_reports.load_window(
-        session, plan_service.read_epoch(session), settings.guardrail_window_s, view.level_since
-    )
+    limits = load_limits(session, FLAG, settings).limits
     override, row = flag_changes.get_override(FLAG), session.get(GuardrailRow, FLAG)
-    return GuardrailText.of(row, settings, view.state, window, override, source.mode, view.outcome)
+    found, recent = evidence.found, evidence.recent
+    return GuardrailText.of(
+        row,
+        limits,
+        view.state,
+        found,
+        recent,
+        override,
+        source.mode,
+        view.outcome,
+        settings.guardrail_window_s,
+        evidence.looks,
+    )
 
 
 def _load_rollback(session: Session, entries: list[RolloutChange]) -> Rollback | None:
