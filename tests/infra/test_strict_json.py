@@ -16,7 +16,8 @@ TAKE_JSON = {
     "POST /api/widgets/token", "POST /audit/client-error", "POST /commands/run",
     "POST /failures/<group_id>/mute", "POST /notifications",
     "POST /notifications/dismiss", "POST /notifications/mute", "POST /notifications/read", "POST /services",
-    "POST /services/<service_id>/discrepancies/accept", "PUT /api/rollout/<flag>", "PUT /api/rollout/<flag>/plan",
+    "POST /services/<service_id>/discrepancies/accept", "PUT /api/rollout/<flag>",
+    "PUT /api/rollout/<flag>/limits", "PUT /api/rollout/<flag>/plan",
 }  # fmt: skip
 TWICE = '{"outer": [{"fine": 1, "tw\\u0069ce": 1, "twice": 2}]}'
 
