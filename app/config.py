@@ -8,6 +8,7 @@ import time
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -192,7 +193,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_redis_url(cls, value: str) -> str:
         value = value.strip()
-        if value and not REDIS_URL_PATTERN.fullmatch(value):
+        if value and not (REDIS_URL_PATTERN.fullmatch(value) and _has_valid_port(value)):
             raise ValueError("expected an address like redis://host:6379/0, rediss://host:6379/0 or unix:///path?db=0")
         return value
 
@@ -312,7 +313,7 @@ class Settings(BaseSettings):
         if not self.database_url.startswith(("sqlite:///", "postgresql+psycopg://")):
             raise ValueError(DATABASE_URL_HELP)
         try:
-            sa.make_url(self.database_url)
+            self.database_url = _move_password(self.database_url)
         except (sa.exc.ArgumentError, ValueError):  # its text may contain the password
             raise ValueError(DATABASE_URL_HELP) from None
         if not self.is_sqlite and not self.secret_key:
@@ -428,6 +429,26 @@ def _read_secret_files() -> dict[str, str]:
         if not found[setting]:
             raise ConfigError(f"{name}_FILE: {path} is empty; write the secret into it")
     return found
+
+
+def _has_valid_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:  # no number, one above 65535, or half an IPv6 address
+        return False
+
+
+def _move_password(database_url: str) -> str:
+    """Write a password behind `?` before the `@`, where all that hides passwords or takes them out looks for one."""
+    url = sa.make_url(database_url)
+    if "password" not in url.query:
+        return database_url
+    given = {name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()}
+    user = given.get("user") or url.username
+    if not user:
+        raise ValueError("a password without a user")
+    moved = url.set(username=user, password=given["password"]).difference_update_query(["user", "password"])
+    return moved.render_as_string(hide_password=False)
 
 
 def _error_sentence(error: ValidationError) -> str:

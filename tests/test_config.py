@@ -4,8 +4,11 @@ import stat
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from app.cli import doctor
 from app.config import SECRET_SETTINGS, ConfigError, Settings, load_settings, prepare_instance_dir
+from app.infra import postgres_dump
 from scripts import settings_reference
 
 
@@ -121,6 +124,18 @@ def test_postgresql_needs_a_secret_that_all_hosts_share(monkeypatch: pytest.Monk
     assert not settings.is_sqlite
 
 
+def test_a_password_behind_the_address_is_hidden_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise `beacon doctor` shows it, and `beacon backup` gives it to `pg_dump` as an argument."""
+    monkeypatch.setenv("BEACON_SECRET_KEY", "k")
+    monkeypatch.setenv("BEACON_DATABASE_URL", "postgresql://host/name?user=ada&password=s%40cret&sslmode=require")
+    settings = load_settings()
+    shown = [*doctor.settings_lines(settings), *postgres_dump._connection_arguments(settings.database_url)]
+    assert "cret" not in " ".join(shown)
+    url = sa.make_url(settings.database_url)
+    assert (url.username, url.password, url.query) == ("ada", "s@cret", {"sslmode": "require"})
+    assert "DATABASE_URL is" in refusal(monkeypatch, BEACON_DATABASE_URL="postgresql://host/name?password=secret")
+
+
 def test_a_relative_sqlite_file_means_the_same_file_to_everyone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -209,7 +224,13 @@ def test_addresses_of_a_redis_server_are_taken(monkeypatch: pytest.MonkeyPatch, 
     assert load_settings().redis_url == address
 
 
-@pytest.mark.parametrize("address", ["cache:6379", "http://cache", "redis://", "redis://:secret@cache/one"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("cache:6379", "http://cache", "redis://", "redis://:secret@cache/one"),
+        *("redis://:secret@cache:63790x", "redis://:secret@cache:70000/0", "redis://:secret@[::1"),
+    ],
+)
 def test_what_is_no_address_of_a_redis_server_is_refused_unsaid(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     sentence = refusal(monkeypatch, BEACON_REDIS_URL=address)
     assert "BEACON_REDIS_URL" in sentence

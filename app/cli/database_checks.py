@@ -28,7 +28,8 @@ SELECT current_setting('max_connections')::int AS most,
   (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user) AS of_role,
   (SELECT datconnlimit FROM pg_database WHERE datname = current_database()) AS of_database,
   (SELECT count(*) FROM pg_stat_activity
-    WHERE backend_type = 'client backend' AND datname <> current_database()) AS others
+    -- the kind of another role's session is hidden from a role that is no superuser
+    WHERE coalesce(backend_type = 'client backend', usesysid IS NOT NULL) AND datname <> current_database()) AS others
 """)
 _SELECT_PRIVILEGES = sa.text("""
 SELECT name, has_table_privilege(name, 'SELECT') AS "SELECT", has_table_privilege(name, 'INSERT') AS "INSERT",

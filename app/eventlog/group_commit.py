@@ -12,8 +12,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
 from app.db import WRITE_DEADLINE_S, DatabaseUnavailable, note_written, write
 from app.eventlog.append import PreparedEvent, append
+from app.infra import database_errors
 
 # The database is locked while a group is inserted, and on SQLite the loop stands still.
 MAX_EVENTS_PER_GROUP = 1_000
@@ -60,10 +64,14 @@ class GroupCommit:
         with self._lock:
             self._waiting.append(member)
             member.leads, self._has_leader = not self._has_leader, True
-        if not member.leads:
-            self._wait_for_turn(member)
-        if member.leads:
-            self._lead()
+        try:
+            if not member.leads:
+                self._wait_for_turn(member)
+            if member.leads:
+                self._lead()
+        except BaseException:
+            self._leave(member)
+            raise
         return _outcome(member)
 
     def _wait_for_turn(self, member: _Member) -> None:
@@ -76,7 +84,17 @@ class GroupCommit:
             if member in self._waiting:
                 self._waiting.remove(member)
                 raise DatabaseUnavailable("other publishers' events took too long to commit")
-        member.woken.wait(COMMIT_DEADLINE_S)
+        if not member.woken.wait(COMMIT_DEADLINE_S):
+            member.reached_commit = True  # for all that is known
+
+    def _leave(self, member: _Member) -> None:
+        """Take out the events of a request that ended before its turn: it would never hand on the lead."""
+        with self._lock:
+            if member not in self._waiting:
+                return
+            self._waiting.remove(member)
+        if member.leads:
+            self._hand_on()
 
     def _lead(self) -> None:
         """Commit one group. The leader's own events are the first of it."""
@@ -117,15 +135,20 @@ def _commit(group: Sequence[_Member]) -> None:
     except DatabaseUnavailable as error:
         _fail(group, error)
     except Exception as error:  # noqa: BLE001 -- each member raises it in its own request
-        if len(group) == 1 or group[0].reached_commit:
+        if len(group) == 1 or group[0].reached_commit or not _may_be_of_one_request(error):
             _fail(group, error)
-        else:  # nothing was appended, and the fault may lie in the events of one request
+        else:  # nothing was appended
             for member in group:
                 _commit([member])
     else:
         for member in group:
             member.finish(ids[: len(member.events)], None)
             del ids[: len(member.events)]
+
+
+def _may_be_of_one_request(error: Exception) -> bool:
+    """False for a database that is slow, locked, full or away: each request would wait for it again, in turn."""
+    return not isinstance(error, (DBAPIError, PoolTimeout)) or database_errors.is_statement_fault(error)
 
 
 def _append_all(group: Sequence[_Member]) -> list[int]:

@@ -29,11 +29,13 @@ SELECT format('DROP %s IF EXISTS %s CASCADE', kind, name) FROM (
 ORDER BY kind = 'ROUTINE'
 """)
 _COUNT_TABLES = sa.text("SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()")
+# A role that is no superuser gets only name, user and database of the sessions of others.
 _SELECT_SESSIONS = sa.text("""
 SELECT coalesce(nullif(application_name, ''), usename, 'a program') AS name, pid,
-  coalesce(host(client_addr), 'this host') AS host
+  coalesce(host(client_addr), CASE WHEN backend_type IS NULL THEN 'a hidden address' ELSE 'this host' END) AS host
 FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' ORDER BY pid
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+  AND coalesce(backend_type = 'client backend', usesysid IS NOT NULL) ORDER BY pid
 """)
 MAX_SHOWN_SESSIONS = 5
 
@@ -98,7 +100,7 @@ def _run(program: str, url: str | None, *arguments: str) -> str:
 def _connection_arguments(url: str | None) -> Sequence[str]:
     if url is None:
         return ()
-    bare = sa.make_url(url).set(drivername="postgresql", password=None)
+    bare = sa.make_url(url)._replace(drivername="postgresql", password=None)  # `set` takes None for "unchanged"
     return "--no-password", f"--dbname={bare.render_as_string(hide_password=False)}"
 
 

@@ -1,6 +1,7 @@
 """`GroupCommit`: requests that publish together share a commit, and none of them shares another's fate."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from app.db import DatabaseUnavailable, committed, db, has_written, read, write
@@ -41,7 +43,7 @@ class Request(threading.Thread):
         with self._app.test_request_context():
             try:
                 self.ids = self._group.append(self._published)
-            except Exception as error:  # noqa: BLE001 -- looked at by the test
+            except (Exception, SystemExit) as error:  # noqa: BLE001 -- looked at by the test
                 self.error = error
             self.may_have_written = has_written()
 
@@ -169,6 +171,71 @@ def test_an_interrupted_leader_leaves_nobody_waiting(app: Flask, monkeypatch: py
         group.append(events("a"))
     monkeypatch.setattr(group_commit, "_commit", real)
     assert Request(app, group, events("b")).finish().ids == [1, 2]
+
+
+@pytest.mark.parametrize("is_given_the_lead", [False, True])
+def test_a_request_that_is_ended_while_it_waits_leaves_nobody_waiting(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, is_given_the_lead: bool
+) -> None:
+    """Nobody would hand on the lead that it was given, and no request of this worker could publish any more."""
+    group, ended = GroupCommit(), threading.Event()
+    real = group_commit.GroupCommit._wait_for_turn
+
+    def end(self: GroupCommit, member: group_commit._Member) -> None:
+        if member.events[0].type != "ended":
+            return real(self, member)
+        if is_given_the_lead:
+            member.woken.wait(scaled(20))
+        ended.set()
+        raise SystemExit
+
+    monkeypatch.setattr(group_commit.GroupCommit, "_wait_for_turn", end)
+    with app.app_context(), write() as holder:
+        lock_log(holder)
+        first = Request(app, group, events("first"))
+        wait_for(lambda: group._has_leader and not group._waiting, "the first to have taken its own group")
+        second = Request(app, group, events("ended"))
+        wait_for(
+            lambda: ended.is_set() or (is_given_the_lead and group._waiting), "the second to wait or to have ended"
+        )
+    assert first.finish().ids == [1, 2]
+    assert isinstance(second.finish().error, SystemExit)
+    assert Request(app, group, events("later")).finish().ids == [3, 4]
+    assert [name for _, name in stored(app)] == ["first", "first", "later", "later"]
+
+
+@pytest.mark.parametrize("error", [OperationalError("INSERT", None, Exception("lock timeout")), PoolTimeout()])
+def test_a_database_that_is_slow_is_not_asked_again_for_each_request(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Requests that wait for the same lock in turn are answered long before their events are appended."""
+    tried: list[int] = []
+
+    def fail(_session: object, published: list[PreparedEvent]) -> list[int]:
+        tried.append(len(published))
+        raise error
+
+    monkeypatch.setattr(group_commit, "append", fail)
+    members = [group_commit._Member(events(f"request{number}"), 0) for number in range(3)]
+    with app.app_context():
+        group_commit._commit(members)
+    assert tried == [6]
+    assert [member.error for member in members] == [error] * 3
+
+
+def test_a_commit_that_nobody_waits_for_any_more_may_have_been_done(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its publisher must not be told that nothing was changed."""
+    monkeypatch.setattr(group_commit, "WRITE_DEADLINE_S", 0.01)
+    monkeypatch.setattr(group_commit, "COMMIT_DEADLINE_S", 0.01)
+    group = GroupCommit()
+    group._has_leader = True
+    with app.test_request_context():
+        group._waiting = deque(maxlen=0)  # as if a leader had taken it
+        with pytest.raises(DatabaseUnavailable, match="took longer"):
+            group.append(events("a"))
+        assert has_written()
 
 
 def test_a_group_is_bounded_in_events_and_in_size(app: Flask, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from app.config import Settings
 from app.db import MAX_POSTGRES_CONNECTIONS, db, engine_options, read, write
 from app.flags.models import WorkerStateRow
 from app.flags.worker_state import CLOCK_KEY
+from app.infra import postgres_dump
 from tests.support.application import stop
 from tests.support.postgres import Postgres
 from tests.support.transaction_pooler import TransactionPooler
@@ -114,6 +115,19 @@ def test_a_limit_of_the_database_counts_too(app: Flask, settings: Settings, outs
     found = found_by(database_checks.check_connections, app, settings)
     assert not found.ok
     assert "the server allows 5" in found.text
+
+
+def test_sessions_of_other_roles_count_although_their_details_are_hidden(
+    outsider: psycopg.Connection, as_clerk: Callable[[], Flask], settings: Settings, postgres: Postgres
+) -> None:
+    """PostgreSQL tells a role that is no superuser only name and database of others' sessions."""
+    clerk, pid = as_clerk(), outsider.info.backend_pid
+    with clerk.app_context(), db.engine.connect() as connection:
+        assert f"postgres from a hidden address (pid {pid})" in postgres_dump.find_users(connection)
+    elsewhere = postgres.new_database().replace("postgresql+psycopg://", "postgresql://")
+    with psycopg.connect(elsewhere):
+        found = found_by(database_checks.check_connections, clerk, settings)
+    assert int(found.text.rpartition("other databases use ")[2]) >= 1
 
 
 def test_rights_that_are_missing_are_named_with_the_statement_that_grants_them(
