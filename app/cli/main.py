@@ -127,7 +127,9 @@ def migrate() -> None:
 @click.option("--url", help="also check Beacon at this URL as a browser would, through its proxy")
 @click.option("--outside-only", is_flag=True, help="only check the URL; for any machine with a network")
 @click.option("--token-stdin", is_flag=True, help="read an API token for the stream from standard input")
-@click.option("--watch", default=0.0, metavar="SECONDS", help="read the stream for longer than two heartbeats")
+@click.option(
+    "--watch", default=0.0, metavar="SECONDS", help="read the stream for at least this long, instead of two heartbeats"
+)
 def doctor_(url: str | None, outside_only: bool, token_stdin: bool, watch: float) -> None:
     """Check database, migrations, clock, descriptors, proxies, sources and flags; say what to do."""
     if outside_only and not url:

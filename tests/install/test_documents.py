@@ -15,7 +15,10 @@ from tests.support.beacon_server import ROOT
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 CLI = sorted((ROOT / "app" / "cli").glob("*.py"))
-DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("deployment", "runbook", "upgrading"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("backup", "deployment", "runbook", "upgrading")),
+]
 BEACON = re.compile(r"^(?:sudo )?(?:\S*/)?beacon$")
 
 

@@ -104,7 +104,7 @@ def test_the_sum_of_connections_is_compared_with_what_the_server_allows(
             session.add(state)
     crowded = found_by(database_checks.check_connections, app, settings)
     assert not crowded.ok
-    assert crowded.text.startswith("30 web workers on 3 hosts, and a worker on each, may open 231, 7 each")
+    assert crowded.text.startswith("30 web workers on 3 hosts, and a worker on each host, may open 231, 7 each")
     assert "raise max_connections" in crowded.text
 
 
