@@ -91,7 +91,7 @@ def serve(web_only: bool) -> None:
 
 
 def describe_data(settings: Settings) -> str:
-    """Say where the data is: relative settings make that depend on the folder in which the command was typed."""
+    """Say where the data is kept: with relative settings that depends on the folder in which the command runs."""
     folder = f"data is kept in {settings.instance_dir} (BEACON_INSTANCE_DIR sets another folder)"
     database = settings.database_url.removeprefix("sqlite:///")
     if Path(database).is_relative_to(settings.instance_dir):

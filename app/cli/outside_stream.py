@@ -1,4 +1,4 @@
-"""Reads a stream through the proxy: does it arrive at once and uncompressed, and does it last?"""
+"""Reads a stream through the proxy, and finds out whether it is delayed, compressed or cut."""
 
 import http.client
 import json
