@@ -69,7 +69,9 @@ class BackgroundServices(ABC):
         )
         self._parts: list[BackgroundPart] = [self.tail]
         self._wakeups: RedisWakeups | None = None
-        if settings.redis_url and not settings.is_sqlite:  # the processes of one file wake each other without a server
+        if (
+            settings.redis_url and not settings.is_sqlite
+        ):  # processes that share a SQLite file wake each other without a server
             from app.eventlog import redis_wakeups  # local: most servers need no Redis client
 
             self._wakeups = redis_wakeups.RedisWakeups(settings.redis_url, self.tail.wake)

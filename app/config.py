@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     """Signs cookies and short-lived tokens. It is generated and kept in the instance folder with SQLite, and required
     with PostgreSQL."""
     redis_url: str = Field(default="", repr=False)
-    """Redis or Valkey server that wakes the workers of all hosts and holds their rate limits, like `redis://host:6379/0`;
+    """Redis or Valkey server that wakes the workers of all hosts and counts their rate limits, like `redis://host:6379/0`;
     without it, PostgreSQL wakes them and each worker counts for itself."""
     sources_file: Path | None = None
     """TOML file that names the services to watch (docs/sources.md)."""

@@ -22,9 +22,10 @@ from sqlalchemy.pool import ConnectionPoolEntry
 WRITE_DEADLINE_S = 5.0
 # SQLite's busy handler sleeps in C and blocks the whole event loop, so it may wait only this long.
 SQLITE_BUSY_MS = 5
-# Of one process. Audit reads and searches may take up to four of them for seconds; the others serve in milliseconds.
+# Connections of one process. Audit reads and searches may hold four of them for seconds, everything else for
+# milliseconds.
 POSTGRES_POOL_SIZE = 6
-# With the one that waits for notifications. docs/database.md and `beacon doctor` do the sum.
+# With the one that waits for notifications. docs/database.md and `beacon doctor` add them up.
 MAX_POSTGRES_CONNECTIONS = POSTGRES_POOL_SIZE + 1
 
 _WRITING = {"beacon_writing": True}
@@ -47,7 +48,7 @@ db = SQLAlchemy(model_class=Base)
 
 # In `Session.info` of a transaction that appends to the event log.
 EVENTS_APPENDED = "events_appended"
-committed = Signal("This process has committed a write; with `has_events`, the tail can read the log at once.")
+committed = Signal("This process committed a write. `has_events`: it appended to the log, so the tail reads.")
 
 
 class DatabaseUnavailable(Exception):
@@ -65,7 +66,7 @@ def write(deadline_s: float = WRITE_DEADLINE_S) -> Iterator[Session]:
     with Session(db.engine, expire_on_commit=False) as session:
         _begin(session, time.monotonic() + deadline_s)
         yield session
-        note_written()  # before the commit: one that raises may still have been done
+        note_written()  # before the commit: one that raises may still have succeeded
         session.commit()
     committed.send(has_events=EVENTS_APPENDED in session.info)
 
@@ -89,9 +90,9 @@ def read() -> Iterator[Session]:
 
 
 def read_row(session: Session, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> sa.Row[Any] | None:
-    """Return the one row of `statement`, which is the first that `session` is asked for, or None.
+    """Return the one row of `statement`, the first statement of `session`, or None.
 
-    On PostgreSQL it is read outside of the session's transaction: beginning and ending one are two further round trips.
+    On PostgreSQL it is read outside the session's transaction: beginning and ending one takes two more round trips.
     """
     if session.in_transaction() or session.get_bind().dialect.name == "sqlite":
         return session.execute(statement, parameters).one_or_none()
@@ -174,9 +175,9 @@ def _postgres_connect(connection: Any, record: ConnectionPoolEntry) -> None:
 
 
 def _check_connection(engine: Engine, connection: Any, record: ConnectionPoolEntry) -> None:
-    """Replace this connection if it is distrusted, and all of the pool if the server, probably restarted, has ended it.
+    """Replace this connection if it is distrusted, and the whole pool if the server has closed it, as a restart does.
 
-    Nothing is asked of the server: a query for each connection that is taken would double a short request's cost.
+    This sends nothing to the server: a query for each checkout would double the cost of a short request.
     """
     from app.infra import postgres  # see above
 
@@ -234,5 +235,5 @@ def engine_options(database_url: str) -> dict[str, Any]:
     """Return the pool sizes. Streams hold no connection, so these limit only requests and background parts."""
     if database_url.startswith("sqlite:"):
         return {"pool_size": 4, "max_overflow": 4, "pool_timeout": 5}
-    # The one that was used last is taken first, and none is opened for a moment: opening one costs more than a wait.
+    # The last one used is taken first, and none is opened for a short peak: opening one costs more than waiting.
     return {"pool_size": POSTGRES_POOL_SIZE, "max_overflow": 0, "pool_timeout": 5, "pool_use_lifo": True}

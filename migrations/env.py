@@ -1,8 +1,8 @@
 """Alembic's entry: migrations run on the application's own engine, in one transaction.
 
 Another process may be at it, as when a deployment starts on two hosts, or a server may be writing: both are waited for.
-Servers go on meanwhile. On PostgreSQL a change of a table waits for everybody who reads it, and everybody who comes
-later waits behind it: so it waits for a moment only, and all is tried again.
+Servers go on while it runs. On PostgreSQL a change of a table waits for everything that reads the table, and later
+statements queue up behind it: so it waits only for a moment, and then the whole upgrade is tried again.
 """
 
 import time
@@ -16,7 +16,7 @@ from app.db import set_statement_timeout
 from app.infra.schema_version import MIGRATION_LOCK
 
 WAIT_MS = 120_000
-# Less than a server waits for a lock (app/infra/postgres.py), so that what waits behind it does not fail.
+# Less than a server waits for a lock (app/infra/postgres.py), so that statements that queue up behind it do not fail.
 TABLE_LOCK_MS = 1_000
 RETRY_S = 1.0
 LOCK_NOT_AVAILABLE = "55P03"
@@ -36,7 +36,7 @@ def run() -> None:
 
 
 def _try_to_migrate(connection: sa.Connection, deadline: float) -> bool:
-    """False if somebody reads a table that has to be changed, and there is time to try again."""
+    """Return False if something reads a table that has to be changed, and there is time to try again."""
     context.configure(connection=connection, target_metadata=db.metadata, transactional_ddl=True)
     try:
         with context.begin_transaction():

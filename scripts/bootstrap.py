@@ -231,8 +231,8 @@ def chromium() -> None:
 
 
 def debian_programs() -> None:
-    """For the tests of the proxies and of deploy/, which are left out without them. Unpacked only: installed, a server
-    is started, on a port that everybody can reach."""
+    """Unpack the programs for the tests of the proxies and of deploy/, which are skipped without them. Installing the
+    packages would start servers, on ports that everyone can reach."""
     for program, packages in DEBIAN_PROGRAMS.items():
         folder = DEBIAN / packages[0]
         if find_program(program) or (folder / "tried").exists() or shutil.which("apt-get") is None:

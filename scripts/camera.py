@@ -32,13 +32,13 @@ def take_each(
 @contextmanager
 def context(browser: Browser, scheme: Scheme, options: Mapping[str, Any], cookies: Cookies) -> Iterator[BrowserContext]:
     made = browser.new_context(color_scheme=scheme, locale="en-GB", timezone_id="UTC", **options)
-    made.add_cookies(cookies)  # type: ignore[arg-type]  # a TypedDict, of which this is the shape
+    made.add_cookies(cookies)  # type: ignore[arg-type]  # a TypedDict, which this matches
     yield made
     made.close()
 
 
 def take(page: Page, address: str, name: str, *, past: str | None = None) -> None:
-    """Of the top of the page, or from half a screen above `past` on."""
+    """Take a picture of the top of the page, or of the screen that begins half a screen above `past`."""
     page.goto(address)
     if page.locator("#connection").count():
         page.wait_for_selector("html[data-connection=connected]")

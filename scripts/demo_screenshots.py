@@ -19,7 +19,7 @@ from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
 ROLE = "operator"
-# Half a minute after its start, services of the show begin to lose jobs and to fail.
+# Half a minute after its start, the demo's services begin to lose jobs and to fail.
 STATES = {"billing": "discrepancy", "search": "stale", "newsletter": "verified"}
 READY_S, TROUBLE_S, STOP_S = 120.0, 240.0, 40.0
 

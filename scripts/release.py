@@ -13,7 +13,7 @@ from scripts.sbom import make_sbom
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 CHECKSUMS = "SHA256SUMS"
-# Of files in an archive, where neither git nor SOURCE_DATE_EPOCH says when this was made.
+# The time of files in an archive if neither git nor SOURCE_DATE_EPOCH gives one.
 UNKNOWN_EPOCH_S = 1_580_601_600
 
 

@@ -111,7 +111,7 @@ def plan(viewers: int, costs: Costs) -> Plan:
 
 
 def simulate_return(viewers: int, workers: int, connect_ms: float, seed: int = 1) -> Return:
-    """All viewers lose their streams at once and come back, each by its own waits, to workers that take one at a time.
+    """All viewers lose their streams at once and come back, each on its own schedule; a worker takes one at a time.
 
     A viewer that has no answer within ten seconds gives up and waits longer before it tries again; the worker still
     spends the time on the abandoned attempt.

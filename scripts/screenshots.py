@@ -183,7 +183,7 @@ def _many(folder: Path) -> Beacon:
 
 
 def _take_many(browser: Browser, beacon: Beacon) -> None:
-    """From 24 services on the verified ones are lines: the first screen, and the last of the wrong ones."""
+    """With 24 services or more, verified ones are lines: the first screen, and the last services with a problem."""
     take_each(browser, beacon.url, {"many": "/"}, _cookies(beacon))
     take_each(browser, beacon.url, {"many-lines": "/"}, _cookies(beacon), past=".tiles-quiet")
 

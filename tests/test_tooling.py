@@ -82,6 +82,13 @@ def test_make_lock_brings_every_lock_up_to_date(tmp_path: Path) -> None:
     assert [lock.name for lock in locks if not (tmp_path / lock.relative_to(ROOT)).exists()] == []
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone")
+def test_every_file_has_a_name_that_each_system_allows() -> None:
+    """Two databases of tests were committed once, named after an address."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [name for name in listed.stdout.split("\0") if not re.fullmatch(r"[\w./+-]*", name)] == []
+
+
 def test_help_lists_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
     phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split())

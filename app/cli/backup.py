@@ -23,9 +23,9 @@ File = click.Path(dir_okay=False, path_type=Path)
 @click.command("backup")
 @click.argument("file", type=File)
 def backup(file: Path) -> None:
-    """Write the whole database into FILE, also while Beacon runs.
+    """Write the whole database into FILE, even while Beacon runs.
 
-    A FILE that exists is replaced once the new one is complete. On PostgreSQL it needs pg_dump.
+    An existing FILE is replaced once the new one is complete. On PostgreSQL, pg_dump has to be installed.
     """
     settings = load_settings()
     with open_app(settings) as app, app.app_context():
@@ -35,16 +35,16 @@ def backup(file: Path) -> None:
         else:
             postgres_dump.back_up(settings.database_url, file)
     mib = file.stat().st_size / (1024 * 1024)
-    click.echo(f"wrote {file}: {mib:.1f} MiB, schema {revision}; put it back with: beacon restore {file}")
+    click.echo(f"wrote {file}: {mib:.1f} MiB, schema {revision}; restore it with: beacon restore {file}")
 
 
 @click.command("restore")
 @click.argument("file", type=File)
-@click.option("--replace", is_flag=True, help="delete what the database holds now")
+@click.option("--replace", is_flag=True, help="delete everything in the database first")
 def restore(file: Path, replace: bool) -> None:
-    """Put the backup in FILE back. Stop Beacon on all hosts first.
+    """Restore the backup in FILE. Stop Beacon on all hosts first.
 
-    Readers that come back get one reset. On PostgreSQL it needs pg_restore.
+    Readers that come back get one reset. On PostgreSQL, pg_restore has to be installed.
     """
     settings = load_settings()
     _check_file(file, "SQLite" if settings.is_sqlite else "PostgreSQL")
@@ -88,7 +88,7 @@ def _check_file(file: Path, wanted: BackupKind) -> None:
     read_revision = sqlite_backup.read_revision if kind == "SQLite" else postgres_dump.read_revision
     revision, newest = read_revision(file), schema_version.newest_revision()
     if revision is None:
-        raise BackupError(f"{file} is no backup of Beacon: it has no schema version")
+        raise BackupError(f"{file} is not a backup of Beacon: it has no schema version")
     if revision > newest:
         raise BackupError(
             f"{file} has schema {revision}, made by a newer version; this one knows {newest}: "
@@ -97,7 +97,7 @@ def _check_file(file: Path, wanted: BackupKind) -> None:
 
 
 def _check_target(settings: Settings, replace: bool) -> None:
-    """Refuse to overwrite what is there, and what is in use."""
+    """Refuse a database that is in use, or that holds something unless it may be replaced."""
     if settings.is_sqlite:
         path = _sqlite_path(settings)
         _require_empty(str(path), sqlite_backup.is_empty(path), replace)
@@ -117,7 +117,7 @@ def _require_empty(where: str, is_empty: bool, replace: bool) -> None:
 
 
 def _read_former(settings: Settings) -> list[LogFingerprint]:
-    """What readers may have got from the database that is replaced, as far as it can still be told."""
+    """What readers may have received from the database that is replaced, as far as that is still known."""
     mark = HighWaterMark(settings).read()
     found = [mark] if mark is not None else []
 
@@ -143,7 +143,7 @@ def _load_dump(settings: Settings, file: Path) -> None:
 
 
 def _begin_generation(settings: Settings, file: Path, former: list[LogFingerprint]) -> int:
-    """Begin a generation, so that no cursor from before is taken for one of this log. Returns the log's head."""
+    """Begin a generation, so that no older cursor is taken for one of this log. Return the log's head."""
     with write() as session:
         head = log.head(session)
         params = {"file": file.name, "head": head, "former_head": max((one.head for one in former), default=None)}
@@ -154,7 +154,7 @@ def _begin_generation(settings: Settings, file: Path, former: list[LogFingerprin
 
 
 def _accept_audit_head(app: Flask, file: Path) -> None:
-    """The host kept the head of the replaced database's audit. A head of this one's own past stays as it is."""
+    """Accept the restored audit if this host kept a head that it does not contain; any other head stays as it is."""
     keeper = head_file.get_keeper(app)
     try:
         kept = keeper.read_kept()
@@ -164,6 +164,8 @@ def _accept_audit_head(app: Flask, file: Path) -> None:
             is_contained = head_file.find_contradiction(session, kept) is None
         if not is_contained:
             keeper.accept(f"restored from {file.name}")
-            click.echo(f"the audit ended later before: {kept.description}; it is noted in {kept.file}")
+            click.echo(
+                f"the replaced database's audit was longer: {kept.description}; {kept.file} notes that it was replaced"
+            )
     except head_file.HeadFileError as error:
         click.echo(f"warning: {error}; run beacon audit accept-head once it is fixed", err=True)

@@ -48,13 +48,13 @@ WHERE schemaname = current_schema() AND tablename = 'event' AND NOT pg_has_role(
 
 
 def check_file_system(settings: Settings) -> Finding:
-    """Check that SQLite lies on a disk of this host: over a network its locks do not hold."""
+    """Check that SQLite's file is on a disk of this host: over a network its locks do not hold."""
     if not settings.is_sqlite:
         return Finding("disk", True, "PostgreSQL manages its own")
     path = Path(settings.database_url.removeprefix("sqlite:///"))
     kind = file_systems.find_network_type(path)
     if kind is None:
-        return Finding("disk", True, f"{path.parent} is on no network file system")
+        return Finding("disk", True, f"{path.parent} is not on a network file system")
     advice = "move BEACON_INSTANCE_DIR to a disk of this host; for several hosts use PostgreSQL"
     return Finding("disk", False, f"{path.parent} is on {kind}, where SQLite's locks do not hold: {advice}")
 
@@ -68,7 +68,7 @@ def check_privileges(settings: Settings) -> Finding:
 
 
 def check_connections(settings: Settings) -> Finding:
-    """Compare what all of Beacon's processes may open with what PostgreSQL allows."""
+    """Compare the connections that all of Beacon's processes may open with those that PostgreSQL allows."""
     if settings.is_sqlite:
         return Finding("connections", True, "SQLite has no limit")
     with read() as session:
@@ -79,7 +79,7 @@ def check_connections(settings: Settings) -> Finding:
     hosts = max(1, len({_host_of(worker) for worker in running}))
     wanted = (web + hosts) * MAX_POSTGRES_CONNECTIONS
     text = (
-        f"{web} web workers on {hosts} hosts, and a worker on each, may open {wanted}, "
+        f"{_count(web, 'web worker')} on {_count(hosts, 'host')}, and a worker on each host, may open {wanted}, "
         f"{MAX_POSTGRES_CONNECTIONS} each; the server allows {allowed}, other databases use {limits.others}"
     )
     if wanted + limits.others <= allowed:
@@ -89,9 +89,9 @@ def check_connections(settings: Settings) -> Finding:
 
 
 def check_notifications(settings: Settings) -> Finding:
-    """Send a notification and wait for it, as a commit on another host would."""
+    """Send a notification, as a commit on another host would, and wait for it."""
     if settings.is_sqlite:
-        return Finding("wake-ups", True, "SQLite's file tells of commits")
+        return Finding("wake-ups", True, "workers notice commits in SQLite's file")
     from app.infra import postgres  # local: psycopg would add a tenth to the imports of a server on SQLite
 
     address = settings.database_url.replace("postgresql+psycopg://", "postgresql://", 1)
@@ -125,10 +125,15 @@ def check_clocks() -> Finding:
     if wrong:
         told = ", ".join(f"{host} is {abs(by):.1f} s {'ahead' if by > 0 else 'behind'}" for host, by in wrong.items())
         advice = "synchronize all hosts with NTP, or the dashboard shows wrong ages"
-        return Finding("clock", False, f"of the database's clock, {told}; {advice}")
+        return Finding("clock", False, f"compared with the database's clock, {told}; {advice}")
     most = max(abs(ahead) for ahead in differences.values())
-    hosts = "" if len(differences) == 1 else f", the largest of {len(differences) - 1} hosts and this one"
-    return Finding("clock", True, f"{most:.2f} s from the database's{hosts}")
+    others = len(differences) - 1
+    where = f", here and on {_count(others, 'host')} with web workers" if others else ""
+    return Finding("clock", True, f"at most {most:.2f} s from the database's{where}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _host_of(worker: str) -> str:

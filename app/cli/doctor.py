@@ -35,18 +35,21 @@ SECRET_SETTINGS = sorted(config.SECRET_SETTINGS - {"secret_key", "database_url",
 MIN_LONG_TRANSACTION_S = 5
 # The share of its limit from which the event log counts as full.
 LOG_FULL_SHARE = 0.95
-# BEACON_ variables that the tests and `beacon doctor --url` read, not Beacon.
+# BEACON_ variables that are no settings: the tests and `beacon doctor --url` read them.
 NON_SETTING_VARIABLES = {"BEACON_SKIP_BROWSER", "BEACON_TEST_DATABASE", "BEACON_DOCTOR_TOKEN"}
 
 
 def run_checks(app: Flask, settings: Settings) -> list[Finding]:
-    """Run all checks, in the order in which to fix them; without the database, only those that do not need it."""
+    """Run all checks, in the order in which to fix them, except those that need what is missing: database or tables."""
     with app.app_context():
         reason = database_upgrade.find_connection_problem()
         if reason:
             where = _without_password(settings.database_url)
             text = f"cannot be reached at {where}: {reason}; run beacon migrate, or start it"
             return [Finding("database", False, text), _check_descriptors(settings)]
+        if database_upgrade.current_revision() is None:
+            found = [Finding("database", True, _without_password(settings.database_url)), _check_migrations()]
+            return [*found, _check_descriptors(settings), _check_proxies(settings), _check_names()]
         checks: tuple[Callable[[], Finding], ...] = (
             lambda: Finding("database", True, _without_password(settings.database_url)),
             _check_migrations,
@@ -96,7 +99,8 @@ def _run_check(check: Callable[[], Finding]) -> Finding:
 
 def _check_migrations() -> Finding:
     current, newest = database_upgrade.current_revision(), database_upgrade.newest_revision()
-    text = f"at {current}" if current == newest else f"at {current}, needs {newest}: run beacon migrate"
+    found = "never migrated" if current is None else f"at {current}"
+    text = found if current == newest else f"{found}, needs {newest}: run beacon migrate"
     return Finding("migrations", current == newest, text)
 
 
@@ -140,21 +144,22 @@ def _check_log(settings: Settings) -> Finding:
 
 
 def _check_redis(url: str) -> Finding:
-    """Ask the server that wakes the workers and holds their rate limits."""
+    """Check that the server answers that wakes the workers and counts their rate limits."""
     from app.eventlog import redis_wakeups  # local: most servers need no Redis client
 
     problem = redis_wakeups.find_problem(url)
     if problem:
         text = f"BEACON_REDIS_URL does not answer ({problem}): start it, or correct the address"
         return Finding("redis", False, f"{text}; until then events of other workers come up to a second late")
-    return Finding("redis", True, "answers; it wakes the workers and holds their rate limits")
+    return Finding("redis", True, "answers; it wakes the workers and counts their rate limits")
 
 
 def _check_descriptors(settings: Settings) -> Finding:
     """Check the hard limit, because every worker raises its soft limit to it."""
     limit, wanted = file_descriptors.hard_limit(), file_descriptors.count_needed(settings.max_streams)
     held = (
-        f"MAX_STREAMS {settings.max_streams} needs about {wanted} descriptors in each worker, the hard limit is {limit}"
+        f"BEACON_MAX_STREAMS={settings.max_streams} needs about {wanted} descriptors in each worker; "
+        f"the hard limit is {limit}"
     )
     if limit >= wanted:
         return Finding("descriptors", True, held)
@@ -224,7 +229,9 @@ def _check_proxies(settings: Settings) -> Finding:
         text = f"{', '.join(wide)} in BEACON_TRUSTED_PROXIES trusts every client: set the proxy's own address"
         return Finding("proxies", False, text)
     if os.environ.get("FORWARDED_ALLOW_IPS"):
-        text = "FORWARDED_ALLOW_IPS is a setting of gunicorn and has no effect: unset it, use BEACON_TRUSTED_PROXIES"
+        text = (
+            "FORWARDED_ALLOW_IPS is a setting of gunicorn and has no effect: unset it, and use BEACON_TRUSTED_PROXIES"
+        )
         return Finding("proxies", False, text)
     if settings.trusted_proxies:
         return Finding("proxies", True, f"X-Forwarded-… is trusted from {', '.join(settings.trusted_proxies)}")

@@ -92,7 +92,7 @@ def serve(web_only: bool) -> None:
 
 
 def describe_data(settings: Settings) -> str:
-    """Say where the data is: relative settings make that depend on the folder in which the command was typed."""
+    """Say where the data is kept: with relative settings that depends on the folder in which the command runs."""
     folder = f"data is kept in {settings.instance_dir} (BEACON_INSTANCE_DIR sets another folder)"
     database = settings.database_url.removeprefix("sqlite:///")
     if Path(database).is_relative_to(settings.instance_dir):
@@ -128,7 +128,9 @@ def migrate() -> None:
 @click.option("--url", help="also check Beacon at this URL as a browser would, through its proxy")
 @click.option("--outside-only", is_flag=True, help="only check the URL; for any machine with a network")
 @click.option("--token-stdin", is_flag=True, help="read an API token for the stream from standard input")
-@click.option("--watch", default=0.0, metavar="SECONDS", help="read the stream for longer than two heartbeats")
+@click.option(
+    "--watch", default=0.0, metavar="SECONDS", help="read the stream for at least this long, instead of two heartbeats"
+)
 def doctor_(url: str | None, outside_only: bool, token_stdin: bool, watch: float) -> None:
     """Check database, migrations, clock, descriptors, proxies, sources and flags; say what to do."""
     if outside_only and not url:

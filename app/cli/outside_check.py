@@ -1,4 +1,4 @@
-"""Checks from outside, through the proxy: that Beacon knows the address that browsers use, and the proxy its duties."""
+"""Checks from outside: Beacon knows the address that browsers use, and the proxy passes everything on as it should."""
 
 import re
 import socket
@@ -39,7 +39,7 @@ class LoginPage:
 
 
 def check_from_outside(url: str, token: str, watch_s: float) -> Iterator[Finding]:
-    """Fetch the login page as a browser would, send a form that changes nothing, and read a stream for a while."""
+    """Fetch the login page as a browser would, submit a form that changes nothing, and read a stream for a while."""
     base = url.rstrip("/")
     try:
         with requests.Session() as browser:
@@ -87,12 +87,12 @@ def _check_own_address(browser: requests.Session, page: LoginPage) -> Finding:
         return Finding("outside", False, f"{lacking}: {advice} {example}")
     sent = _send_logout(browser, page)
     if sent.status_code == 303:
-        return Finding("outside", True, f"{page.base} is the address that Beacon sees; forms and logins work there")
+        return Finding("outside", True, f"{page.base} is the address that Beacon sees; forms and logins work")
     return Finding("outside", False, f"{page.base} refuses its own form ({sent.status_code}): {_problem_detail(sent)}")
 
 
 def _send_logout(browser: requests.Session, page: LoginPage, **forged: str) -> requests.Response:
-    """Send a form of the page. Nobody is logged in, so this logout ends nothing."""
+    """Submit a form of the page. Nobody is logged in, so this logout ends nothing."""
     origin = f"{page.parts.scheme}://{page.parts.netloc}"
     headers = {"Origin": origin, "Referer": f"{page.base}/login", "Accept": "application/json"}
     headers |= {name.replace("_", "-"): value for name, value in forged.items()}
@@ -105,7 +105,7 @@ def _check_prefix(browser: requests.Session, page: LoginPage) -> Finding:
     path = page.parts.path
     sheet = _SHEET.search(page.text)
     if sheet is None or not sheet[1].startswith(f"{path}/static/"):
-        wrong = f"pages name addresses like {sheet[1] if sheet else '?'}, which do not lie below {page.base}"
+        wrong = f"pages name addresses like {sheet[1] if sheet else '?'}, which are not below {page.base}"
         want = f"make the proxy send X-Forwarded-Prefix: {path}" if path else "the proxy must not send a prefix"
         also = f", or set BEACON_PATH_PREFIX={path}" if path else "; unset BEACON_PATH_PREFIX"
         trust = "; the proxy's address must be in BEACON_TRUSTED_PROXIES" if path else ""
@@ -114,7 +114,7 @@ def _check_prefix(browser: requests.Session, page: LoginPage) -> Finding:
     if not answer.headers.get("Content-Type", "").startswith("text/css"):
         text = f"{sheet[1]} answers {answer.status_code}: pass everything below {path or '/'} on to Beacon"
         return Finding("prefix", False, text)
-    return Finding("prefix", True, f"the addresses in pages lie below {path or '/'}, and style sheets load")
+    return Finding("prefix", True, f"the addresses in pages are below {path or '/'}, and style sheets load")
 
 
 def _check_tls(page: LoginPage) -> Finding:
@@ -133,7 +133,7 @@ def _check_tls(page: LoginPage) -> Finding:
 
 
 def _check_forged(page: LoginPage) -> Finding:
-    """Send made-up headers as any client could. Those of `X-Forwarded-For` cannot be seen from outside."""
+    """Send forged headers, as any client could. Whether `X-Forwarded-For` counts cannot be seen from outside."""
     forged = {"X_Forwarded_Prefix": FORGED_PREFIX, "X_Forwarded_Proto": "http" if page.is_https else "https"}
     with requests.Session() as stranger:
         got = _fetch_login_page(stranger, page.base, **forged)

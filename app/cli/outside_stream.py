@@ -1,4 +1,4 @@
-"""Reads a stream through the proxy for a while: does it come at once and uncompressed, and does it last?"""
+"""Reads a stream through the proxy, and finds out whether it is delayed, compressed or cut."""
 
 import http.client
 import json
@@ -67,7 +67,7 @@ class StreamReader:
         self._connection.connect()
         self._socket = self._connection.sock
         headers = {"Accept": "text/event-stream", "Authorization": f"Bearer {token}"}
-        # As a browser asks: a proxy that compresses is offered all that it may like.
+        # As a browser does: a proxy that compresses is offered every encoding.
         headers["Accept-Encoding"] = "gzip, deflate, br, zstd"
         self._connection.request("GET", f"{parts.path}{PATH}", headers=headers)
 
@@ -120,7 +120,7 @@ def _judge(stream: StreamReader, watch_s: float) -> tuple[bool, str]:
         return False, refusal
     if encoding := answer.headers.get("Content-Encoding"):
         harm = "which may hold events back until more have come"
-        return False, f"the proxy compresses it ({encoding}), {harm}: leave text/event-stream out of its compression"
+        return False, f"the proxy compresses it ({encoding}), {harm}: exclude text/event-stream from its compression"
     try:
         name, data = stream.next_frame(HELLO_WITHIN_S)
     except TimeoutError:
@@ -128,7 +128,7 @@ def _judge(stream: StreamReader, watch_s: float) -> tuple[bool, str]:
     except StreamEnd:
         return False, _cut(stream.age_s, 0)
     if name != "hello":
-        return False, f"begins with {name!r} instead of hello: something else than Beacon answers {PATH}"
+        return False, f"begins with {name!r} instead of hello: something other than Beacon answers {PATH}"
     return _watch(stream, float(json.loads(data)["heartbeatS"]), watch_s)
 
 
@@ -146,8 +146,8 @@ def _watch(stream: StreamReader, heartbeat_s: float, watch_s: float) -> tuple[bo
     except StreamEnd as end:
         if not str(end):
             return False, _cut(stream.age_s, heartbeat_s)
-    prompt = f"hello came after {hello_s:.1f} s and {beats} heartbeats in time"
-    bound = f"it was watched for {stream.age_s:.0f} s, so a later time-out was not seen (--watch SECONDS looks longer)"
+    prompt = f"hello came after {hello_s:.1f} s, and {beats} heartbeats came in time"
+    bound = f"watched for {stream.age_s:.0f} s, so a longer time-out was not seen (--watch SECONDS watches longer)"
     return True, f"{prompt}, uncompressed; {bound}"
 
 
@@ -157,11 +157,11 @@ def _explain_refusal(answer: http.client.HTTPResponse) -> str | None:
         return None
     problem: dict[str, Any] = json.loads(answer.read(100_000)) if "json" in kind else {}
     if problem.get("reason") == "flag-off":
-        return "streaming is off for this user: raise the rollout, or take the token of somebody who streams"
+        return "streaming is off for this user: raise the rollout, or use the token of a user who streams"
     if problem:
         return f"Beacon refuses it ({answer.status}): {problem.get('detail')}"
     what = kind.partition(";")[0] or "no type"
-    return f"something else than Beacon answers it ({answer.status}, {what}): pass {PATH} on to Beacon"
+    return f"something other than Beacon answers it ({answer.status}, {what}): pass {PATH} on to Beacon"
 
 
 _BUFFERING_ADVICE = "switch buffering off for Beacon (nginx: proxy_buffering off, or let it heed X-Accel-Buffering: no)"

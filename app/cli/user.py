@@ -43,7 +43,7 @@ def disable(name: str) -> None:
 @user.command("enable")
 @click.argument("name")
 def enable(name: str) -> None:
-    """Enable a disabled user, with the same role and password. Tokens of before stay revoked."""
+    """Enable a disabled user, with the same role and password. Revoked tokens stay revoked."""
     with open_migrated_app(), write() as session:
         row = users.find_for_change(session, name)
         if not row.disabled_at:
@@ -56,7 +56,7 @@ def enable(name: str) -> None:
 @click.argument("name")
 @click.argument("role", type=click.Choice(ROLES))
 def change_role(name: str, role: str) -> None:
-    """Give a user another role. Streams end, and begin again with what the new role may see."""
+    """Give a user another role. Streams end, and resume with what the new role may see."""
     with open_migrated_app(), write() as session:
         users.change(session, name, UserChange(role=role), operator_name())
     click.echo(f"{name} is now {role}")

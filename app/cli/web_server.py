@@ -1,6 +1,6 @@
-"""Starts gunicorn, which must not import from the folder in which a person happens to be.
+"""Starts gunicorn without importing from the current folder.
 
-gunicorn puts the current folder first on the import path. A module `app` or `wsgi` there would be served then.
+By default gunicorn puts the current folder first on the import path, so it would serve a module `app` or `wsgi` there.
 """
 
 from gunicorn.app.wsgiapp import WSGIApplication

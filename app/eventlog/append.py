@@ -17,8 +17,8 @@ from app.eventlog import event_types
 from app.infra.clock import utc_text
 from app.infra.problems import list_errors
 
-# Text for the driver: SQLAlchemy's insert of many rows that returns their ids costs three times as much. Both ways keep
-# the order of the rows, and ids have no gap on SQLite, where a trigger refuses one.
+# SQL text for the driver: SQLAlchemy's insert of many rows that returns their ids costs three times as much. Both keep
+# the order of the rows, and ids on SQLite have no gap, because a trigger refuses one.
 _SQLITE_INSERT = "INSERT INTO event (type, audience, data_json, created_at) VALUES (?, ?, ?, ?)"
 _SQLITE_LAST_ID = "SELECT last_insert_rowid()"
 _POSTGRES_INSERT = """INSERT INTO event (type, audience, data_json, created_at)

@@ -1,9 +1,9 @@
 """Commits the events of requests that publish at the same time in one transaction.
 
 A commit costs more than an insert: SQLite waits for the disk, and PostgreSQL takes four round trips under a lock that
-all writers share. The first request that comes leads: it appends the events of all that have come meanwhile, and hands
-on the lead to one that came too late. Each request still gets its answer after the commit of its own events, and
-either all of its events are appended or none.
+all writers share. The first request leads: it appends the events of all requests that wait, and hands the lead on to
+one that came too late. Each request still gets its answer after the commit of its own events, and either all of its
+events are appended or none.
 """
 
 import threading
@@ -19,16 +19,16 @@ from app.db import WRITE_DEADLINE_S, DatabaseUnavailable, note_written, write
 from app.eventlog.append import PreparedEvent, append
 from app.infra import database_errors
 
-# The database is locked while a group is inserted, and on SQLite the loop stands still.
+# The database is locked while a group is inserted, and on SQLite the event loop is blocked.
 MAX_EVENTS_PER_GROUP = 1_000
 MAX_CHARS_PER_GROUP = 1024 * 1024
-# The statements of a commit that has begun end by their own deadlines; this one is for what nobody thought of.
+# The statements of a commit have deadlines of their own; this one is a last resort.
 COMMIT_DEADLINE_S = 30.0
 
 
 @dataclass(eq=False, slots=True)
 class _Member:
-    """The events of one request. `leads`: it was given the lead; `reached_commit`: they may have been appended."""
+    """The events of one request. `leads`: it has the lead. `reached_commit`: its events may have been appended."""
 
     events: Sequence[PreparedEvent]
     chars: int
@@ -48,7 +48,7 @@ class _Member:
 
 
 class GroupCommit:
-    """One for each application. Its queue is bounded by the requests that a worker serves at a time."""
+    """One for each application. Its queue is no longer than the number of requests that a worker serves at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -97,7 +97,7 @@ class GroupCommit:
             self._hand_on()
 
     def _lead(self) -> None:
-        """Commit one group. The leader's own events are the first of it."""
+        """Commit one group, which begins with the leader's own events."""
         group: list[_Member] = []
         try:
             time.sleep(0)  # requests whose bytes have arrived join; a timer, as in `yield_to_loop`, would wait for 1 ms
@@ -165,7 +165,7 @@ def _fail(group: Sequence[_Member], error: Exception) -> None:
 
 
 def _outcome(member: _Member) -> list[int]:
-    """Its ids, or its error, raised in its own request."""
+    """Return the ids of its events, or raise its error, in its own request."""
     if member.reached_commit:
         note_written()
     if member.ids is not None:

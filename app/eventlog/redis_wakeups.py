@@ -1,8 +1,8 @@
 """Wakes the tails of all processes through Redis or Valkey, if `BEACON_REDIS_URL` is set.
 
-This replaces `LISTEN`, which takes a database connection of every process and does not work behind pgbouncer in
-transaction mode. A message says only that there are new events; the tail reads them from the log. Without the server,
-each tail reads once a second anyway, so losing it costs a second and nothing else.
+This replaces `LISTEN`, which takes one database connection of every process. A message says only that there are new
+events; the tail reads them from the log. Each tail also reads once a second by itself, so without the server events
+come up to a second late and nothing is lost.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "beacon:events"
 RETRY_S = 1.0
-# How long one wait for a message takes at most, and so how long `stop` may take.
+# The longest wait for a message, and so the longest that `stop` takes.
 LISTEN_S = 0.5
 CONNECT_S = 2.0
 
@@ -36,7 +36,7 @@ class RedisWakeups:
         self._threads: list[threading.Thread] = []
 
     def announce(self) -> None:
-        """Tell the other processes that there are new events. Returns at once; announcements may be merged."""
+        """Tell the other processes that there are new events. Returns at once; several announcements may become one."""
         self._pending.set()
 
     def start(self) -> None:
@@ -83,7 +83,7 @@ class RedisWakeups:
 
 
 def connect(url: str) -> redis.Redis:
-    """A client that gives up after two seconds. Nothing is opened yet. Raises `ValueError` for an invalid address."""
+    """Return a client that gives up after two seconds; it connects at its first use. Raises `ValueError`."""
     return redis.Redis.from_url(
         url,
         socket_connect_timeout=CONNECT_S,
@@ -96,7 +96,7 @@ def connect(url: str) -> redis.Redis:
 
 
 def find_problem(url: str) -> str:
-    """Why the server cannot be used, as its client says; empty if it answers within two seconds."""
+    """Return the client's reason why the server cannot be used; empty if it answers within two seconds."""
     with contextlib.closing(connect(url)) as client:
         try:
             client.ping()

@@ -112,7 +112,7 @@ class PostgresNotifier:
 
 
 class LocalNotifier:
-    """Ends its waits only when this process says so. It replaces the database's own notifications."""
+    """Ends a wait only when this process calls `wake`. It replaces the database's own notifications."""
 
     def __init__(self) -> None:
         self._woken = threading.Event()

@@ -51,7 +51,7 @@ def describe_cause(function: str | None, error_type: str | None) -> str:
 
 
 def _show_signs(text: str) -> str:
-    """White space as blanks, and a stand-in for marks that cannot be seen, as those that turn the direction."""
+    """Turn white space into blanks, and replace characters that cannot be seen, such as marks of direction."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(text.split()))

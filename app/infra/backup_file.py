@@ -1,4 +1,4 @@
-"""Backup files: what kind one is, and how one is written so that a failure leaves no half of it."""
+"""Backup files: which kind a file is, and how to write one so that a failure never leaves half a file."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ class BackupError(Exception):
 
 
 def read_kind(path: Path) -> BackupKind:
-    """Raises `BackupError` for a file that is no backup."""
+    """Return which database the backup is of. Raises `BackupError` for a file that is not a backup."""
     try:
         with path.open("rb") as file:
             start = file.read(16)
@@ -23,15 +23,15 @@ def read_kind(path: Path) -> BackupKind:
         raise BackupError(f"{path} cannot be read: {error.strerror}") from error
     found = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
     if found is None:
-        raise BackupError(f"{path} is no backup of Beacon: make one with beacon backup FILE")
+        raise BackupError(f"{path} is not a backup of Beacon: make one with beacon backup FILE")
     return found
 
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a new file, readable by its owner alone, beside `path`; at the end of the block it takes the place of it.
+    """Yield a new file beside `path` that only its owner can read; at the end of the block it replaces `path`.
 
-    If the block raises, it is removed. Raises `BackupError` if it cannot be written.
+    If the block raises, the new file is removed. Raises `BackupError` if it cannot be written.
     """
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
@@ -50,7 +50,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """A power cut must not leave a name without its content."""
+    """Flush to disk: a power cut must not leave a name without its content."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,10 +1,10 @@
-"""Tells whether a path lies on a network file system, from what the kernel says about its mounts."""
+"""Finds out whether a path is on a network file system, from the kernel's list of mounts."""
 
 import re
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mountinfo")
-# SQLite's write-ahead log needs memory that all processes share, and locks that hold; these have neither for two hosts.
+# SQLite's write-ahead log needs shared memory and reliable locks, which these do not give to processes on two hosts.
 NETWORK_TYPES = frozenset(
     {
         *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "9p", "ceph", "lustre", "gpfs", "ocfs2", "gfs2"),
@@ -14,7 +14,7 @@ NETWORK_TYPES = frozenset(
 
 
 def find_network_type(path: Path, mounts: Path = MOUNTS) -> str | None:
-    """The type of the file system that `path` lies on, if it is one of a network; None also if the kernel is silent."""
+    """Return the type of the network file system that `path` is on; None if it is not on one, or nothing is known."""
     try:
         lines = mounts.read_text().splitlines()
     except OSError:

@@ -11,7 +11,7 @@ from app.db import db
 
 # Bytes of SQLite's shared memory: a writer locks the first, readers lock the others.
 WRITER_BYTE, READER_BYTES = 120, range(123, 128)
-# Each open connection holds this one.
+# Each open connection locks this one.
 OPEN_BYTE = 128
 MAX_SHOWN_HOLDERS = 5
 PROC = Path("/proc")

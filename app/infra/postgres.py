@@ -78,13 +78,13 @@ def prepare_session(connection: Connection) -> None:
 
 
 def is_closed(connection: Connection) -> bool:
-    """True if the server has ended this idle connection, as far as the kernel knows: it costs no round trip.
+    """Return whether the server has closed this idle connection, as far as the kernel knows, without a round trip.
 
-    The server sends nothing to an idle session except why it ends it. A silent peer is found by the keepalives.
+    The server sends nothing to an idle session except the reason why it ends it. Keepalives detect a silent peer.
     """
     if connection.pgconn.status != psycopg.pq.ConnStatus.OK:
         return True
-    # The poll of gevent would give the loop a turn at each checkout.
+    # gevent's own poll would yield to the loop at each checkout.
     waiting = get_original("select", "poll")()
     waiting.register(connection.pgconn.socket, select.POLLIN)
     return bool(waiting.poll(0))

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from app.infra.backup_file import BackupError, replace_file
 
 CONNECT_TIMEOUT_S = 5
-# Everything in Beacon's schema, but nothing that belongs to an extension. What a table owns goes with it.
+# Everything in Beacon's schema, except what belongs to an extension. What a table owns is dropped with it.
 _SELECT_OBJECTS = sa.text("""
 SELECT format('DROP %s IF EXISTS %s CASCADE', kind, name) FROM (
   SELECT CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
@@ -78,7 +78,7 @@ def drop_everything(connection: Connection) -> None:
 
 
 def _run(program: str, url: str | None, *arguments: str) -> str:
-    """Run one of PostgreSQL's programs and return its output. Arguments are public, so none has the password."""
+    """Run one of PostgreSQL's programs and return its output. Every user sees arguments, so none holds the password."""
     found = shutil.which(program)
     if found is None:
         raise BackupError(
@@ -93,7 +93,7 @@ def _run(program: str, url: str | None, *arguments: str) -> str:
         command, check=False, env=environment, capture_output=True, text=True, errors="replace"
     )
     if ended.returncode:
-        raise BackupError(_explain(program, ended.stderr))
+        raise BackupError(explain_failure(program, ended.stderr))
     return ended.stdout
 
 
@@ -104,13 +104,15 @@ def _connection_arguments(url: str | None) -> Sequence[str]:
     return "--no-password", f"--dbname={bare.render_as_string(hide_password=False)}"
 
 
-def _explain(program: str, told: str) -> str:
-    """The program's own reason, and what to do if it is known."""
+def explain_failure(program: str, told: str) -> str:
+    """Return the program's own reason, and what to do about it if that is known."""
     lines = [line.strip() for line in told.splitlines() if line.strip()]
     reason = next((line for line in lines if "error:" in line), lines[0] if lines else "it said nothing")
     reason = reason.removeprefix(f"{program}: ").removeprefix("error: ")
     if "server version" in told and "mismatch" in told:
         return f"{program} failed: {reason}; install PostgreSQL's client programs of the server's version or newer"
+    if "unsupported version" in told:
+        return f"{program} failed: {reason}; a newer pg_dump made the file: install client programs of that version"
     if "must be able to SET ROLE" in told or "must be member of role" in told or "must be owner" in told:
         return f"{program} failed: {reason}; run it as the role that owns the tables, or as a superuser"
     if 'role "' in told and "does not exist" in told:

@@ -16,13 +16,13 @@ from app.infra.problems import Problem, build_retry_after
 
 log = logging.getLogger(__name__)
 
-# A server that does not answer holds up one request this long, and is not asked again for a while.
+# A server that does not answer delays one request by this long, and is not asked again for a while.
 ANSWER_S = 0.5
 RETRY_S = 5.0
 
 
 class SharedCounters:
-    """Counters in Redis or Valkey that all workers use together. A background part, so that it is closed at the end.
+    """Counters in Redis or Valkey that all workers share. A background part, so that it is closed at the end.
 
     While the server does not answer, it is left alone for a few seconds at a time.
     """

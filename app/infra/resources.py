@@ -1,4 +1,4 @@
-"""Where Beacon's own files lie: in a checkout at its top level, in an installed package in `app/resources/`.
+"""Where Beacon's own files are: at the top level of a checkout, or in `app/resources/` of an installed package.
 
 pyproject.toml copies them there when it builds a wheel.
 """

@@ -1,4 +1,4 @@
-"""Backs up and restores a SQLite database, with SQLite's own backup: writers go on meanwhile."""
+"""Backs up and restores a SQLite database, with SQLite's own backup, which blocks no writer."""
 
 import shutil
 import sqlite3
@@ -40,7 +40,7 @@ def check_file(path: Path, what: str) -> None:
 
 
 def read_revision(path: Path) -> str | None:
-    """The revision of the schema in a backup; None if it has none."""
+    """Return the revision of the schema in a backup; None if it has none."""
     try:
         with closing(_open(path, "ro&immutable=1")) as copy:
             found = copy.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -61,21 +61,21 @@ def is_empty(database: Path) -> bool:
 
 
 def find_users(database: Path) -> str:
-    """Describe who has the database open; empty if nobody has."""
+    """Describe the programs that have the database open; empty if there are none."""
     if is_empty(database):
         return ""
     try:
         with closing(_open(database, "rw")) as connection:
             connection.execute("PRAGMA journal_mode=DELETE")  # allowed only if no other connection is open
             connection.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.Error as error:  # a damaged file cannot be asked, but the kernel knows who has it open
+    except sqlite3.Error as error:  # a damaged file cannot be queried, but the kernel knows who has it open
         holders = lock_holders.find_users(str(database))
         return lock_holders.describe_holders(holders) if holders or "locked" in str(error) else ""
     return ""
 
 
 def restore(source: Path, database: Path) -> None:
-    """Put a copy of the backup in place of the database."""
+    """Replace the database by a copy of the backup."""
     with replace_file(database) as partial:
         try:
             shutil.copyfile(source, partial)

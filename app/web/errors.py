@@ -69,7 +69,7 @@ class _Response(Response):
     """A response that can be sent whatever text it holds."""
 
     def set_data(self, value: bytes | str) -> None:
-        # Services may tell unpaired surrogates, which have no UTF-8 form. One of them must not cost a page.
+        # A service's text may hold unpaired surrogates, which UTF-8 cannot encode. One of them must not cost the page.
         super().set_data(value.encode("utf-8", "replace") if isinstance(value, str) else value)
 
 

@@ -1,8 +1,8 @@
 """The path below which a proxy shows Beacon, such as `/beacon`; empty if Beacon has the host for itself.
 
 Inside the application every address begins at `/`: in templates, redirects, the event log, and in fragments, which are
-rendered once for all viewers. `trusted_proxies` reads the prefix into WSGI's SCRIPT_NAME. It is added here, where an
-answer leaves, and removed where an address comes in, so that no template and no route can forget it.
+rendered once for all viewers. `trusted_proxies` reads the prefix into WSGI's SCRIPT_NAME. This module adds it to
+responses and removes it from addresses that come in, so that no template and no route can forget it.
 """
 
 import re
@@ -17,7 +17,7 @@ from app.stream.formats import CACHED_HTML_FRAMES, EventFormat
 # The attributes of our templates that hold addresses. No text of a user looks like one, since its quotes are escaped.
 _ADDRESS = re.compile(r'(\s(?:href|src|action|formaction|hx-(?:get|post))=")/(?!/)')
 _BODY = re.compile(r"<body\b")
-# A deployment has one, or one for each of its proxies. More would be a proxy that passes on what clients send.
+# A deployment has one, or one for each proxy. If there are more, a proxy passes on what clients send.
 MAX_PREFIXES = 8
 
 
@@ -56,7 +56,7 @@ def cookie_name(name: str) -> str:
 
 
 def build_html_formats(plain: EventFormat) -> Callable[[str], EventFormat]:
-    """Return a function from a prefix to its HTML format, always the same object, because streams share encodings."""
+    """Return a function that gives each prefix its HTML format: always the same object, because streams share it."""
 
     @lru_cache(maxsize=MAX_PREFIXES)
     def prefixed(prefix: str) -> EventFormat:

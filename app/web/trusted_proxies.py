@@ -47,7 +47,7 @@ class Proxy:
 
 class TrustedProxies:
     """WSGI middleware; `networks` returns the networks that are trusted now, `prefix` the path prefix of the settings.
-    If it is set, what proxies send as prefix does not count: they may pass on what clients send."""
+    A prefix that is set wins over the one that proxies send, who may pass on what clients send."""
 
     def __init__(
         self,

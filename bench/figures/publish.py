@@ -111,7 +111,7 @@ def _server_cpu_s(postgres: Postgres) -> float:
 def _cpu_s_or_none(pid: int) -> float:
     try:
         return cpu_s(pid)
-    except OSError:  # it has ended meanwhile
+    except OSError:  # it has ended since then
         return 0.0
 
 

@@ -57,7 +57,7 @@ def assert_traceback_is_seen(page: Page) -> None:
 
 
 def follow(tab: Tab, go: Callable[[Locator], None], schemes: int = 0) -> None:
-    """Two steps. In so many schemes of colours, axe finds nothing serious on any page of the way."""
+    """It takes two steps, and in each colour scheme axe finds nothing serious on any page on the way."""
     page = tab.page
     ready(tab)
     assert serious(page, schemes=SCHEMES[:schemes]) == [], "dashboard"

@@ -543,7 +543,7 @@ class TestDoctor:
     ) -> None:
         monkeypatch.setattr("app.infra.file_descriptors.hard_limit", lambda: 4096)
         found = beacon("doctor").stdout
-        assert "FAIL descriptors: MAX_STREAMS 10000 needs about 10400 descriptors" in found
+        assert "FAIL descriptors: BEACON_MAX_STREAMS=10000 needs about 10400 descriptors" in found
         assert "the hard limit is 4096" in found
         assert "LimitNOFILE=" in found
         assert "BEACON_MAX_STREAMS to at most 3819" in found

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from app import create_app
 from app.cli import database_checks, doctor
 from app.config import Settings
-from app.infra import file_systems
+from app.infra import database_upgrade, file_systems
+from tests.support.application import stop
 
 MOUNTS = """\
 22 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw
@@ -73,6 +75,16 @@ def test_doctor_runs_all_of_them(app: Flask, settings: Settings) -> None:
     found = {one.subject: one for one in doctor.run_checks(app, settings)}
     checks = ("disk", "privileges", "connections", "wake-ups", "clock")
     assert [name for name in checks if found[name].ok] == list(checks)
+
+
+def test_a_database_that_was_never_migrated_gets_one_complaint(settings: Settings) -> None:
+    """Not one for each check that needs a table."""
+    database_upgrade.create_file(settings)
+    app = create_app(settings)
+    complaints = [one for one in doctor.run_checks(app, settings) if not one.ok]
+    stop(app)
+    assert [(one.subject, one.text.partition(",")[0]) for one in complaints] == [("migrations", "never migrated")]
+    assert complaints[0].text.endswith(": run beacon migrate")
 
 
 def test_the_drivers_own_reason_is_repeated(app: Flask, settings: Settings, database: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.infra import postgres_dump
+from app.infra.postgres_dump import explain_failure
 
 URL = "postgresql+psycopg://ada:s%40cret@db.example/beacon?sslmode=require"
 # Writes down its arguments and the password that it is given, as any user of the host could read them with `ps`.
@@ -30,3 +31,23 @@ def test_the_password_is_in_the_environment_and_in_no_argument(programs: Path) -
         assert "--dbname=postgresql://ada@db.example/beacon?sslmode=require" in arguments
         assert "cret" not in arguments
         assert (programs / "password").read_text() == "s@cret\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (
+            "pg_restore: error: unsupported version (1.16) in file header\n",
+            "unsupported version (1.16) in file header; a newer pg_dump made the file: install client programs of that",
+        ),
+        (
+            "pg_restore: error: could not execute query: ERROR:  must be owner of table event\n",
+            "must be owner of table event; run it as the role that owns the tables, or as a superuser",
+        ),
+        ("", "it said nothing"),
+    ],
+)
+def test_the_programs_own_reason_is_repeated_with_what_to_do(output: str, said: str) -> None:
+    told = explain_failure("pg_restore", output)
+    assert told.startswith("pg_restore failed: ")
+    assert said in told

@@ -1,4 +1,4 @@
-"""The `beacon` command of an environment that knows nothing of the checkout."""
+"""The `beacon` command of an environment without the checkout."""
 
 import os
 import re
@@ -71,7 +71,7 @@ class Installed:
 
 
 def clean_environment() -> dict[str, str]:
-    """Without what lets Python find this checkout or this environment."""
+    """The environment variables, except those by which Python finds this checkout or this environment."""
     return {
         name: value for name, value in os.environ.items() if not name.startswith(("BEACON_", "PYTHON", "VIRTUAL_ENV"))
     }

@@ -124,7 +124,7 @@ def test_two_web_hosts_and_a_worker_run_behind_caddy(servers: Servers, installed
             assert log_in(browser, front, "alice").url == f"{front}/"
         doctor = run(*installed.command, "doctor")
         lines = [line for line in doctor.stdout.splitlines() if line.startswith(("ok", "FAIL"))]
-        # Nobody has added a service yet; all else is well, and the worker is there.
+        # Nobody has added a service yet; everything else is fine, and the worker runs.
         assert [line for line in lines if line.startswith("FAIL")] == [
             line for line in lines if line.startswith("FAIL sources")
         ]

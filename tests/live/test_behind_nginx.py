@@ -170,8 +170,8 @@ def wrong(found: dict[str, Finding]) -> list[str]:
 def test_a_proxy_that_does_all_it_should_is_fine(check: Check, below: str) -> None:
     found = check(lines=PREFIXED_LINES if below else ROOT_LINES, below=below)
     assert (list(found), wrong(found)) == (ALL, []), found
-    assert "2 heartbeats in time" in found["stream"].text
-    assert "--watch SECONDS looks longer" in found["stream"].text
+    assert "2 heartbeats came in time" in found["stream"].text
+    assert "--watch SECONDS watches longer" in found["stream"].text
 
 
 def test_without_a_token_all_but_the_stream_is_checked(check: Check) -> None:

@@ -1,4 +1,4 @@
-"""Many writers commit at once on PostgreSQL: whoever reads on after its cursor gets every event, in order."""
+"""Many writers commit at once on PostgreSQL: a reader that resumes from its cursor gets every event, in order."""
 
 import random
 import threading
@@ -55,7 +55,7 @@ class Readers:
 
 @contextmanager
 def writing(write_one: Callable[[], None], writers: int) -> Iterator[None]:
-    """`write_one` again and again, by so many threads, for the length of the block."""
+    """Call `write_one` again and again, in this many threads, for the length of the block."""
     stopping = threading.Event()
 
     def write_on() -> None:
@@ -73,7 +73,7 @@ def writing(write_one: Callable[[], None], writers: int) -> Iterator[None]:
 
 @pytest.fixture
 def outsiders(settings: Settings) -> Iterator[Callable[[], None]]:
-    """Writes one event as another program does that knows nothing of Beacon; each thread on its own connection."""
+    """Writes one event, as a program that knows nothing of Beacon does; each thread uses its own connection."""
     address = settings.database_url.replace("postgresql+psycopg://", "postgresql://")
     mine = threading.local()
     opened: list[psycopg.Connection] = []
@@ -100,7 +100,7 @@ def stored(app: Flask) -> list[int]:
 
 
 def skipped(app: Flask, readers: Readers) -> set[int]:
-    """What is in the log, and some reader that is beyond it never saw."""
+    """Events in the log that a reader passed without seeing them."""
     kept = stored(app)
     return {one for seen in readers.seen for one in set(kept) - set(seen) if seen and one < seen[-1]}
 
@@ -119,7 +119,7 @@ def test_no_readers_cursor_skips_an_event_of_very_many(
 
 
 def _write_and_read(app: Flask, settings: Settings, outsiders: Callable[[], None], events: int) -> None:
-    """Half of the writers publish by Beacon on two hosts, in groups; the others insert by hand."""
+    """Half of the writers publish through Beacon on two hosts, in groups; the others insert rows themselves."""
     second = create_app(settings)
     groups = [(app, GroupCommit()), (second, GroupCommit())]
     published: list[int] = []

@@ -120,7 +120,7 @@ class Watch:
         check_same_bytes(readers)
 
     def _read_to(self, event_id: int) -> None:
-        """As far as it concerns them: an event for another audience moves nobody's cursor."""
+        """Only events that these readers may see: one for another audience does not move their cursor."""
         events = logged(self._one, self._start)
         for fleet in self.fleets:
             for reader in fleet.readers:

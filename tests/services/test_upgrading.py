@@ -1,4 +1,4 @@
-"""An upgrade under load: of a filled database of the first version, and to a version that is not there yet."""
+"""Upgrades under load: of a filled database of the first version, and to a made-up later version."""
 
 import shutil
 import threading
@@ -49,7 +49,7 @@ def upgrade():
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """Of a database that is not there, or empty."""
+    """For a database that does not exist, or is empty."""
     more = {}
     if request.param == "postgresql":
         postgres: Postgres = request.getfixturevalue("postgres")
@@ -65,7 +65,7 @@ def app(settings: Settings) -> Iterator[Flask]:
 
 
 def migrate(settings: Settings) -> None:
-    """As `beacon migrate` does, in another process than the server's."""
+    """Migrate as `beacon migrate` does, in a process of its own."""
     other = create_app(settings)
     try:
         database_upgrade.migrate_database(other, settings)
@@ -158,7 +158,7 @@ def test_a_server_goes_on_while_the_schema_of_the_next_version_comes(
 def test_a_table_that_is_read_for_long_is_waited_for_without_stopping_the_others(
     postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change of a table waits for its readers, and whoever comes later would wait behind it: as during `pg_dump`."""
+    """A change of a table waits for its readers, such as `pg_dump`, and later statements would queue up behind it."""
     settings = Settings(instance_dir=tmp_path / "i", secret_key="k", database_url=postgres.migrated_database())
     app = create_app(settings)
     next_version = tmp_path / "migrations"

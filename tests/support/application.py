@@ -79,6 +79,7 @@ def copy_database(source: Path, settings: Settings) -> Path:
 
 
 def database_path(settings: Settings) -> Path:
+    assert settings.is_sqlite, "PostgreSQL has no file"
     return Path(settings.database_url.removeprefix("sqlite:///"))
 
 

@@ -31,7 +31,7 @@ class PostgresHost(Beacon):
             return list(cursor.fetchall()) if cursor.description else []
 
     def disconnect(self) -> None:
-        """Close what this process holds open; it opens again for whoever looks afterwards."""
+        """Close what this process holds open; it opens again when it is used next."""
         with self.app.app_context():
             db.engine.dispose()
 

@@ -1,4 +1,4 @@
-"""A pooler in transaction mode, as pgbouncer is one: whoever begins a transaction gets another session for it.
+"""A pooler in transaction mode, like pgbouncer: each transaction of a client gets another session.
 
 Each client has two sessions at the server and changes from one to the other whenever a transaction has ended. So what
 it set or listens to in one is missing in the next, which is all that the tests are about.
@@ -63,7 +63,7 @@ class TransactionPooler:
         while True:
             size = struct.unpack("!i", _read(client, 4))[0]
             body = _read(client, size - 4)
-            if struct.unpack("!i", body[:4])[0] != 196_608:  # anything else than version 3.0
+            if struct.unpack("!i", body[:4])[0] != 196_608:  # not version 3.0
                 client.sendall(b"N")
                 continue
             return struct.pack("!i", size) + body

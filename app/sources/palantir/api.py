@@ -69,7 +69,7 @@ def _shorten(text: Any) -> Any:
 
 
 def _shorten_name(limit: int) -> Callable[[Any], Any]:
-    """What is too long or odd in a name costs that name, and no other fact of the job."""
+    """Return a function that cuts and cleans a name, so that a bad name costs no other fact of the job."""
     return lambda text: clean_text(text[:limit]) if isinstance(text, str) else text
 
 

@@ -179,7 +179,7 @@ def _read_errors(client: redis.Redis, job_ids: Sequence[str]) -> dict[str, str]:
 
 
 def _find_expired(client: redis.Redis, errors: Mapping[str, str]) -> Sequence[str]:
-    """Failed jobs that were there a moment ago: they have not failed without an error, they are gone."""
+    """Find jobs without an error text that are gone: they expired, and did not fail without an error."""
     silent = [job_id for job_id, text in errors.items() if not text]
     still = _read_fields(client, silent) if silent else {}
     return [job_id for job_id in silent if job_id not in still]

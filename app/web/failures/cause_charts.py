@@ -37,7 +37,7 @@ class HourRow:
 
 
 def draw_sparkline(hours: Slices, deploys: DeployMarks, shown: int = 24) -> DayLine:
-    """Of the last `shown` hours; the sentence is about the whole day."""
+    """Draw the last `shown` hours; the sentence covers the whole day."""
     return _draw(SPARKLINE, hours[-shown:], hours, deploys)
 
 

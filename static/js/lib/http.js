@@ -45,7 +45,7 @@ export async function fetchChecked(address, options, type) {
 }
 
 /**
- * A server error that is no JSON comes from a proxy that cannot reach Beacon.
+ * A server error that is not JSON comes from a proxy that cannot reach Beacon.
  * @param {Response} response
  */
 async function errorFrom(response) {

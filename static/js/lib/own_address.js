@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The address of a path of Beacon: behind a proxy it may lie below a prefix, which the page names.
+ * The address of a path of Beacon: behind a proxy it may be below a path prefix, which the page names.
  * @param {string} path
  */
 export function ownAddress(path) {

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Recognises a time limit in between: streams that are cut again and again after about the same time. Beacon says goodbye
+ * Recognises a time limit of a proxy: streams that are cut again and again after about the same time. Beacon says goodbye
  * before it ends a stream, so its own limit is not among the errors. Pure.
  *
  * @typedef {import("../connection/status.js").Trouble} Trouble
