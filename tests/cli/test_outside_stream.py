@@ -74,6 +74,8 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         (("",), "buffers it: hello did not come within"),
         (("<h1>Log in</h1>", 200, HTML), "something else than Beacon answers it (200, text/html)"),
         (("<h1>Bad</h1>", 502, HTML), "something else than Beacon answers it (502, text/html)"),
+        (('"nothing here"', 404, "application/json"), "something else than Beacon answers it (404, application/json)"),
+        (('{"message": "no route"}', 404, "application/json"), "something else than Beacon answers it (404"),
         ((REFUSED, 403, PROBLEM), "Beacon refuses it (403): This token has no scope stream."),
         ((FLAG_OFF, 403, PROBLEM), "raise the rollout"),
         (("data: hi\n\n",), "begins with '' instead of hello"),
@@ -108,7 +110,7 @@ def test_the_token_comes_from_the_environment_or_standard_input_and_is_never_sho
 ) -> None:
     page = '<link rel="stylesheet" href="/beacon/static/b/css/all.css"><input name="csrf_token" value="t">'
     url = serve(page, kind=HTML, ends=True)
-    monkeypatch.setenv("BEACON_DOCTOR_TOKEN", "bcn_environment")
+    monkeypatch.setenv("BEACON_DOCTOR_TOKEN", "bcn_environment\n")
     doctor = ["doctor", "--outside-only", "--url", url]
     for arguments, typed, token in (
         (doctor, "", "bcn_environment"),
