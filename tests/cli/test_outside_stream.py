@@ -105,6 +105,21 @@ def test_a_proxy_that_cannot_reach_beacon_is_named_and_nothing_else_is_tried(ser
     assert (found.ok, "the proxy cannot reach Beacon" in found.text) == (False, True)
 
 
+@pytest.mark.parametrize(
+    ("landed", "base"),
+    [
+        ("https://ops.example/beacon/login", "https://ops.example/beacon"),
+        ("https://ops.example:8443/beacon/login?next=/", "https://ops.example:8443/beacon"),
+        ("http://ops.example/beacon/login", "http://ops.example/beacon"),
+        ("https://sso.example/beacon/login", "http://ops.example/beacon"),
+        ("https://ops.example/login", "http://ops.example/beacon"),
+    ],
+)
+def test_https_is_checked_if_the_proxy_redirects_to_it_but_no_other_address(landed: str, base: str) -> None:
+    """A form is not redirected, so each check of http would fail. The token is not sent to another host."""
+    assert outside_check._find_base("http://ops.example/beacon", landed) == base
+
+
 def test_the_token_comes_from_the_environment_or_standard_input_and_is_never_shown(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
