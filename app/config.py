@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_redis_url(cls, value: str) -> str:
         value = value.strip()
-        if value and not (REDIS_URL_PATTERN.fullmatch(value) and _has_valid_port(value)):
+        if value and not (REDIS_URL_PATTERN.fullmatch(value) and _can_be_resolved(value)):
             raise ValueError("expected an address like redis://host:6379/0, rediss://host:6379/0 or unix:///path?db=0")
         return value
 
@@ -431,10 +431,13 @@ def _read_secret_files() -> dict[str, str]:
     return found
 
 
-def _has_valid_port(url: str) -> bool:
+def _can_be_resolved(url: str) -> bool:
+    """False for a port that is no number or too high, half an IPv6 address, or a name with an empty or a long part."""
     try:
-        return urlsplit(url).port != 0
-    except ValueError:  # no number, one above 65535, or half an IPv6 address
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")
+        return parts.port != 0
+    except ValueError:
         return False
 
 

@@ -229,6 +229,7 @@ def test_addresses_of_a_redis_server_are_taken(monkeypatch: pytest.MonkeyPatch, 
     [
         *("cache:6379", "http://cache", "redis://", "redis://:secret@cache/one"),
         *("redis://:secret@cache:63790x", "redis://:secret@cache:70000/0", "redis://:secret@[::1"),
+        *("redis://:secret@cache..example", f"redis://:secret@{'c' * 64}"),
     ],
 )
 def test_what_is_no_address_of_a_redis_server_is_refused_unsaid(monkeypatch: pytest.MonkeyPatch, address: str) -> None:

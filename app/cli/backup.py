@@ -84,6 +84,7 @@ def _check_file(file: Path, wanted: BackupKind) -> None:
     if kind != wanted:
         raise BackupError(f"{file} is a backup of {kind}, but BEACON_DATABASE_URL names a database of {wanted}")
     if kind == "SQLite":
+        sqlite_backup.require_complete(file)
         sqlite_backup.check_file(file, f"the backup {file}")
     read_revision = sqlite_backup.read_revision if kind == "SQLite" else postgres_dump.read_revision
     revision, newest = read_revision(file), schema_version.newest_revision()

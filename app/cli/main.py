@@ -141,7 +141,8 @@ def doctor_(url: str | None, outside_only: bool, token_stdin: bool, watch: float
         with open_app(settings) as app:
             is_fine = _print_findings(doctor.run_checks(app, settings))
     if url:
-        token = sys.stdin.readline().strip() if token_stdin else os.environ.get("BEACON_DOCTOR_TOKEN", "")
+        given = sys.stdin.readline() if token_stdin else os.environ.get("BEACON_DOCTOR_TOKEN", "")
+        token = given.strip()  # a line break would be refused as a header by an error that repeats it
         is_fine = _print_findings(outside_check.check_from_outside(url, token, watch)) and is_fine
     if not outside_only:
         click.echo("\nsettings:")

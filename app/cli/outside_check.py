@@ -48,7 +48,7 @@ def check_from_outside(url: str, token: str, watch_s: float) -> Iterator[Finding
                 yield page
                 return
             yield from _check_pages(browser, page)
-        yield outside_stream.check_stream(base, token, watch_s)
+        yield outside_stream.check_stream(page.base, token, watch_s)
     except requests.exceptions.SSLError as error:
         named = "REQUESTS_CA_BUNDLE names one"
         text = f"{base} has no certificate that this machine trusts ({_summarize(error)}); {named}"
@@ -72,11 +72,18 @@ def _fetch_login_page(browser: requests.Session, base: str, **headers: str) -> L
     token = _TOKEN.search(answer.text)
     if answer.status_code == 200 and token is not None:
         is_secure = any(cookie.secure for cookie in browser.cookies)
-        return LoginPage(base, answer.text, token[1], answer.headers, is_secure)
+        return LoginPage(_find_base(base, answer.url), answer.text, token[1], answer.headers, is_secure)
     text = f"{base}/login answers {answer.status_code} without Beacon's login form; is that Beacon's address?"
     if answer.status_code in (502, 503, 504):
         text = f"{base}/login answers {answer.status_code}: the proxy cannot reach Beacon; is it running, and where?"
     return Finding("outside", False, text)
+
+
+def _find_base(asked: str, landed: str) -> str:
+    """The address to check, if the proxy redirected from http to https: forms are not redirected."""
+    base = landed.partition("?")[0].removesuffix("/login")
+    old, new = urlsplit(asked), urlsplit(base)
+    return base if (old.hostname, old.path) == (new.hostname, new.path) else asked
 
 
 def _check_own_address(browser: requests.Session, page: LoginPage) -> Finding:

@@ -14,6 +14,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from app.cli.finding import Finding
 
 PATH = "/api/stream/events"
+PROBLEM_TYPE = "application/problem+json"
 # As long as a page waits for `hello` before it tries again.
 HELLO_WITHIN_S = 10.0
 # A heartbeat that is later than this makes a page say that the stream is late.
@@ -155,7 +156,8 @@ def _explain_refusal(answer: http.client.HTTPResponse) -> str | None:
     kind = answer.headers.get("Content-Type", "")
     if answer.status == 200 and kind.startswith("text/event-stream"):
         return None
-    problem: dict[str, Any] = json.loads(answer.read(100_000)) if "json" in kind else {}
+    # A gateway has JSON of its own for a path that it does not know.
+    problem: dict[str, Any] = json.loads(answer.read(100_000)) if kind.startswith(PROBLEM_TYPE) else {}
     if problem.get("reason") == "flag-off":
         return "streaming is off for this user: raise the rollout, or use the token of a user who streams"
     if problem:

@@ -82,4 +82,9 @@ def list_all() -> None:
 
 
 def _read_password(from_stdin: bool) -> str:
-    return sys.stdin.readline().rstrip("\n") if from_stdin else getpass.getpass("Password: ")
+    password = sys.stdin.readline().rstrip("\r\n") if from_stdin else getpass.getpass("Password: ")
+    try:
+        password.encode()
+    except UnicodeEncodeError:  # Python reads bytes that are no text as surrogates
+        raise users.BadInput("the password is no UTF-8 text") from None
+    return password

@@ -22,6 +22,9 @@ RETRY_S = 1.0
 # The longest wait for a message, and so the longest that `stop` takes.
 LISTEN_S = 0.5
 CONNECT_S = 2.0
+# An idle subscriber asks whether the server is there. It asks again at each wait until an answer comes.
+ASK_EVERY_S = 10
+MAX_UNANSWERED = int(CONNECT_S / LISTEN_S)
 
 
 class RedisWakeups:
@@ -71,6 +74,8 @@ class RedisWakeups:
             self._wake()  # messages may have been missed until now
             while not self._stopping.is_set():
                 message = channel.get_message(timeout=LISTEN_S)
+                if channel.health_check_response_counter > MAX_UNANSWERED:  # the client itself would wait for ever
+                    raise redis.TimeoutError("the server does not answer")
                 if message is not None and message["data"] != self._sender:
                     self._wake()
 
@@ -89,7 +94,7 @@ def connect(url: str) -> redis.Redis:
         socket_connect_timeout=CONNECT_S,
         socket_timeout=CONNECT_S,
         socket_keepalive=True,
-        health_check_interval=10,
+        health_check_interval=ASK_EVERY_S,
         client_name="beacon",
         driver_info=None,
     )

@@ -1,6 +1,7 @@
 """Backup files: which kind a file is, and how to write one so that a failure never leaves half a file."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,11 +34,15 @@ def replace_file(path: Path) -> Iterator[Path]:
 
     If the block raises, the new file is removed. Raises `BackupError` if it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        if path.exists() and not path.is_file():  # a device or a pipe, for which its name would be lost
+            raise BackupError(f"{path} is no regular file; choose another place")
+        # Not named by the process id: in a container each run has the same, and one that was killed leaves its file.
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.partial-")
     except OSError as error:
         raise BackupError(f"{path} cannot be written: {error.strerror}; choose another place") from error
+    os.close(descriptor)
+    partial = Path(name)
     try:
         yield partial
         _sync(partial)

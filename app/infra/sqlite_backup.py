@@ -10,14 +10,16 @@ from app.infra import lock_holders
 from app.infra.backup_file import BackupError, replace_file
 
 _BUSY_TIMEOUT_S = 5.0
+# What SQLite keeps beside a database.
+_LOGS = ("-wal", "-shm", "-journal")
 
 
 def back_up(database: Path, target: Path) -> None:
     """Copy the database as it is at one moment into `target`, one file that needs no write-ahead log."""
     if not database.exists():
         raise BackupError(f"there is no database at {database}; check BEACON_INSTANCE_DIR and BEACON_DATABASE_URL")
-    if target.exists() and target.samefile(database):
-        raise BackupError(f"{target} is the database itself: name another file")
+    if target.resolve() in (_beside(database.resolve(), end) for end in ("", *_LOGS, "-mark")):
+        raise BackupError(f"{target} is the database itself, or a part of it: name another file")
     with replace_file(target) as partial:
         try:
             with closing(_open(database, "ro")) as source, closing(_open(partial, "rw")) as copy:
@@ -37,6 +39,16 @@ def check_file(path: Path, what: str) -> None:
         found = str(error)
     if found != "ok":
         raise BackupError(f"{what} is damaged: {found}; use an older backup")
+
+
+def require_complete(path: Path) -> None:
+    """Refuse a copy of a database as it is in use: its newest changes are in another file. Raises `BackupError`."""
+    for log in (_beside(path, "-wal"), _beside(path, "-journal")):
+        if log.exists() and log.stat().st_size:
+            raise BackupError(
+                f"{path} is no backup but a database, whose newest changes are in {log.name}: "
+                "make a backup of it with beacon backup, and restore that"
+            )
 
 
 def read_revision(path: Path) -> str | None:
@@ -76,13 +88,18 @@ def find_users(database: Path) -> str:
 
 def restore(source: Path, database: Path) -> None:
     """Replace the database by a copy of the backup."""
+    database = database.resolve()  # the file itself, wherever a symbolic link points
     with replace_file(database) as partial:
         try:
             shutil.copyfile(source, partial)
         except OSError as error:
             raise BackupError(f"{source} cannot be copied: {error.strerror}; {database} is unchanged") from error
-        for end in ("-wal", "-shm", "-journal"):  # of the former database: SQLite would apply them to this one
-            database.with_name(database.name + end).unlink(missing_ok=True)
+        for end in _LOGS:  # of the former database: SQLite would apply them to this one
+            _beside(database, end).unlink(missing_ok=True)
+
+
+def _beside(database: Path, end: str) -> Path:
+    return database.with_name(database.name + end)
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:

@@ -11,6 +11,7 @@ from werkzeug.routing import RequestRedirect
 from app.infra.problems import Problem
 from app.web.errors import problem_response
 from app.web.headers import SECURITY_HEADERS
+from app.web.path_prefix import remove_prefix
 
 TITLE = "Malformed request"
 
@@ -39,7 +40,8 @@ def _merge_slashes() -> Response | None:
     if not isinstance(found, RequestRedirect):
         return None
     parts = urlsplit(found.new_url)
-    path = f"/{parts.path.lstrip('/')}"
+    inside = remove_prefix(parts.path) or parts.path  # the prefix is added to every redirect where it leaves
+    path = f"/{inside.lstrip('/')}"
     location = f"{path}?{parts.query}" if parts.query else path
     return Response(status=found.code, headers={"Location": location, "Cache-Control": "no-store"})
 

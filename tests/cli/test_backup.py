@@ -1,5 +1,7 @@
 """`beacon backup` and `beacon restore` on SQLite; on PostgreSQL: tests/services/test_postgres_backup.py."""
 
+import os
+import shutil
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -140,8 +142,27 @@ def test_a_backup_to_where_nothing_can_be_written_says_so(app: Flask, kept: Path
 
 
 def test_the_database_is_no_place_for_its_backup(app: Flask, database: Path, run: Run) -> None:
-    with pytest.raises(BackupError, match="is the database itself"):
-        run("backup", database)
+    events(app, 1)
+    for end in ("", "-wal"):
+        with pytest.raises(BackupError, match="is the database itself"):
+            run("backup", f"{database}{end}")
+
+
+def test_what_a_killed_backup_left_is_in_nobodys_way(app: Flask, kept: Path, run: Run) -> None:
+    """In a container each run has the same process id."""
+    left = kept.with_name(f".{kept.name}.partial-{os.getpid()}")
+    left.write_text("half of it")
+    run("backup", kept)
+    assert query(kept, "PRAGMA integrity_check") == [("ok",)]
+    assert left.read_text() == "half of it"
+
+
+def test_a_pipe_is_no_place_for_a_backup(app: Flask, kept: Path, run: Run) -> None:
+    """As root, `beacon backup /dev/null` would have replaced it for all programs of the host."""
+    os.mkfifo(kept)
+    with pytest.raises(BackupError, match="is no regular file; choose another place"):
+        run("backup", kept)
+    assert kept.is_fifo()
 
 
 def test_restore_refuses_while_a_server_runs(live_app: Flask, kept: Path, run: Run) -> None:
@@ -186,6 +207,31 @@ def test_the_write_ahead_log_of_the_former_database_is_not_applied(
     database.with_name(database.name + "-wal").write_bytes(wal)
     run("restore", kept, "--replace")
     assert query(database, "SELECT count(*) FROM event") == [(0,)]
+
+
+def test_a_database_behind_a_link_stays_where_it_is(
+    app: Flask, settings: Settings, database: Path, kept: Path, run: Run, tmp_path: Path
+) -> None:
+    """The disk that it was moved to is the one with the space."""
+    events(app, 1)
+    run("backup", kept)
+    stop(app)
+    moved = tmp_path / "disk.db"
+    database.rename(moved)
+    database.symlink_to(moved)
+    run("restore", kept, "--replace")
+    assert database.is_symlink()
+    assert query(moved, "SELECT count(*) FROM event") == [(1,)]
+
+
+def test_a_copy_of_a_database_in_use_is_no_backup(app: Flask, database: Path, kept: Path, run: Run) -> None:
+    """Its newest events are in its write-ahead log, and would be lost unnoticed."""
+    events(app, 3)
+    for end in ("", "-wal", "-shm"):
+        shutil.copy(f"{database}{end}", f"{kept}{end}")
+    stop(app)
+    with pytest.raises(BackupError, match=r"newest changes are in beacon.backup-wal: make a backup of it"):
+        run("restore", kept, "--replace")
 
 
 @pytest.mark.parametrize(

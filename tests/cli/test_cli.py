@@ -19,6 +19,8 @@ from click.testing import CliRunner, Result
 from werkzeug.security import check_password_hash
 
 from app import create_app
+from app.accounts.users import BadInput
+from app.cli import user
 from app.cli.main import cli, main
 from app.config import Settings
 from app.db import db
@@ -163,6 +165,16 @@ class TestUsers:
         beacon("user", "add", "bob", "--role", "viewer", "--password-stdin", stdin="  a word to pass by  \nmore\n")
         ((kept,),) = rows(instance, "SELECT password_hash FROM user")
         assert check_password_hash(str(kept), "  a word to pass by  ")
+
+    def test_a_line_that_windows_ended_is_the_password_that_people_type(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO("a word to pass by\r\n"))
+        assert user._read_password(from_stdin=True) == "a word to pass by"
+
+    def test_a_password_that_is_no_text_is_refused_unsaid(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Standard input of a terminal whose encoding is another."""
+        monkeypatch.setattr("sys.stdin", io.StringIO("a word to pass by \udcff\n"))
+        with pytest.raises(BadInput, match="the password is no UTF-8 text"):
+            user._read_password(from_stdin=True)
 
     @pytest.mark.parametrize(
         "arguments",

@@ -74,6 +74,8 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         (("",), "buffers it: hello did not come within"),
         (("<h1>Log in</h1>", 200, HTML), "something other than Beacon answers it (200, text/html)"),
         (("<h1>Bad</h1>", 502, HTML), "something other than Beacon answers it (502, text/html)"),
+        (('"nothing here"', 404, "application/json"), "something other than Beacon answers it (404, application/json)"),
+        (('{"message": "no route"}', 404, "application/json"), "something other than Beacon answers it (404"),
         ((REFUSED, 403, PROBLEM), "Beacon refuses it (403): This token has no scope stream."),
         ((FLAG_OFF, 403, PROBLEM), "raise the rollout"),
         (("data: hi\n\n",), "begins with '' instead of hello"),
@@ -103,12 +105,27 @@ def test_a_proxy_that_cannot_reach_beacon_is_named_and_nothing_else_is_tried(ser
     assert (found.ok, "the proxy cannot reach Beacon" in found.text) == (False, True)
 
 
+@pytest.mark.parametrize(
+    ("landed", "base"),
+    [
+        ("https://ops.example/beacon/login", "https://ops.example/beacon"),
+        ("https://ops.example:8443/beacon/login?next=/", "https://ops.example:8443/beacon"),
+        ("http://ops.example/beacon/login", "http://ops.example/beacon"),
+        ("https://sso.example/beacon/login", "http://ops.example/beacon"),
+        ("https://ops.example/login", "http://ops.example/beacon"),
+    ],
+)
+def test_https_is_checked_if_the_proxy_redirects_to_it_but_no_other_address(landed: str, base: str) -> None:
+    """A form is not redirected, so each check of http would fail. The token is not sent to another host."""
+    assert outside_check._find_base("http://ops.example/beacon", landed) == base
+
+
 def test_the_token_comes_from_the_environment_or_standard_input_and_is_never_shown(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = '<link rel="stylesheet" href="/beacon/static/b/css/all.css"><input name="csrf_token" value="t">'
     url = serve(page, kind=HTML, ends=True)
-    monkeypatch.setenv("BEACON_DOCTOR_TOKEN", "bcn_environment")
+    monkeypatch.setenv("BEACON_DOCTOR_TOKEN", "bcn_environment\n")
     doctor = ["doctor", "--outside-only", "--url", url]
     for arguments, typed, token in (
         (doctor, "", "bcn_environment"),

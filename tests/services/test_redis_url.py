@@ -11,7 +11,7 @@ from flask import Flask
 from app.cli import doctor
 from app.config import Settings
 from app.db import write
-from app.eventlog import tail
+from app.eventlog import redis_wakeups, tail
 from app.eventlog.redis_wakeups import RedisWakeups
 from app.flags import embedded
 from app.flags.evaluation import Flag
@@ -21,6 +21,7 @@ from tests.infra.test_rate_limits import hits
 from tests.services.valkey import Valkey
 from tests.support.cast import ALICE, headers_of, join
 from tests.support.sse_client import open_stream
+from tests.support.stalling_proxy import StallingProxy
 from tests.support.waiting import wait_for
 
 UNREACHABLE = "redis://127.0.0.1:1/0"
@@ -77,6 +78,22 @@ def test_a_server_that_was_away_wakes_again(valkey: Valkey, processes: list[Proc
         return other.woken > before
 
     wait_for(is_woken, "the other to be woken", 20)
+
+
+def test_a_subscriber_whose_packets_are_lost_connects_again(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a firewall that forgets connections: the kernel would wait for a quarter of an hour."""
+    monkeypatch.setattr(redis_wakeups, "ASK_EVERY_S", 0.05)
+    monkeypatch.setattr(redis_wakeups, "LISTEN_S", 0.05)
+    with StallingProxy(valkey.port) as path:
+        process = Process(f"redis://127.0.0.1:{path.port}/0")
+        try:
+            wait_for(lambda: process.woken == 1, "it to listen")
+            path.stall()
+            wait_for(lambda: path.connections > 1, "it to connect again", 20)
+            path.go_on()
+            wait_for(lambda: process.woken > 1, "it to listen again", 20)
+        finally:
+            process.wakeups.stop()
 
 
 class TestOnPostgres:

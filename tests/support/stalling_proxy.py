@@ -41,6 +41,11 @@ class StallingProxy:
     def go_on(self) -> None:
         self._passes.set()
 
+    @property
+    def connections(self) -> int:
+        """All that were made, also since it stalls."""
+        return len(self._ends) // 2
+
     def _run(self, target: Callable[..., None], *args: socket.socket) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
         self._threads.append(thread)

@@ -131,6 +131,11 @@ def test_a_login_goes_on_to_the_page_that_was_asked_for_whoever_names_it(cast: F
     assert answer.headers["Location"] == f"{PREFIX}/"
 
 
+@pytest.mark.parametrize("path", ["/services//mail?a=b", f"{PREFIX}/services//mail?a=b"])
+def test_doubled_slashes_are_merged_below_the_prefix(client: FlaskClient, path: str) -> None:
+    assert client.get(path).headers["Location"] == f"{PREFIX}/services/mail?a=b"
+
+
 def test_a_logout_ends_below_the_prefix(client: FlaskClient) -> None:
     log_in(client, ALICE)
     assert log_out(client).headers["Location"] == f"{PREFIX}/login"
