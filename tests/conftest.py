@@ -166,7 +166,7 @@ def client(app: Flask) -> FlaskClient:
 @pytest.fixture
 def cast(app: Flask, settings: Settings, migrated_database: Path, peopled_database: Path) -> Flask:
     """The application with everyone of `tests/support/cast.py` in it."""
-    if not IS_ON_POSTGRES and is_untouched(settings, migrated_database):
+    if settings.is_sqlite and is_untouched(settings, migrated_database):
         copy_database(peopled_database, settings)
     else:
         join(app, *CAST)

@@ -56,6 +56,8 @@ def _run(app: Flask, settings: Settings) -> int:
     # A closed terminal (SIGHUP) or SIGTERM must also stop the children. Ctrl-C reaches them directly.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda *_: sys.exit(0))
+    # A script that starts it in the background has it ignored; the children take it all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         running = _start_services(settings.instance_dir)
         children.append(running.process)

@@ -17,7 +17,7 @@ from app.eventlog.append import append
 from app.eventlog.reader import Event
 from app.failures import failure_store
 from app.failures.failure_announcer import FailureAnnouncer
-from app.infra.lease import LeaseClaim
+from app.infra.lease import LeaseClaim, LeaseLost
 from app.infra.logs import FailureLog
 from app.reconciliation.observer import WatchedService
 from app.sources.protocol import FAILED_STATES, MAX_FACTS, Job, JobDetail, ServiceSnapshot, SourceError
@@ -68,6 +68,9 @@ class FailureTracker:
             self._follow(claim, service, snapshot)
         except SourceError as error:
             log.info("cannot read the failed jobs of service_id=%s: it %s", service.id, error.reason)
+        except LeaseLost as error:
+            self._services.pop(service.id, None)
+            log.info("stopped following failed jobs of service_id=%s: %s", service.id, error)
         except Exception as error:  # noqa: BLE001 -- the next poll reads the rows again
             self._services.pop(service.id, None)
             self._failures.record_failure(error)

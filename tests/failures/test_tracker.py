@@ -1,5 +1,7 @@
 """Failed jobs are recorded, read in portions, grouped and counted, whatever comes, goes and fails again."""
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
@@ -75,6 +77,20 @@ def test_a_service_that_does_not_tell_is_asked_again(poll: Poll, source: Failing
     source.is_silent = False
     poll()
     assert (poll.groups(), poll.unread()) == ({"KeyError": 1}, 0)
+
+
+def test_a_process_whose_lease_another_one_has_writes_nothing_and_says_so_in_one_line(
+    source: Failing, claim: LeaseClaim, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As at the end of every process: a poll may still run when the lease is given back."""
+    source.fail("a")
+    late = Poll(replace(claim, fence=claim.fence - 1), source)
+    with caplog.at_level("INFO", "app.failures.tracker"):
+        late()
+    assert late.groups() == {}
+    [line] = [each for each in caplog.records if each.name == "app.failures.tracker"]
+    assert (line.levelname, line.exc_info) == ("INFO", None)
+    assert "no longer holds the lease" in line.getMessage()
 
 
 def test_another_process_goes_on_where_the_last_one_stopped(poll: Poll, source: Failing, claim: LeaseClaim) -> None:

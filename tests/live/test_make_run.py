@@ -83,9 +83,10 @@ def wait_started(process: subprocess.Popen[bytes], output: Path) -> str:
 
 
 def wait_ended(process: subprocess.Popen[bytes], output: Path) -> None:
-    process.wait(scaled(30))
+    status = process.wait(scaled(30))
     wait_for(lambda: members(process.pid) == [], "every process to end")
-    assert "Traceback" not in output.read_text()
+    text = output.read_text()
+    assert (status, "Traceback" in text) == (0, False), text
 
 
 @dataclass(frozen=True, slots=True)
