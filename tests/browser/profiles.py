@@ -109,7 +109,8 @@ class Profiles:
         self.used: list[Profile] = []
 
     def take(self, beacon: Beacon, user: str | None, trouble: Trouble, *, private: bool, **options: Any) -> Profile:
-        free = [] if private else self._free[_key(options)]
+        # An answer to the person before may still set a cookie; one for nobody must have none.
+        free = [] if private or user is None else self._free[_key(options)]
         profile = free.pop() if free else self._make(options, private=private)
         profile.beacon, profile.user, profile.trouble = beacon, user, trouble
         profile.tabs, profile.console = [], []
