@@ -255,10 +255,11 @@ def test_an_upstream_that_does_not_answer_is_stale_with_its_reason_and_no_number
 
 
 def test_an_upstream_that_refuses_is_stale_with_its_reason_and_no_numbers(watched_alone: Watched) -> None:
-    check_stale(watched_alone, "refuse", "refused")
+    # A poll that waits to be accepted in that moment is cut off; every later one is refused.
+    check_stale(watched_alone, "refuse", "refused", "closed the connection")
 
 
-def check_stale(watched: Watched, fault: str, words: str) -> None:
+def check_stale(watched: Watched, fault: str, *reasons: str) -> None:
     beacon, demo = watched.beacon, watched.demo
     demo.create_job(state="failed")
     wait_for(lambda: '"failed":1' in watched.newest_update, "a known failed job")
@@ -267,7 +268,7 @@ def check_stale(watched: Watched, fault: str, words: str) -> None:
     wait_for(lambda: '"status":"stale"' in watched.newest_update, "the event that tells of it", 20)
     told = json.loads(watched.newest_update)
     assert told["counts"] == {}
-    assert words in told["reason"]
+    assert any(words in told["reason"] for words in reasons), told["reason"]
     page = beacon.log_in("alice").get(f"{beacon.url}/", timeout=scaled(10))
     assert page.status_code == 200
     assert "Stale" in page.text
