@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,6 +35,11 @@ def open_migrated_app() -> Iterator[Flask]:
             database_upgrade.migrate_database(app, settings)
         with app.app_context():
             yield app
+
+
+def read_line() -> str:
+    """A line of standard input without its end, also one that Windows ended."""
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 def operator_name() -> str:

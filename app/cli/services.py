@@ -1,11 +1,10 @@
 """`beacon service`: add, change, remove and list watched services, with the keys of the services file."""
 
-import sys
 from typing import Any
 
 import click
 
-from app.cli.context import open_migrated_app, operator_name
+from app.cli.context import open_migrated_app, operator_name, read_line
 from app.db import read, write
 from app.reconciliation import registry, service_admin, service_revision
 from app.reconciliation.service_form import parse_toml_or_text
@@ -46,7 +45,7 @@ def add(
     """Watch the job service at URL under SERVICE_ID."""
     given: dict[str, Any] = {**dict(map(_parse_option, options)), "id": service_id, "name": name or service_id}
     if password_stdin:
-        given["password"] = _read_line()
+        given["password"] = read_line()
     if password_env:
         given["password_env"] = password_env
     with open_migrated_app(), write() as session:
@@ -63,7 +62,7 @@ def change(service_id: str, options: tuple[str, ...], password_stdin: bool, expe
     """Change keys of a service (name, url, password_env, options); KEY= resets a key to its default."""
     given: dict[str, Any] = {key: None if value == "" else value for key, value in map(_parse_option, options)}
     if password_stdin:
-        given["password"] = _read_line() or None
+        given["password"] = read_line() or None
     with open_migrated_app(), write() as session:
         service_admin.change(session, service_id, given, operator_name(), expected)
     click.echo(f"changed {service_id}")
@@ -94,7 +93,3 @@ def _parse_option(text: str) -> tuple[str, Any]:
     if not equals:
         raise click.UsageError(f"{key}: expected KEY=VALUE")
     return key, parse_toml_or_text(value)
-
-
-def _read_line() -> str:
-    return sys.stdin.readline().rstrip("\n")

@@ -1,13 +1,12 @@
 """`beacon user`: add, change, disable, enable and list users."""
 
 import getpass
-import sys
 
 import click
 
 from app.accounts import users
 from app.accounts.user_changes import UserChange, apply_change
-from app.cli.context import open_migrated_app, operator_name
+from app.cli.context import open_migrated_app, operator_name, read_line
 from app.db import read, write
 from app.eventlog.audience import ROLES
 
@@ -82,7 +81,7 @@ def list_all() -> None:
 
 
 def _read_password(from_stdin: bool) -> str:
-    password = sys.stdin.readline().rstrip("\r\n") if from_stdin else getpass.getpass("Password: ")
+    password = read_line() if from_stdin else getpass.getpass("Password: ")
     try:
         password.encode()
     except UnicodeEncodeError:  # Python reads bytes that are no text as surrogates

@@ -48,8 +48,9 @@ def test_what_cannot_be_used_is_said_in_words(arguments: list[str], said: str) -
     assert said in f"{refused.exception} {refused.output}"
 
 
-def test_a_password_is_kept_for_the_poller_and_shown_nowhere(beacon: Beacon, database: Path) -> None:
-    beacon("service", "add", "a", URL, "--password-stdin", stdin="sesame\n")
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["plain", "Windows"])
+def test_a_password_is_kept_for_the_poller_and_shown_nowhere(beacon: Beacon, database: Path, end: str) -> None:
+    beacon("service", "add", "a", URL, "--password-stdin", stdin=f"sesame{end}")
     assert rows(database, "SELECT password FROM service") == [("sesame",)]
     told = beacon("service", "list").stdout + beacon("doctor").stdout
     assert "sesame" not in told
