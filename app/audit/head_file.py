@@ -28,6 +28,7 @@ from app.config import Settings
 from app.db import read
 from app.infra import concurrency
 from app.infra.clock import utc_text
+from app.infra.durable_files import move_into_place
 
 log = logging.getLogger(__name__)
 
@@ -122,17 +123,10 @@ class HeadFile:
         try:
             with os.fdopen(number, "w") as file:
                 file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self.path)
+            move_into_place(Path(name), self.path)
         except BaseException:
-            Path(name).unlink()
+            Path(name).unlink(missing_ok=True)  # gone if only the folder could not be flushed
             raise
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 class HeadKeeper:

@@ -94,11 +94,10 @@ def check_notifications(settings: Settings) -> Finding:
         return Finding("wake-ups", True, "workers notice commits in SQLite's file")
     from app.infra import postgres  # local: psycopg would add a tenth to the imports of a server on SQLite
 
-    address = settings.database_url.replace("postgresql+psycopg://", "postgresql://", 1)
     channel = f"beacon_doctor_{secrets.token_hex(4)}"
     with (
-        postgres.connect(address, autocommit=True, prepare_threshold=None) as listener,
-        postgres.connect(address, autocommit=True, prepare_threshold=None) as sender,
+        postgres.connect(settings.database_url, autocommit=True, prepare_threshold=None) as listener,
+        postgres.connect(settings.database_url, autocommit=True, prepare_threshold=None) as sender,
     ):
         listener.execute(f"LISTEN {channel}".encode())
         sender.execute(f"NOTIFY {channel}".encode())

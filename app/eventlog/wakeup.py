@@ -136,7 +136,7 @@ def build_notifier(url: str, check_interval_s: float = CHECK_INTERVAL_S) -> Comm
     """Build the notifier for a database URL as in `Settings.database_url`."""
     if url.startswith("sqlite:///"):
         return SqliteNotifier(url.removeprefix("sqlite:///"), check_interval_s)
-    return PostgresNotifier(url.replace("postgresql+psycopg://", "postgresql://", 1))
+    return PostgresNotifier(url)
 
 
 def _file_identity(path: str) -> tuple[int, int]:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from app.infra.durable_files import move_into_place
+
 BackupKind = Literal["SQLite", "PostgreSQL"]
 _MAGIC: dict[bytes, BackupKind] = {b"SQLite format 3\0": "SQLite", b"PGDMP": "PostgreSQL"}
 
@@ -45,19 +47,8 @@ def replace_file(path: Path) -> Iterator[Path]:
     partial = Path(name)
     try:
         yield partial
-        _sync(partial)
-        partial.replace(path)
-        _sync(path.parent)
+        move_into_place(partial, path)
     except OSError as error:
         raise BackupError(f"{path} cannot be written: {error.strerror}; free space, or choose another place") from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Flush to disk: a power cut must not leave a name without its content."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

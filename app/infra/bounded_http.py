@@ -90,14 +90,14 @@ def send_request(
     body: object = None,
     not_after: float = math.inf,
 ) -> HttpResponse:
-    """Send a request once, with `body` as JSON, without following redirects.
+    """Send a request once, with `body` as JSON (bytes are JSON already), without following redirects.
 
     Raises `RequestFailed`, `SendDeadlinePassed` if no byte has left by `not_after` (a `time.monotonic` value), and
     `ValueError` for a header that cannot be sent.
     """
     if any(value != value.strip() or not value.isprintable() for value in headers.values()):
         raise ValueError("a header contains characters that cannot be sent")  # http.client would send some of them
-    data = None if body is None else json.dumps(body).encode()
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     content_type = {} if body is None else {"Content-Type": "application/json"}
 
     def check_deadline() -> None:

@@ -21,6 +21,11 @@ def display_text(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def display_minute(at: str) -> str:
+    """Format a time of the API as `2026-11-21 12:03 UTC`, for people."""
+    return f"{at[:16].replace('T', ' ')} UTC"
+
+
 def in_utc(moment: datetime) -> datetime:
     """Convert to UTC. Raises `ValueError` if the result lies outside the calendar (years 1 to 9999)."""
     try:

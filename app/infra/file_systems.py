@@ -29,7 +29,7 @@ def find_network_type(path: Path, mounts: Path = MOUNTS) -> str | None:
 
 
 def _parse_mount(line: str) -> tuple[str, str]:
-    """Parse `36 35 98:0 /root /mount/point rw - nfs4 server:/path rw`; blanks in a path are octal escapes."""
+    """Parse `36 35 98:0 / /mount/point rw - nfs4 server:/path rw`; blanks in a path are octal escapes."""
     before, _, after = line.partition(" - ")
     mounted = before.split()[4] if len(before.split()) > 4 else "/"
     return re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), mounted), after.split()[0] if after else ""

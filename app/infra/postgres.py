@@ -64,7 +64,11 @@ class Connection(psycopg.Connection[Any]):
 
 
 def connect(conninfo: str = "", **parameters: Any) -> Connection:
-    """Like `psycopg.connect`, but with time limits, unless the database URL sets them itself."""
+    """Like `psycopg.connect`, but with time limits, unless the database URL sets them itself.
+
+    Takes an address as in `Settings.database_url` too, which names SQLAlchemy's driver.
+    """
+    conninfo = conninfo.replace("postgresql+psycopg://", "postgresql://", 1)
     named = {name: value for name, value in parameters.items() if name not in ("autocommit", "context")}
     chosen = psycopg.conninfo.conninfo_to_dict(conninfo, **named)
     bounds: dict[str, Any] = {name: value for name, value in _CONNECTION_DEFAULTS.items() if name not in chosen}

@@ -30,7 +30,7 @@ class SharedCounters:
     def __init__(self, url: str) -> None:
         self._url = url
         self._lock = threading.Lock()
-        self._storage: RedisStorage | None = None
+        self._limiter: SlidingWindowCounterRateLimiter | None = None
         self._retry_at = 0.0
         self._failures = FailureLog(log, "the shared count of requests (BEACON_REDIS_URL)")
 
@@ -39,7 +39,7 @@ class SharedCounters:
         if time.monotonic() < self._retry_at:
             return None
         try:
-            allowed = SlidingWindowCounterRateLimiter(self._get_storage()).hit(item, user)
+            allowed = self._get_limiter().hit(item, user)
         except StorageError as error:
             self._retry_at = time.monotonic() + RETRY_S
             self._failures.record_failure(error)
@@ -52,17 +52,18 @@ class SharedCounters:
 
     def stop(self) -> None:
         with self._lock:
-            storage, self._storage = self._storage, None
-        if storage is not None:
-            storage.storage.close()
+            limiter, self._limiter = self._limiter, None
+        if limiter is not None and isinstance(limiter.storage, RedisStorage):
+            limiter.storage.storage.close()
 
-    def _get_storage(self) -> RedisStorage:
+    def _get_limiter(self) -> SlidingWindowCounterRateLimiter:
         with self._lock:
-            if self._storage is None:
-                self._storage = RedisStorage(
+            if self._limiter is None:
+                storage = RedisStorage(
                     self._url, wrap_exceptions=True, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S
                 )
-            return self._storage
+                self._limiter = SlidingWindowCounterRateLimiter(storage)
+            return self._limiter
 
 
 class UserRateLimit:

@@ -175,7 +175,7 @@ class RolloutController:
     def _release(self, seen: ObservedFlag) -> None:
         with self._write_locked() as session:
             session.execute(sa.delete(GuardrailRow).where(GuardrailRow.flag == seen.flag))
-            if seen.is_judged:  # what was reported until now is no evidence of what comes
+            if seen.is_judged:  # old reports say nothing about what follows
                 stages.begin_stage(session, seen.flag, int(seen.now * 1_000), seen.view.state.percentage)
             said = "holds no longer: no trouble was reported"
             announcements.announce(session, self._provider, seen.flag, "guardrail", "released", said, record=True)

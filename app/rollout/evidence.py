@@ -78,6 +78,9 @@ class StepEvidence:
     reachable: int = 0
 
 
+_MINIMUM_NAMES = {"people": "people", "connects": "connects", "stream_minutes": "streamMinutes", "events": "events"}
+
+
 @dataclass(frozen=True, slots=True)
 class Minimums:
     """What a step needs; None is the default, which depends on the evidence itself. A part of the plan."""
@@ -89,13 +92,11 @@ class Minimums:
 
     @classmethod
     def of(cls, members: Mapping[str, Any]) -> Self:
-        names = {"people": "people", "connects": "connects", "stream_minutes": "streamMinutes", "events": "events"}
-        return cls(**{name: members.get(key) for name, key in names.items()})
+        return cls(**{name: members.get(key) for name, key in _MINIMUM_NAMES.items()})
 
     def as_json(self) -> dict[str, int]:
         """Only what is not the default."""
-        found = {"streamMinutes" if name == "stream_minutes" else name: value for name, value in asdict(self).items()}
-        return {name: value for name, value in found.items() if value is not None}
+        return {_MINIMUM_NAMES[name]: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

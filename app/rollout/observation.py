@@ -71,7 +71,7 @@ class Observer:
             found.found,
             found.recent,
             found.status or PlanStatus(),
-            stages.find_stage(session, flag),
+            found.stage,
         )
 
     def judge(self, seen: ObservedFlag) -> GuardrailVerdict:

@@ -199,7 +199,7 @@ def _plan_id(row: PlanRow | None) -> str:
 
 
 def _count_again(session: Session, flag: Flag, now: float) -> None:
-    """A person has decided to go on after trouble: what was seen until now is no evidence of what comes."""
+    """A person has decided to go on after trouble, so evidence is counted again from now on."""
     if stages.had_trouble(session, flag):
         stages.begin_stage(session, flag, int(now * 1_000), embedded.load_rollout(session, flag).rollout.level)
 

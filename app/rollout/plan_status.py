@@ -7,11 +7,11 @@ from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.flags.document import Flag
-from app.flags.models import PlanRow
+from app.flags.models import PlanRow, StageRow
 from app.flags.provider import FlagView
 from app.rollout import evidence, guardrail, plan_service, stages
 from app.rollout.evidence import CohortEvidence, StepEvidence
-from app.rollout.guardrail import NO_BAD_LOOKS, BadLooks
+from app.rollout.guardrail import BadLooks
 from app.rollout.guardrail_limits import load_limits
 from app.rollout.plan_options import PlanOptions, PlanState
 from app.rollout.plan_waits import PlanStatus, find_status
@@ -19,22 +19,26 @@ from app.rollout.plan_waits import PlanStatus, find_status
 
 @dataclass(frozen=True, slots=True)
 class FlagEvidence:
-    """The evidence of a flag's current stage, and how its plan stands; None without a plan."""
+    """The evidence of a flag's current stage, and how its plan stands; None without a plan. `stage`: None until the
+    controller has seen it."""
 
     found: StepEvidence
     recent: CohortEvidence
     status: PlanStatus | None
-    looks: BadLooks = NO_BAD_LOOKS
+    stage: StageRow | None = None
+
+    @property
+    def looks(self) -> BadLooks:
+        return stages.read_looks(self.stage)
 
 
 def load_evidence(
     session: Session, flag: Flag, row: PlanRow | None, view: FlagView, settings: Settings
 ) -> FlagEvidence:
     now = plan_service.read_epoch(session)
-    found, recent = stages.load_step_evidence(session, flag, settings.guardrail_window_s, now)
-    looks = stages.read_looks(stages.find_stage(session, flag))
+    found, recent, stage = stages.load_step_evidence(session, flag, settings.guardrail_window_s, now)
     if row is None:
-        return FlagEvidence(found, recent, None, looks)
+        return FlagEvidence(found, recent, None, stage)
     status = find_status(
         plan_service.to_plan(row),
         PlanOptions.parse(row.options_json),
@@ -43,10 +47,11 @@ def load_evidence(
         now,
         explain_unseen(view, settings.flag_overrides.get(flag)),
     )
-    query = guardrail.explain_query(load_limits(session, flag, settings).limits, looks) if row.step >= 0 else None
-    if query is not None:
-        status = replace(status, waits=(*status.waits, query))
-    return FlagEvidence(found, recent, status, looks)
+    if row.step >= 0:
+        query = guardrail.explain_query(load_limits(session, flag, settings).limits, stages.read_looks(stage))
+        if query is not None:
+            status = replace(status, waits=(*status.waits, query))
+    return FlagEvidence(found, recent, status, stage)
 
 
 def explain_unseen(view: FlagView, override: bool | None) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.infra.clock import display_minute
 from app.rollout.change_text import describe_minutes, describe_percentage
 from app.rollout.evidence import StepEvidence, compute_needed
 from app.rollout.plan import PlanStep
@@ -22,7 +23,7 @@ def describe_options(options: PlanOptions) -> tuple[str, ...]:
     if options.approval:
         said.append("another person approves each step")
     if options.start_at is not None:
-        said.append(f"not before {options.start_at[:16].replace('T', ' ')} UTC")
+        said.append(f"not before {display_minute(options.start_at)}")
     if options.quiet is not None:
         said.append(f"no step from {options.quiet}")
     return tuple(said)
@@ -42,7 +43,7 @@ def describe_stage(stage: Mapping[str, Any]) -> str:
     """`10 % from 2026-12-01 09:00 UTC: 5 people, 40 connects, 1 failed, 62 stream-minutes, 12 events delivered`"""
     trouble = "; the guardrail found trouble" if stage["hadTrouble"] else ""
     return (
-        f"{describe_percentage(stage['percentage'])} from {stage['beganAt'][:16].replace('T', ' ')} UTC: "
+        f"{describe_percentage(stage['percentage'])} from {display_minute(stage['beganAt'])}: "
         f"{stage['people']:,} people, {stage['connects']:,} connects, {stage['failures']:,} failed, "
         f"{stage['streamMinutes']:,} stream-minutes, {stage['events']:,} events delivered{trouble}"
     )

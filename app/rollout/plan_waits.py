@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.infra.clock import parse_utc
+from app.infra.clock import display_minute, parse_utc
 from app.rollout import evidence
 from app.rollout.evidence import Measure, StepEvidence
 from app.rollout.plan import Plan
@@ -54,7 +54,7 @@ def _find_missing(measures: Sequence[Measure], plan: Plan, unseen: str | None) -
 def _find_schedule(plan: Plan, options: PlanOptions, now: float) -> list[str]:
     waits: list[str] = []
     if plan.step < 0 and options.start_at is not None and now < parse_utc(options.start_at).timestamp():
-        waits.append(f"starts at {options.start_at[:16].replace('T', ' ')} UTC")
+        waits.append(f"starts at {display_minute(options.start_at)}")
     if options.quiet is not None and options.quiet.contains(now):
         waits.append(f"no step in the quiet hours, {options.quiet}")
     return waits

@@ -76,8 +76,9 @@ def had_trouble(session: Session, flag: Flag) -> bool:
 
 def load_step_evidence(
     session: Session, flag: Flag, window_s: float, now: float
-) -> tuple[StepEvidence, CohortEvidence]:
-    """The evidence since the current stage began, and what its streams reported within the guardrail's window."""
+) -> tuple[StepEvidence, CohortEvidence, StageRow | None]:
+    """The evidence since the current stage began, what its streams reported within the guardrail's window, and the row
+    of the stage as `find_stage` returns it."""
     since_ms = find_stage_start(session, flag)
     streaming, polling = (
         witnesses.load_cohort(session, flag, since_ms, cohort, [WHOLE_STAGE]) for cohort in ("streaming", "polling")
@@ -87,7 +88,7 @@ def load_step_evidence(
     row = session.get(StageRow, (flag, since_ms))
     minutes, reachable = (0.0, 0) if row is None else (row.stream_minutes, row.reachable)
     before = _load_before(session, flag, since_ms)
-    return StepEvidence(streaming, polling, before, minutes, reachable), recent
+    return StepEvidence(streaming, polling, before, minutes, reachable), recent, row
 
 
 def load_stages(session: Session, flag: Flag, since: float) -> list[dict[str, Any]]:

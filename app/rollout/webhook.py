@@ -91,8 +91,8 @@ class WebhookSender:
         return True
 
     def _send(self, event: Event, log_generation: str, now: float) -> bool:
-        body = build_message(event)
-        headers = build_headers(self._key, f"msg_{log_generation}_{event.id}", int(now), json.dumps(body).encode())
+        body = json.dumps(build_message(event)).encode()
+        headers = build_headers(self._key, f"msg_{log_generation}_{event.id}", int(now), body)
         try:
             return bounded_http.send_request(self._pools, "POST", self._url, headers, _LIMITS, body).ok
         except bounded_http.RequestFailed:

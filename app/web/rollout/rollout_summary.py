@@ -18,7 +18,7 @@ from app.rollout.plan_status import FlagEvidence
 from app.rollout.plan_waits import PlanStatus
 from app.web.rollout.rollout_form import FLAG
 
-# The state and word of what was not simply done; the end of a plan says nothing about how well it went.
+# State and word of entries that are not just done. That a plan ended does not mean that it succeeded.
 WORDS: Mapping[ChangeKind, tuple[str, str]] = {
     "held": ("warning", "Held"),
     "would-hold": ("info", "Dry run"),
